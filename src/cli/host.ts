@@ -1,0 +1,39 @@
+import type { Vm, VmConfig } from '#control/vm.ts';
+import type { TerminalStreams } from './terminal.ts';
+
+/** What the commands reach the world through; a test gives its own. */
+export interface CliHost extends TerminalStreams {
+  readonly env: NodeJS.ProcessEnv;
+  createVm(config: VmConfig): Promise<Vm>;
+}
+
+export function processHost(): CliHost {
+  return {
+    env: process.env,
+    stdin: process.stdin,
+    stdout: process.stdout,
+    stderr: process.stderr,
+    // Late, so that --help and errors do not wait for the engine to load.
+    createVm: async (config) => (await import('#index.ts')).createVm(config),
+  };
+}
+
+/** Progress lines on standard error; on a terminal a live line is written over by the next. */
+export function progressWriter(stderr: TerminalStreams['stderr']): {
+  progress: (line: string, live: boolean) => void;
+  end: () => void;
+} {
+  let pending = false;
+  const clear = stderr.isTTY ? '\r\x1b[K' : '';
+  return {
+    progress: (line, live) => {
+      if (live && !stderr.isTTY) return;
+      stderr.write(`${pending ? clear : ''}ring0: ${line}${live ? '' : '\n'}`);
+      pending = live;
+    },
+    end: () => {
+      if (pending) stderr.write(clear);
+      pending = false;
+    },
+  };
+}

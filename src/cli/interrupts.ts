@@ -1,0 +1,42 @@
+import os from 'node:os';
+
+const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const;
+/** How long cleaning up may take after a signal, before the process ends regardless. */
+const GRACE_MS = 3000;
+
+/** Why a run was ended from outside. */
+export class Interrupted extends Error {
+  override readonly name = 'Interrupted';
+  /** As shells report it: 128 and the signal's number. */
+  readonly exitStatus: number;
+
+  constructor(signal: NodeJS.Signals) {
+    super(`ended by ${signal}`);
+    this.exitStatus = 128 + os.constants.signals[signal];
+  }
+}
+
+/**
+ * Turns the signals that end a process into the abort of `signal`, whose reason is an `Interrupted`, so that everything is
+ * put in order first. A second signal, or an end that does not come, ends the process at once. `release` undoes it.
+ */
+export function catchInterrupts(): { readonly signal: AbortSignal; release(): void } {
+  const controller = new AbortController();
+  let timer: NodeJS.Timeout | undefined;
+  const onSignal = (name: NodeJS.Signals): void => {
+    const reason = new Interrupted(name);
+    // 'exit' listeners still run, and restore the terminal.
+    if (controller.signal.aborted) process.exit(reason.exitStatus);
+    timer = setTimeout(() => process.exit(reason.exitStatus), GRACE_MS);
+    timer.unref();
+    controller.abort(reason);
+  };
+  for (const name of SIGNALS) process.on(name, onSignal);
+  return {
+    signal: controller.signal,
+    release: () => {
+      clearTimeout(timer);
+      for (const name of SIGNALS) process.off(name, onSignal);
+    },
+  };
+}

@@ -1,0 +1,154 @@
+import { Command, CommanderError } from 'commander';
+import { RequestError } from '#base/errors.ts';
+import { DEFAULT_APPEND, DEFAULT_CPU_MODEL } from '#control/config.ts';
+import { DEFAULT_GUEST_APPEND } from '#guests/default-guest.ts';
+import manifest from '../../package.json' with { type: 'json' };
+import { type GuestFlags, guestFetch, guestList, guestPath } from './guest-command.ts';
+import { type CliHost, processHost } from './host.ts';
+import { runCommand } from './run-command.ts';
+import type { RunFlags } from './run-request.ts';
+import { usageError } from './usage-error.ts';
+
+const STATUS_BAD_REQUEST = 1;
+/** EX_SOFTWARE of sysexits(3): we erred. */
+const STATUS_INTERNAL_ERROR = 70;
+
+const EXAMPLES = `
+Examples:
+  ring0 run                              the default guest: a shell on Debian's kernel; Ctrl-A X quits
+  ring0 run -k bzImage -i initrd.img     a kernel of your own
+  ring0 run -k vmlinux -a 'console=ttyS0 panic=-1' --no-reboot -t 60
+  ring0 guest fetch                      get or renew the default guest's packages`;
+
+const RUN_HELP = `
+Without --kernel or --firmware it runs the default guest: Debian's kernel package with busybox, fetched with apt-get on
+first use and then cached. On a terminal Ctrl-C goes to the guest; Ctrl-A X ends it, Ctrl-A H lists the other keys.
+
+Exit status:
+  0    the guest powered off, or Ctrl-A X
+  1    the request was wrong
+  2    the guest crashed
+  124  --timeout was reached
+  2V+1 the guest wrote the byte V to the debug-exit port 0xf4
+  130, 143, 129  ended by SIGINT, SIGTERM, SIGHUP
+
+Examples:
+  ring0 run
+  ring0 run --append 'init=/bin/sh' --memory 1G
+  ring0 run -k bzImage -i initrd.img -a 'console=ttyS0 root=/dev/ram0' -m 512M
+  ring0 run -k multiboot.elf --module 'data.bin,an argument' --console none --timeout 10
+  ring0 run -f bios.bin --trace int,io:trace.log
+  ring0 run --stats --json -t 60 2>stats.json`;
+
+/** Runs a command line (without the program's name) and resolves with the exit status; never throws. */
+export async function main(argv: string[], host: CliHost = processHost()): Promise<number> {
+  let status = 0;
+  const program = makeProgram(host, (result) => {
+    status = result;
+  });
+  try {
+    await program.parseAsync(argv.length === 0 ? ['--help'] : argv, { from: 'user' });
+    return status;
+  } catch (error) {
+    return reportError(error, host);
+  }
+}
+
+function makeProgram(host: CliHost, done: (status: number) => void): Command {
+  const program = new Command('ring0')
+    .description(
+      'A hypervisor in TypeScript: runs unmodified x86 systems where there is no hypervisor.',
+    )
+    .version(manifest.version, '-V, --version', 'print the version')
+    .helpOption('-h, --help', 'print this help')
+    .helpCommand('help [command]', 'print the help of a command')
+    .addHelpText('after', EXAMPLES)
+    .exitOverride()
+    // Errors are said once, in our words, by `reportError`.
+    .configureOutput({ writeOut: (text) => void host.stdout.write(text), writeErr: () => {} });
+  addRun(program, host, done);
+  addGuest(program, host, done);
+  return program;
+}
+
+function addRun(program: Command, host: CliHost, done: (status: number) => void): void {
+  program
+    .command('run')
+    .description('run a guest until it powers off')
+    .option('-k, --kernel <file>', 'bzImage, ELF vmlinux or Multiboot 1 kernel')
+    .option('-i, --initrd <file>', 'initial RAM disk')
+    .option('--module <file[,args]>', 'module for a Multiboot kernel; may be repeated', collect)
+    .option('-f, --firmware <file>', 'ROM image to start in real mode, instead of a kernel')
+    .option(
+      '-a, --append <line>',
+      `kernel command line (default: ${DEFAULT_APPEND}; added to "${DEFAULT_GUEST_APPEND}" for the default guest)`,
+    )
+    .option('-m, --memory <size>', 'memory: a number with K, M or G; MiB without', '256M')
+    .option('-c, --console <where>', 'the serial console: stdio, pty or none', 'stdio')
+    .option('-t, --timeout <seconds>', 'end the guest after this time')
+    .option('--accel <name>', 'auto or software', 'auto')
+    .option('--cpu <model>', 'processor model', DEFAULT_CPU_MODEL)
+    .option('--no-reboot', 'end when the guest resets, instead of restarting it')
+    .option(
+      '--trace <kinds[:file]>',
+      'write a trace of insn, int, mmu, io (a list) to a file or standard error',
+    )
+    .option('--symbols <file>', 'vmlinux or System.map, for names in traces and crash reports')
+    .option('-s, --stats', 'print at the end what was executed, on standard error')
+    .option('--json', 'print the statistics as one line of JSON')
+    .addHelpText('after', RUN_HELP)
+    .action(async (flags: RunFlags) => done(await runCommand(flags, host)));
+}
+
+function addGuest(program: Command, host: CliHost, done: (status: number) => void): void {
+  const guest = program.command('guest').description('manage the default guest').helpCommand(false);
+  const commands = [
+    { name: 'fetch', about: 'get or renew its packages', run: guestFetch },
+    { name: 'list', about: 'what is cached', run: guestList },
+    {
+      name: 'path',
+      about: "print the paths of the cached guest's kernel and initrd",
+      run: guestPath,
+    },
+  ];
+  for (const { name, about, run } of commands) {
+    guest
+      .command(name)
+      .description(about)
+      .option('--json', 'print JSON')
+      .action(async (flags: GuestFlags) => done(await run(flags, host)));
+  }
+  guest.addHelpText(
+    'after',
+    `
+The cache is $RING0_CACHE, or ring0 in $XDG_CACHE_HOME or ~/.cache.
+
+Examples:
+  ring0 guest fetch
+  ring0 guest path --json`,
+  );
+}
+
+function collect(value: string, previous: readonly string[] = []): string[] {
+  return [...previous, value];
+}
+
+/** One line that says what is wrong and what to do; the stack only when the mistake is ours. */
+function reportError(error: unknown, host: CliHost): number {
+  if (error instanceof CommanderError && error.exitCode === 0) return 0; // --help, --version
+  const request = error instanceof CommanderError ? explain(error) : error;
+  if (request instanceof RequestError) {
+    const flag = request.field === undefined ? '' : `--${request.field}: `;
+    host.stderr.write(`ring0: ${flag}${request.message}\n`);
+    return STATUS_BAD_REQUEST;
+  }
+  const detail = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  host.stderr.write(`ring0: internal error, please report it: ${detail}\n`);
+  return STATUS_INTERNAL_ERROR;
+}
+
+function explain(error: CommanderError): RequestError {
+  if (error.code === 'commander.help')
+    return new RequestError('a command is missing after `guest`; give fetch, list or path');
+  return usageError(error);
+}

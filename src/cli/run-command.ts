@@ -1,0 +1,139 @@
+import { unreachable } from '#base/errors.ts';
+import { checkConfig } from '#control/config.ts';
+import type { Vm, VmExit } from '#control/vm.ts';
+import { type CliHost, progressWriter } from './host.ts';
+import { catchInterrupts, Interrupted } from './interrupts.ts';
+import { openPty } from './pty.ts';
+import { loadConfig } from './run-files.ts';
+import { parseRunFlags, type RunFlags, type RunRequest } from './run-request.ts';
+import { formatStats } from './stats-report.ts';
+import { Terminal } from './terminal.ts';
+
+/** As timeout(1). */
+const STATUS_TIMEOUT = 124;
+const STATUS_CRASH = 2;
+/** As a shell reports a process that SIGPIPE ended. */
+const STATUS_BROKEN_PIPE = 141;
+
+/** Why we ended the guest, when it did not end by itself. */
+type Stopped = { readonly status: number; readonly message?: string };
+
+/** `ring0 run`: resolves with the exit status. */
+export async function runCommand(flags: RunFlags, host: CliHost): Promise<number> {
+  const request = parseRunFlags(flags);
+  const interrupts = catchInterrupts();
+  const progress = progressWriter(host.stderr);
+  try {
+    const guestHost = { env: host.env, progress: progress.progress, signal: interrupts.signal };
+    const config = await loadConfig(request, guestHost);
+    progress.end();
+    checkConfig(config);
+    interrupts.signal.throwIfAborted();
+    const vm = await host.createVm(config);
+    return await runVm(vm, request, host, interrupts.signal);
+  } catch (error) {
+    if (error instanceof Interrupted) return error.exitStatus;
+    throw error;
+  } finally {
+    progress.end();
+    interrupts.release();
+  }
+}
+
+async function runVm(
+  vm: Vm,
+  request: RunRequest,
+  host: CliHost,
+  signal: AbortSignal,
+): Promise<number> {
+  let stopped: Stopped | undefined;
+  const stop = (why: Stopped): void => {
+    if (stopped !== undefined) return;
+    stopped = why;
+    void vm.stop();
+  };
+  const onSignal = (): void => stop({ status: signal.reason.exitStatus });
+  let closeConsole: () => void = () => {};
+  let timer: NodeJS.Timeout | undefined;
+  try {
+    closeConsole = await connectConsole(vm, request, host, stop);
+    if (signal.aborted) onSignal();
+    signal.addEventListener('abort', onSignal);
+    if (request.timeoutMs !== undefined) timer = startTimeout(request.timeoutMs, stop);
+    const exit = await vm.run();
+    closeConsole();
+    if (request.stats !== 'none') writeStats(vm, request, host);
+    return report(exit, stopped, host);
+  } finally {
+    clearTimeout(timer);
+    signal.removeEventListener('abort', onSignal);
+    closeConsole();
+    await vm.stop();
+  }
+}
+
+function startTimeout(timeoutMs: number, stop: (why: Stopped) => void): NodeJS.Timeout {
+  const message = `--timeout: the guest did not end within ${timeoutMs / 1000} s`;
+  return setTimeout(() => stop({ status: STATUS_TIMEOUT, message }), timeoutMs);
+}
+
+/** Resolves with what disconnects it again. */
+async function connectConsole(
+  vm: Vm,
+  request: RunRequest,
+  host: CliHost,
+  stop: (why: Stopped) => void,
+): Promise<() => void> {
+  switch (request.console) {
+    case 'none':
+      vm.console.onOutput(() => {});
+      return () => {};
+    case 'pty': {
+      const pty = await openPty();
+      host.stderr.write(`ring0: the console is ${pty.slavePath}\n`);
+      vm.console.onOutput((bytes) => pty.write(bytes));
+      pty.onInput((bytes) => vm.console.write(bytes));
+      return () => pty.close();
+    }
+    case 'stdio': {
+      const terminal = new Terminal(host, {
+        input: (bytes) => vm.console.write(bytes),
+        quit: () => stop({ status: 0 }),
+        outputClosed: () => stop({ status: STATUS_BROKEN_PIPE }),
+      });
+      vm.console.onOutput((bytes) => terminal.write(bytes));
+      return () => terminal.close();
+    }
+    default:
+      return unreachable(request.console);
+  }
+}
+
+/** On standard error: standard output is the guest's. */
+function writeStats(vm: Vm, request: RunRequest, host: CliHost): void {
+  const stats = vm.stats();
+  host.stderr.write(request.stats === 'json' ? `${JSON.stringify(stats)}\n` : formatStats(stats));
+}
+
+/** Says what a user must know, and gives the exit status. */
+function report(exit: VmExit, stopped: Stopped | undefined, host: CliHost): number {
+  switch (exit.type) {
+    case 'power-off':
+    case 'reset':
+      return 0;
+    case 'debug-exit':
+      return exit.status & 0xff; // all that a process can pass on
+    case 'crash':
+      host.stderr.write(
+        `ring0: the guest crashed: ${exit.reason}\n${exit.report.replace(/\n*$/, '\n')}`,
+      );
+      if (exit.dumpFile !== undefined)
+        host.stderr.write(`ring0: a dump of the guest is in ${exit.dumpFile}\n`);
+      return STATUS_CRASH;
+    case 'stopped':
+      if (stopped?.message !== undefined) host.stderr.write(`ring0: ${stopped.message}\n`);
+      return stopped?.status ?? 0;
+    default:
+      return unreachable(exit);
+  }
+}

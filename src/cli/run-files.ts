@@ -1,0 +1,85 @@
+import { readFile } from 'node:fs/promises';
+import { RequestError } from '#base/errors.ts';
+import { DEFAULT_APPEND } from '#control/config.ts';
+import type { VmConfig } from '#control/vm.ts';
+import { DEFAULT_GUEST_APPEND, ensureDefaultGuest, type GuestHost } from '#guests/default-guest.ts';
+import type { RunRequest } from './run-request.ts';
+
+/**
+ * Reads the files of a request, the default guest's when it names none.
+ * @throws {RequestError} that names the flag and the file.
+ */
+export async function loadConfig(request: RunRequest, host: GuestHost): Promise<VmConfig> {
+  const files = await guestFiles(request, host);
+  const { kernel, initrd } = files;
+  const modules = await Promise.all(
+    request.modules.map(async ({ file, cmdline }) => ({
+      bytes: await read(file, 'module'),
+      cmdline,
+    })),
+  );
+  return {
+    memoryBytes: request.memoryBytes,
+    ...(kernel !== undefined && { kernel: await read(kernel, 'kernel'), kernelName: kernel }),
+    ...(initrd !== undefined && { initrd: await read(initrd, 'initrd'), initrdName: initrd }),
+    ...(modules.length > 0 && { modules }),
+    ...(request.firmware !== undefined && { firmware: await read(request.firmware, 'firmware') }),
+    append: files.append,
+    cpuModel: request.cpuModel,
+    accel: request.accel,
+    noReboot: request.noReboot,
+    ...(request.trace !== undefined && { trace: request.trace }),
+    ...(files.symbols !== undefined && { symbols: await read(files.symbols, 'symbols') }),
+    stats: request.stats !== 'none',
+  };
+}
+
+interface GuestFiles {
+  readonly kernel: string | undefined;
+  readonly initrd: string | undefined;
+  readonly symbols: string | undefined;
+  readonly append: string;
+}
+
+async function guestFiles(request: RunRequest, host: GuestHost): Promise<GuestFiles> {
+  const { kernel, initrd, firmware, append, symbols } = request;
+  if (kernel !== undefined || firmware !== undefined)
+    return { kernel, initrd, symbols, append: append ?? DEFAULT_APPEND };
+  const guest = await ensureDefaultGuest(host);
+  return {
+    kernel: guest.kernel,
+    initrd: initrd ?? guest.initrd,
+    symbols: symbols ?? guest.systemMap,
+    // Added to ours, or a single word of the user's would take the console away.
+    append: append === undefined ? DEFAULT_GUEST_APPEND : `${DEFAULT_GUEST_APPEND} ${append}`,
+  };
+}
+
+async function read(file: string, field: string): Promise<Uint8Array> {
+  let bytes: Uint8Array;
+  try {
+    bytes = await readFile(file);
+  } catch (error) {
+    throw new RequestError(`${file}: ${whyUnreadable(error)}`, field, { cause: error });
+  }
+  if (bytes.length === 0) throw new RequestError(`${file}: the file is empty; give another`, field);
+  return bytes;
+}
+
+function whyUnreadable(error: unknown): string {
+  const code = error instanceof Error && 'code' in error ? error.code : undefined;
+  switch (code) {
+    case 'ENOENT':
+    case 'ENOTDIR':
+      return 'no such file; check the path';
+    case 'EACCES':
+    case 'EPERM':
+      return 'no permission to read it; change its mode or run as its owner';
+    case 'EISDIR':
+      return 'is a folder; give a file';
+    case 'ERR_FS_FILE_TOO_LARGE':
+      return 'is too large to be one; give another file';
+    default:
+      return error instanceof Error ? error.message : String(error);
+  }
+}

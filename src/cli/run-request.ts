@@ -1,0 +1,135 @@
+import { RequestError } from '#base/errors.ts';
+import { parseDuration, parseSize } from '#base/units.ts';
+import { checkMemory, TRACE_KINDS } from '#control/config.ts';
+import type { TraceKind, VmConfig } from '#control/vm.ts';
+
+/** The flags of `ring0 run` as commander gives them. */
+export interface RunFlags {
+  readonly kernel?: string;
+  readonly initrd?: string;
+  readonly module?: readonly string[];
+  readonly firmware?: string;
+  readonly append?: string;
+  readonly memory: string;
+  readonly console: string;
+  readonly timeout?: string;
+  readonly accel: string;
+  readonly cpu: string;
+  readonly trace?: string;
+  readonly symbols?: string;
+  readonly reboot: boolean;
+  readonly stats?: boolean;
+  readonly json?: boolean;
+}
+
+/** What to run, checked as far as that goes without opening files. */
+export interface RunRequest {
+  readonly kernel?: string;
+  readonly initrd?: string;
+  readonly modules: readonly { readonly file: string; readonly cmdline: string }[];
+  readonly firmware?: string;
+  readonly append?: string;
+  readonly memoryBytes: number;
+  readonly console: 'stdio' | 'pty' | 'none';
+  readonly timeoutMs?: number;
+  readonly accel: VmConfig['accel'];
+  readonly cpuModel: string;
+  readonly trace?: { readonly kinds: TraceKind[]; readonly file?: string };
+  readonly symbols?: string;
+  readonly noReboot: boolean;
+  readonly stats: 'none' | 'text' | 'json';
+}
+
+/** @throws {RequestError} whose field is the flag's name. */
+export function parseRunFlags(flags: RunFlags): RunRequest {
+  const { kernel, initrd, firmware, append, symbols } = flags;
+  for (const field of ['kernel', 'initrd', 'firmware', 'symbols'] as const)
+    if (flags[field] === '')
+      throw new RequestError('the name of the file is empty; give a path', field);
+  const modules = (flags.module ?? []).map(parseModule);
+  if (modules.length > 0 && kernel === undefined)
+    throw new RequestError('modules need a Multiboot kernel; give --kernel', 'module');
+  if (initrd !== undefined && kernel === undefined && firmware !== undefined)
+    throw new RequestError('a firmware image loads no initrd; give --kernel', 'initrd');
+  return {
+    ...(kernel !== undefined && { kernel }),
+    ...(initrd !== undefined && { initrd }),
+    modules,
+    ...(firmware !== undefined && { firmware }),
+    ...(append !== undefined && { append }),
+    memoryBytes: parseMemory(flags.memory),
+    console: oneOf(flags.console, ['stdio', 'pty', 'none'], 'console'),
+    ...(flags.timeout !== undefined && { timeoutMs: parseTimeout(flags.timeout) }),
+    accel: oneOf(flags.accel, ['auto', 'software'], 'accel'),
+    cpuModel: flags.cpu,
+    ...(flags.trace !== undefined && { trace: parseTrace(flags.trace) }),
+    ...(symbols !== undefined && { symbols }),
+    noReboot: !flags.reboot,
+    stats: flags.json ? 'json' : flags.stats ? 'text' : 'none',
+  };
+}
+
+function parseMemory(text: string): number {
+  const bytes = parseSize(text, 'M');
+  if (bytes === undefined)
+    throw new RequestError(
+      `'${text}' is not a size; give a number with K, M or G, for example 256M`,
+      'memory',
+    );
+  if (bytes === 0)
+    throw new RequestError(
+      `'${text}' is no memory at all; give a size, for example 256M`,
+      'memory',
+    );
+  checkMemory(bytes);
+  return bytes;
+}
+
+/** Node's timers hold 31 bits of milliseconds and fire at once beyond. */
+const MAX_TIMEOUT_MS = 2 ** 31 - 1;
+
+function parseTimeout(text: string): number {
+  const milliseconds = parseDuration(text);
+  if (milliseconds === undefined || milliseconds <= 0)
+    throw new RequestError(
+      `'${text}' is not a time; give seconds above 0, for example 60 or 1.5`,
+      'timeout',
+    );
+  if (milliseconds > MAX_TIMEOUT_MS)
+    throw new RequestError(
+      `'${text}' is too long; give at most ${Math.floor(MAX_TIMEOUT_MS / 1000)} seconds`,
+      'timeout',
+    );
+  return milliseconds;
+}
+
+/** `insn,int` or `insn,int:FILE`. */
+function parseTrace(text: string): { kinds: TraceKind[]; file?: string } {
+  const colon = text.indexOf(':');
+  const list = colon < 0 ? text : text.slice(0, colon);
+  const kinds = list.split(',').map((word) => oneOf(word.trim(), TRACE_KINDS, 'trace'));
+  if (colon < 0) return { kinds };
+  const file = text.slice(colon + 1);
+  if (file === '')
+    throw new RequestError(
+      `'${text}' names no file after the colon; give one, or no colon`,
+      'trace',
+    );
+  return { kinds, file };
+}
+
+/** `FILE` or `FILE,command line`, as Multiboot passes it to the kernel. */
+function parseModule(text: string): { file: string; cmdline: string } {
+  const comma = text.indexOf(',');
+  const file = comma < 0 ? text : text.slice(0, comma);
+  if (file === '')
+    throw new RequestError(`'${text}' names no file; give FILE or FILE,ARGUMENTS`, 'module');
+  return { file, cmdline: comma < 0 ? '' : text.slice(comma + 1) };
+}
+
+function oneOf<T extends string>(text: string, allowed: readonly T[], field: string): T {
+  const found = allowed.find((word) => word === text);
+  if (found === undefined)
+    throw new RequestError(`'${text}' is not one of them; give ${allowed.join(', ')}`, field);
+  return found;
+}

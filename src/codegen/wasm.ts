@@ -1,0 +1,273 @@
+import type { ResultType, ValueType } from '#ir/opcodes.ts';
+
+// Writing WebAssembly modules. Source: WebAssembly core specification 3.0, chapter 5.
+
+const TYPE_CODES: Readonly<Record<ValueType, number>> = {
+  i32: 0x7f,
+  i64: 0x7e,
+  f32: 0x7d,
+  f64: 0x7c,
+  v128: 0x7b,
+};
+const VOID = 0x40;
+
+/** Growing bytes. */
+export class Bytes {
+  #buffer = new Uint8Array(256);
+  #length = 0;
+
+  get length(): number {
+    return this.#length;
+  }
+
+  byte(value: number): this {
+    if (this.#length === this.#buffer.length) {
+      const wider = new Uint8Array(this.#length * 2);
+      wider.set(this.#buffer);
+      this.#buffer = wider;
+    }
+    this.#buffer[this.#length++] = value;
+    return this;
+  }
+
+  raw(bytes: Uint8Array): this {
+    for (const b of bytes) this.byte(b);
+    return this;
+  }
+
+  /** Unsigned LEB128. */
+  u(value: number): this {
+    let rest = value >>> 0;
+    while (rest >= 0x80) {
+      this.byte((rest & 0x7f) | 0x80);
+      rest >>>= 7;
+    }
+    return this.byte(rest);
+  }
+
+  /** Signed LEB128 of 32 or 64 bits. */
+  s(value: number | bigint): this {
+    let rest = BigInt(value);
+    for (;;) {
+      const low = Number(rest & 0x7fn);
+      rest >>= 7n;
+      if ((rest === 0n && (low & 0x40) === 0) || (rest === -1n && (low & 0x40) !== 0)) return this.byte(low);
+      this.byte(low | 0x80);
+    }
+  }
+
+  text(value: string): this {
+    const bytes = new TextEncoder().encode(value);
+    return this.u(bytes.length).raw(bytes);
+  }
+
+  done(): Uint8Array {
+    return this.#buffer.slice(0, this.#length);
+  }
+}
+
+/** The code of one function: parameters first, then locals as they are asked for. */
+export class FunctionBody {
+  readonly code = new Bytes();
+  readonly params: readonly ValueType[];
+  readonly result: ResultType;
+  readonly #locals: ValueType[] = [];
+
+  constructor(params: readonly ValueType[], result: ResultType) {
+    this.params = params;
+    this.result = result;
+  }
+
+  local(type: ValueType): number {
+    this.#locals.push(type);
+    return this.params.length + this.#locals.length - 1;
+  }
+
+  op(code: number): this {
+    if (code >= 0xfc00) this.code.byte(code >> 8).u(code & 0xff);
+    else this.code.byte(code);
+    return this;
+  }
+
+  get(local: number): this {
+    this.code.byte(0x20).u(local);
+    return this;
+  }
+
+  set(local: number): this {
+    this.code.byte(0x21).u(local);
+    return this;
+  }
+
+  tee(local: number): this {
+    this.code.byte(0x22).u(local);
+    return this;
+  }
+
+  i32(value: number): this {
+    this.code.byte(0x41).s(value | 0);
+    return this;
+  }
+
+  i64(value: number | bigint): this {
+    this.code.byte(0x42).s(BigInt.asIntN(64, BigInt(value)));
+    return this;
+  }
+
+  /** A load or store: `align` is left at 1 byte, which costs nothing. */
+  mem(code: number, offset: number): this {
+    this.op(code).code.u(0).u(offset);
+    return this;
+  }
+
+  block(type: ResultType = 'void'): this {
+    return this.#structured(0x02, type);
+  }
+
+  loop(): this {
+    return this.#structured(0x03, 'void');
+  }
+
+  if(type: ResultType = 'void'): this {
+    return this.#structured(0x04, type);
+  }
+
+  else(): this {
+    this.code.byte(0x05);
+    return this;
+  }
+
+  end(): this {
+    this.code.byte(0x0b);
+    return this;
+  }
+
+  br(depth: number): this {
+    this.code.byte(0x0c).u(depth);
+    return this;
+  }
+
+  brIf(depth: number): this {
+    this.code.byte(0x0d).u(depth);
+    return this;
+  }
+
+  call(index: number): this {
+    this.code.byte(0x10).u(index);
+    return this;
+  }
+
+  #structured(code: number, type: ResultType): this {
+    this.code.byte(code).byte(type === 'void' ? VOID : TYPE_CODES[type]);
+    return this;
+  }
+
+  /** The entry of the code section. */
+  encode(): Uint8Array {
+    const body = new Bytes();
+    const groups: { type: ValueType; count: number }[] = [];
+    for (const type of this.#locals) {
+      const last = groups.at(-1);
+      if (last?.type === type) last.count++;
+      else groups.push({ type, count: 1 });
+    }
+    body.u(groups.length);
+    for (const { type, count } of groups) body.u(count).byte(TYPE_CODES[type]);
+    body.raw(this.code.done()).byte(0x0b);
+    return body.done();
+  }
+}
+
+interface Signature {
+  readonly params: readonly ValueType[];
+  readonly result: ResultType;
+}
+
+/** A module: imported memory `env.memory` (shared), imported functions, functions, one table. */
+export class ModuleWriter {
+  readonly #types: string[] = [];
+  readonly #imports: { module: string; name: string; type: number }[] = [];
+  readonly #functions: { type: number; body: Uint8Array }[] = [];
+  readonly #exports: { name: string; index: number }[] = [];
+  #table: number[] = [];
+
+  type(signature: Signature): number {
+    const key = JSON.stringify([signature.params, signature.result]);
+    const found = this.#types.indexOf(key);
+    return found >= 0 ? found : this.#types.push(key) - 1;
+  }
+
+  /** All imports come before the first function. */
+  import(module: string, name: string, signature: Signature): number {
+    if (this.#functions.length > 0) throw new Error('wasm: import after a function');
+    return this.#imports.push({ module, name, type: this.type(signature) }) - 1;
+  }
+
+  function(body: FunctionBody): number {
+    this.#functions.push({ type: this.type(body), body: body.encode() });
+    return this.#imports.length + this.#functions.length - 1;
+  }
+
+  /** A function whose encoded body is already there. */
+  rawFunction(signature: Signature, body: Uint8Array): number {
+    this.#functions.push({ type: this.type(signature), body });
+    return this.#imports.length + this.#functions.length - 1;
+  }
+
+  export(name: string, index: number): void {
+    this.#exports.push({ name, index });
+  }
+
+  /** Elements of table 0. */
+  table(functions: number[]): void {
+    this.#table = functions;
+  }
+
+  encode(maxMemoryPages: number): Uint8Array {
+    const out = new Bytes().raw(Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0));
+    const section = (id: number, fill: (to: Bytes) => void) => {
+      const body = new Bytes();
+      fill(body);
+      out.byte(id).u(body.length).raw(body.done());
+    };
+    section(1, (to) => this.#writeTypes(to));
+    section(2, (to) => this.#writeImports(to, maxMemoryPages));
+    section(3, (to) => {
+      to.u(this.#functions.length);
+      for (const f of this.#functions) to.u(f.type);
+    });
+    if (this.#table.length > 0) section(4, (to) => to.u(1).byte(0x70).byte(0).u(this.#table.length));
+    section(7, (to) => {
+      to.u(this.#exports.length);
+      for (const e of this.#exports) to.text(e.name).byte(0).u(e.index);
+    });
+    if (this.#table.length > 0) {
+      section(9, (to) => {
+        to.u(1).u(0).byte(0x41).s(0).byte(0x0b).u(this.#table.length);
+        for (const index of this.#table) to.u(index);
+      });
+    }
+    section(10, (to) => {
+      to.u(this.#functions.length);
+      for (const f of this.#functions) to.u(f.body.length).raw(f.body);
+    });
+    return out.done();
+  }
+
+  #writeTypes(to: Bytes): void {
+    to.u(this.#types.length);
+    for (const key of this.#types) {
+      const [params, result] = JSON.parse(key) as [ValueType[], ResultType];
+      to.byte(0x60).u(params.length);
+      for (const p of params) to.byte(TYPE_CODES[p]);
+      if (result === 'void') to.u(0);
+      else to.u(1).byte(TYPE_CODES[result]);
+    }
+  }
+
+  #writeImports(to: Bytes, maxMemoryPages: number): void {
+    to.u(this.#imports.length + 1);
+    to.text('env').text('memory').byte(2).byte(3).u(1).u(maxMemoryPages);
+    for (const i of this.#imports) to.text(i.module).text(i.name).byte(0).u(i.type);
+  }
+}

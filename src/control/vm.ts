@@ -1,0 +1,74 @@
+/** What a trace may hold: executed instructions, interrupts and exceptions, TLB misses and faults, device accesses. */
+export type TraceKind = 'insn' | 'int' | 'mmu' | 'io';
+
+/** A virtual machine as its user describes it; files come as their bytes, so that it also runs where there are none. */
+export interface VmConfig {
+  /** A multiple of 4096. */
+  memoryBytes: number;
+  /** bzImage, ELF vmlinux (PVH or 64-bit entry) or Multiboot 1: told apart by content. */
+  kernel?: Uint8Array;
+  /** What messages call the kernel: its path. */
+  kernelName?: string;
+  initrd?: Uint8Array;
+  initrdName?: string;
+  /** Multiboot modules, in order. */
+  modules?: { bytes: Uint8Array; cmdline: string }[];
+  /** A ROM image: the machine starts in it at the reset vector, in real mode. */
+  firmware?: Uint8Array;
+  /** The kernel's command line. */
+  append: string;
+  cpuModel: string;
+  accel: 'auto' | 'software';
+  /** A guest that resets ends `run` instead of being restarted. */
+  noReboot: boolean;
+  /** Without `file` it goes to standard error. */
+  trace?: { kinds: TraceKind[]; file?: string };
+  /** A vmlinux or a System.map: gives traces and crash reports names. */
+  symbols?: Uint8Array;
+  /** Count what is executed; without it `stats()` has the totals alone. */
+  stats: boolean;
+}
+
+export interface Vm {
+  /** The first serial port. Output that comes before a listener is there waits for it. */
+  readonly console: {
+    onOutput(listener: (bytes: Uint8Array) => void): void;
+    /** Queued until the guest reads it. */
+    write(bytes: Uint8Array): void;
+  };
+  /** Runs the guest from power-on until it ends. Called once; after `stop` it resolves with `stopped`. */
+  run(): Promise<VmExit>;
+  /** Makes `run` resolve with `stopped`, and resolves when threads and files are released. Does nothing the second time. */
+  stop(): Promise<void>;
+  stats(): VmStats;
+}
+
+export type VmExit =
+  | { readonly type: 'power-off' }
+  /** Only with `noReboot`. */
+  | { readonly type: 'reset' }
+  /** The guest wrote a byte V to the debug-exit port; `status` is 2 * V + 1. */
+  | { readonly type: 'debug-exit'; readonly status: number }
+  | {
+      readonly type: 'crash';
+      /** One line: `triple fault`, … */
+      readonly reason: string;
+      /** vCPU state and the last instructions, in lines. */
+      readonly report: string;
+      readonly dumpFile?: string;
+    }
+  | { readonly type: 'stopped' };
+
+export interface VmStats {
+  /** Guest instructions completed. */
+  readonly instructions: number;
+  /** By reason: `io`, `mmio`, `hlt`, … */
+  readonly exits: Readonly<Record<string, number>>;
+  readonly tlbMisses: number;
+  /** By exception: `#PF`, `#GP`, … */
+  readonly faults: Readonly<Record<string, number>>;
+  /** By vector. */
+  readonly interrupts: Readonly<Record<number, number>>;
+  /** Host time in `run`. */
+  readonly seconds: number;
+}

@@ -1,0 +1,274 @@
+import {
+  KEY_ALIGN, KEY_CODE64, PAGE_CODE, PAGE_DIRTY, PAGE_RAM, PAGE_ROM, REC_SEG, S_AREA, S_DR7, S_KEY,
+  S_DATA_MODE, S_PAGE_MAP, S_REC, S_STAT_TLB_MISS, S_TLB_READ, SEG_SS, A_TLB_NONE,
+} from '../ir/state.ts';
+import { invalidateRange } from './blocks.ts';
+import { checkDataBreakpoint } from './debug.ts';
+import { ACCESS_READ, ACCESS_WRITE, checkCanonical, hostOf, pageBits, systemMode, walk } from './paging.ts';
+import { AC, raiseError } from './raise.ts';
+import { fillEntry, TLB_PAGE, tlbEntry, tlbTable } from './tlb.ts';
+
+// Data accesses of the guest by linear address. Translated code probes the TLB itself and comes here on a miss; core/
+// comes here always.
+
+// @ts-expect-error asc's own syntax
+@external('env', 'mmio_read')
+declare function mmio_read(cpu: usize, paddr: u64, size: u32): u32;
+// @ts-expect-error asc's own syntax
+@external('env', 'mmio_write')
+declare function mmio_write(cpu: usize, paddr: u64, size: u32, value: u32): void;
+
+const PADDR: u64 = 0xff_ffff_ffff;
+
+/** Privilege of ordinary data accesses: one of TLB_MODE_…. */
+function dataMode(cpu: usize): u32 {
+  return load<u32>(cpu, S_DATA_MODE);
+}
+
+/** True while each access must be looked at: alignment checks or data breakpoints. */
+function watched(cpu: usize): bool {
+  return load<u32>(cpu, S_TLB_READ) == load<u32>(cpu, S_AREA) + A_TLB_NONE;
+}
+
+/** What every slow access checks first. `mode` is not consulted for the implicit accesses of core/. */
+function check(cpu: usize, vaddr: u64, size: u32, write: bool): void {
+  if (load<u32>(cpu, S_KEY) & KEY_CODE64) {
+    const rec = load<u32>(cpu, S_REC);
+    const stack = rec != 0 && load<u8>(rec + REC_SEG) == SEG_SS;
+    checkCanonical(cpu, vaddr, stack);
+    checkCanonical(cpu, vaddr + size - 1, stack);
+  }
+  if (watched(cpu)) {
+    if (load<u32>(cpu, S_KEY) & KEY_ALIGN && size <= 8 && vaddr & (size - 1)) raiseError(cpu, AC, 0);
+    if (load<u64>(cpu, S_DR7) & 0xff) checkDataBreakpoint(cpu, vaddr, size, write);
+  }
+}
+
+/** Linear-memory address of `vaddr` for a read, or 0 when it is not memory. */
+function readable(cpu: usize, vaddr: u64, mode: u32): usize {
+  const table = tlbTable(cpu, mode, 0);
+  const entry = tlbEntry(table, vaddr);
+  if ((vaddr ^ entry.tag) < 4096) return <usize>(<u32>vaddr + entry.delta);
+  store<u64>(cpu, load<u64>(cpu, S_STAT_TLB_MISS) + 1, S_STAT_TLB_MISS);
+  const found = walk(cpu, vaddr, ACCESS_READ, mode);
+  const paddr = found & PADDR;
+  if (!(pageBits(cpu, paddr) & PAGE_RAM)) return 0;
+  const host = hostOf(cpu, paddr);
+  fillEntry(cpu, table, vaddr, host & ~0xfff, (<u32>(found >> 32) & ~TLB_PAGE) | <u32>(paddr >> 12));
+  return host;
+}
+
+/** The same for a write; also 0 when the page is ROM or has translated code: then `storeSlow` does it. */
+function writable(cpu: usize, vaddr: u64, mode: u32): usize {
+  const table = tlbTable(cpu, mode, 1);
+  const entry = tlbEntry(table, vaddr);
+  if ((vaddr ^ entry.tag) < 4096) return <usize>(<u32>vaddr + entry.delta);
+  store<u64>(cpu, load<u64>(cpu, S_STAT_TLB_MISS) + 1, S_STAT_TLB_MISS);
+  const found = walk(cpu, vaddr, ACCESS_WRITE, mode);
+  const paddr = found & PADDR;
+  const bits = pageBits(cpu, paddr);
+  if ((bits & (PAGE_RAM | PAGE_ROM | PAGE_CODE)) != PAGE_RAM) return 0;
+  store<u8>(load<u32>(cpu, S_PAGE_MAP) + <usize>(paddr >> 12), bits | PAGE_DIRTY);
+  const host = hostOf(cpu, paddr);
+  fillEntry(cpu, table, vaddr, host & ~0xfff, (<u32>(found >> 32) & ~TLB_PAGE) | <u32>(paddr >> 12));
+  return host;
+}
+
+/** Reads `size` (1-8) bytes that lie in one page. */
+function readIn(cpu: usize, vaddr: u64, size: u32, mode: u32): u64 {
+  const host = readable(cpu, vaddr, mode);
+  if (host == 0) return readMmio(cpu, walk(cpu, vaddr, ACCESS_READ, mode) & PADDR, size);
+  if (size == 8) return load<u64>(host);
+  if (size == 4) return <u64>load<u32>(host);
+  if (size == 2) return <u64>load<u16>(host);
+  if (size == 1) return <u64>load<u8>(host);
+  let value: u64 = 0;
+  for (let i: u32 = 0; i < size; i++) value |= <u64>load<u8>(host + i) << (i * 8);
+  return value;
+}
+
+function readMmio(cpu: usize, paddr: u64, size: u32): u64 {
+  if (size == 8) {
+    return <u64>mmio_read(cpu, paddr, 4) | (<u64>mmio_read(cpu, paddr + 4, 4) << 32);
+  }
+  if (size == 1 || size == 2 || size == 4) return <u64>mmio_read(cpu, paddr, size);
+  let value: u64 = 0;
+  for (let i: u32 = 0; i < size; i++) value |= <u64>mmio_read(cpu, paddr + i, 1) << (i * 8);
+  return value;
+}
+
+function writeMmio(cpu: usize, paddr: u64, size: u32, value: u64): void {
+  if (size == 8) {
+    mmio_write(cpu, paddr, 4, <u32>value);
+    mmio_write(cpu, paddr + 4, 4, <u32>(value >> 32));
+  } else if (size == 1 || size == 2 || size == 4) {
+    mmio_write(cpu, paddr, size, <u32>value);
+  } else {
+    for (let i: u32 = 0; i < size; i++) mmio_write(cpu, paddr + i, 1, <u32>(value >> (i * 8)) & 0xff);
+  }
+}
+
+function storeBytes(host: usize, size: u32, value: u64): void {
+  if (size == 8) store<u64>(host, value);
+  else if (size == 4) store<u32>(host, <u32>value);
+  else if (size == 2) store<u16>(host, <u16>value);
+  else for (let i: u32 = 0; i < size; i++) store<u8>(host + i, <u8>(value >> (i * 8)));
+}
+
+/** Writes `size` (1-8) bytes that lie in one page, whose rights have been checked. */
+function writeIn(cpu: usize, vaddr: u64, size: u32, value: u64, mode: u32): void {
+  const host = writable(cpu, vaddr, mode);
+  if (host != 0) storeBytes(host, size, value);
+  else storeSlow(cpu, walk(cpu, vaddr, ACCESS_WRITE, mode) & PADDR, size, value);
+}
+
+/** A write to a page that is not plain RAM: MMIO, ROM, or translated code. */
+function storeSlow(cpu: usize, paddr: u64, size: u32, value: u64): void {
+  const bits = pageBits(cpu, paddr);
+  if (!(bits & PAGE_RAM)) {
+    writeMmio(cpu, paddr, size, value);
+  } else if (!(bits & PAGE_ROM)) {
+    storeBytes(hostOf(cpu, paddr), size, value);
+    store<u8>(load<u32>(cpu, S_PAGE_MAP) + <usize>(paddr >> 12), bits | PAGE_DIRTY);
+    invalidateRange(cpu, <u32>paddr, size);
+  }
+}
+
+function splits(vaddr: u64, size: u32): bool {
+  return (<u32>vaddr & 0xfff) + size > 4096;
+}
+
+/** The second part of an access that crosses a page: 4 GiB wraps outside 64-bit mode. */
+function following(cpu: usize, vaddr: u64): u64 {
+  const next = (vaddr | 0xfff) + 1;
+  return load<u32>(cpu, S_KEY) & KEY_CODE64 ? next : next & 0xffff_ffff;
+}
+
+function readMode(cpu: usize, vaddr: u64, size: u32, mode: u32): u64 {
+  check(cpu, vaddr, size, false);
+  if (!splits(vaddr, size)) return readIn(cpu, vaddr, size, mode);
+  const first = 4096 - (<u32>vaddr & 0xfff);
+  const low = readIn(cpu, vaddr, first, mode);
+  return low | (readIn(cpu, following(cpu, vaddr), size - first, mode) << (first * 8));
+}
+
+function writeMode(cpu: usize, vaddr: u64, size: u32, value: u64, mode: u32): void {
+  check(cpu, vaddr, size, true);
+  if (!splits(vaddr, size)) {
+    writeIn(cpu, vaddr, size, value, mode);
+    return;
+  }
+  const first = 4096 - (<u32>vaddr & 0xfff);
+  const second = following(cpu, vaddr);
+  // Both pages are probed before the first byte is written.
+  walk(cpu, vaddr, ACCESS_WRITE, mode);
+  walk(cpu, second, ACCESS_WRITE, mode);
+  writeIn(cpu, vaddr, first, value, mode);
+  writeIn(cpu, second, size - first, value >> (first * 8), mode);
+}
+
+/** Raises the fault that a write of `size` bytes would raise. */
+export function probeWrite(cpu: usize, vaddr: u64, size: u32): void {
+  check(cpu, vaddr, size, true);
+  const mode = dataMode(cpu);
+  if (writable(cpu, vaddr, mode) == 0) walk(cpu, vaddr, ACCESS_WRITE, mode);
+  if (splits(vaddr, size)) walk(cpu, following(cpu, vaddr), ACCESS_WRITE, mode);
+}
+
+export function read8(cpu: usize, vaddr: u64): u32 {
+  return <u32>readMode(cpu, vaddr, 1, dataMode(cpu));
+}
+export function read16(cpu: usize, vaddr: u64): u32 {
+  return <u32>readMode(cpu, vaddr, 2, dataMode(cpu));
+}
+export function read32(cpu: usize, vaddr: u64): u32 {
+  return <u32>readMode(cpu, vaddr, 4, dataMode(cpu));
+}
+export function read64(cpu: usize, vaddr: u64): u64 {
+  return readMode(cpu, vaddr, 8, dataMode(cpu));
+}
+export function write8(cpu: usize, vaddr: u64, value: u32): void {
+  writeMode(cpu, vaddr, 1, value, dataMode(cpu));
+}
+export function write16(cpu: usize, vaddr: u64, value: u32): void {
+  writeMode(cpu, vaddr, 2, value, dataMode(cpu));
+}
+export function write32(cpu: usize, vaddr: u64, value: u32): void {
+  writeMode(cpu, vaddr, 4, value, dataMode(cpu));
+}
+export function write64(cpu: usize, vaddr: u64, value: u64): void {
+  writeMode(cpu, vaddr, 8, value, dataMode(cpu));
+}
+
+/** 16 bytes at once; a fault on either half comes before any byte is written. */
+export function read128(cpu: usize, vaddr: u64): v128 {
+  check(cpu, vaddr, 16, false);
+  const mode = dataMode(cpu);
+  const low = readMode(cpu, vaddr, 8, mode);
+  return i64x2.replace_lane(i64x2.splat(low), 1, readMode(cpu, vaddr + 8, 8, mode));
+}
+export function write128(cpu: usize, vaddr: u64, value: v128): void {
+  probeWrite(cpu, vaddr, 16);
+  const mode = dataMode(cpu);
+  writeMode(cpu, vaddr, 8, i64x2.extract_lane(value, 0), mode);
+  writeMode(cpu, vaddr + 8, 8, i64x2.extract_lane(value, 1), mode);
+}
+
+/** Loads whose faults are those of a write, for read-modify-write. */
+export function rmw8(cpu: usize, vaddr: u64): u32 {
+  probeWrite(cpu, vaddr, 1);
+  return read8(cpu, vaddr);
+}
+export function rmw16(cpu: usize, vaddr: u64): u32 {
+  probeWrite(cpu, vaddr, 2);
+  return read16(cpu, vaddr);
+}
+export function rmw32(cpu: usize, vaddr: u64): u32 {
+  probeWrite(cpu, vaddr, 4);
+  return read32(cpu, vaddr);
+}
+export function rmw64(cpu: usize, vaddr: u64): u64 {
+  probeWrite(cpu, vaddr, 8);
+  return read64(cpu, vaddr);
+}
+
+// Implicit accesses of the processor to its tables: supervisor rights whatever the CPL (SDM vol. 3, 4.6.1).
+export function readSystem8(cpu: usize, vaddr: u64): u32 {
+  return <u32>readMode(cpu, vaddr, 1, systemMode(cpu));
+}
+export function readSystem16(cpu: usize, vaddr: u64): u32 {
+  return <u32>readMode(cpu, vaddr, 2, systemMode(cpu));
+}
+export function readSystem32(cpu: usize, vaddr: u64): u32 {
+  return <u32>readMode(cpu, vaddr, 4, systemMode(cpu));
+}
+export function readSystem64(cpu: usize, vaddr: u64): u64 {
+  return readMode(cpu, vaddr, 8, systemMode(cpu));
+}
+export function writeSystem8(cpu: usize, vaddr: u64, value: u32): void {
+  writeMode(cpu, vaddr, 1, value, systemMode(cpu));
+}
+export function writeSystem16(cpu: usize, vaddr: u64, value: u32): void {
+  writeMode(cpu, vaddr, 2, value, systemMode(cpu));
+}
+export function writeSystem32(cpu: usize, vaddr: u64, value: u32): void {
+  writeMode(cpu, vaddr, 4, value, systemMode(cpu));
+}
+export function writeSystem64(cpu: usize, vaddr: u64, value: u64): void {
+  writeMode(cpu, vaddr, 8, value, systemMode(cpu));
+}
+/** Raises the fault that an implicit write would raise. */
+export function probeSystemWrite(cpu: usize, vaddr: u64, size: u32): void {
+  walk(cpu, vaddr, ACCESS_WRITE, systemMode(cpu));
+  if (splits(vaddr, size)) walk(cpu, following(cpu, vaddr), ACCESS_WRITE, systemMode(cpu));
+}
+
+/** For string instructions: where `vaddr` is in linear memory, valid to the end of its page, or 0 when not plain RAM. */
+export function hostRead(cpu: usize, vaddr: u64): usize {
+  check(cpu, vaddr, 1, false);
+  return watched(cpu) ? 0 : readable(cpu, vaddr, dataMode(cpu));
+}
+export function hostWrite(cpu: usize, vaddr: u64): usize {
+  check(cpu, vaddr, 1, true);
+  return watched(cpu) ? 0 : writable(cpu, vaddr, dataMode(cpu));
+}

@@ -1,0 +1,198 @@
+import {
+  A_ARENA, A_BLOCK_TABLE, A_JUMP_CACHE, A_PAGE_HEADS, AREA_BYTES, B_BYTES, B_CHAIN, B_COUNT, B_HEADER, B_KEY, B_PADDR,
+  B_LINK1, B_LINK2, B_PADDR2, B_RECORDS, BLOCK_BUCKETS, JUMP_ENTRIES, KEY_CODE64, KEY_FLAT, KEY_STEP, KEY_USER,
+  PAGE_CODE, PAGE_HEADS, PAGE_MAP_BYTES, REC_DISP, REC_HANDLER, REC_LINK2, REC_NEXT, REC_SIZE, S_AREA, S_ARENA_NEXT,
+  S_BLOCK, S_JUMP_GEN, S_KEY, S_PAGE_MAP, S_RIP, S_SEGS, S_STAT_BLOCKS, S_STAT_DROPPED, SEG_BASE, SEG_CS, SEG_LIMIT, SEG_SIZE,
+} from '../ir/state.ts';
+import { ACCESS_FETCH, checkCanonical, fetchMode, walk } from './paging.ts';
+import { GP, raiseError } from './raise.ts';
+import { ageJumpCache, execTable, fillEntry, protectPage, TLB_PAGE, tlbEntry } from './tlb.ts';
+
+// Blocks of predecoded code: found by linear address through the jump cache, else by physical address and key.
+
+/** Decodes the block at `paddr` (linear address `lin`) into the arena and registers it with `add_block`. */
+// @ts-expect-error asc's own syntax
+@external('env', 'predecode')
+declare function predecode(cpu: usize, paddr: u32, lin: u64): usize;
+
+/** Physical address from which the byte at linear address `lin` is fetched; raises #PF. */
+export function fetch_address(cpu: usize, lin: u64): u64 {
+  const table = execTable(cpu, (load<u32>(cpu, S_KEY) & KEY_USER) != 0);
+  const entry = tlbEntry(table, lin);
+  if ((lin ^ entry.tag) < 4096) return (<u64>(entry.page & TLB_PAGE) << 12) | (lin & 0xfff);
+  const found = walk(cpu, lin, ACCESS_FETCH, fetchMode(cpu));
+  const paddr = found & 0xff_ffff_ffff;
+  fillEntry(cpu, table, lin, 0, (<u32>(found >> 32) & ~TLB_PAGE) | <u32>(paddr >> 12));
+  return paddr;
+}
+
+/** Linear address of RIP; raises #GP where it cannot be fetched from. */
+function fetchLinear(cpu: usize): u64 {
+  const rip = load<u64>(cpu, S_RIP);
+  const key = load<u32>(cpu, S_KEY);
+  if (key & KEY_CODE64) {
+    checkCanonical(cpu, rip, false);
+    return rip;
+  }
+  const at = cpu + SEG_CS * SEG_SIZE;
+  if (rip > <u64>load<u32>(at, S_SEGS + SEG_LIMIT)) raiseError(cpu, GP, 0);
+  return (load<u64>(at, S_SEGS + SEG_BASE) + rip) & 0xffff_ffff;
+}
+
+function bucketOf(cpu: usize, paddr: u32, key: u32): usize {
+  const hash = (paddr ^ (paddr >> 13) ^ (key * 0x9e35)) & (BLOCK_BUCKETS - 1);
+  return load<u32>(cpu, S_AREA) + A_BLOCK_TABLE + hash * 4;
+}
+
+function pageHead(cpu: usize, page: u32): usize {
+  return load<u32>(cpu, S_AREA) + A_PAGE_HEADS + (page & (PAGE_HEADS - 1)) * 4;
+}
+
+/** True when all of the block's bytes are still where they were fetched from, for a block over two pages. */
+function secondPageHolds(cpu: usize, block: usize, lin: u64): bool {
+  const page2 = load<u32>(block, B_PADDR2);
+  if (page2 == 0) return true;
+  return (fetch_address(cpu, nextPage(cpu, lin)) & 0xffff_f000) == <u64>page2;
+}
+
+function nextPage(cpu: usize, lin: u64): u64 {
+  const next = (lin | 0xfff) + 1;
+  return load<u32>(cpu, S_KEY) & KEY_CODE64 ? next : next & 0xffff_ffff;
+}
+
+/** The block at RIP, made if it is not there. Raises the faults of fetching. */
+export function find_block(cpu: usize): usize {
+  const lin = fetchLinear(cpu);
+  const key = load<u32>(cpu, S_KEY);
+  const generation = load<u32>(cpu, S_JUMP_GEN) | key;
+  const slot = load<u32>(cpu, S_AREA) + A_JUMP_CACHE + ((<usize>lin ^ <usize>(lin >> 12)) & (JUMP_ENTRIES - 1)) * 16;
+  if (load<u64>(slot) == lin && load<u32>(slot, 8) == generation) {
+    const block = load<u32>(slot, 12);
+    if (load<u32>(block, B_COUNT) != 0) return block;
+  }
+  const paddr = <u32>fetch_address(cpu, lin);
+  let block: usize = load<u32>(bucketOf(cpu, paddr, key));
+  while (block != 0) {
+    if (load<u32>(block, B_PADDR) == paddr && load<u32>(block, B_KEY) == key && load<u32>(block, B_COUNT) != 0 &&
+      secondPageHolds(cpu, block, lin)) break;
+    block = load<u32>(block, B_CHAIN);
+  }
+  if (block == 0) block = predecode(cpu, paddr, lin);
+  if (load<u32>(block, B_PADDR2) == 0 && (key & (KEY_CODE64 | KEY_FLAT)) != 0) {
+    store<u64>(slot, lin);
+    store<u32>(slot, generation, 8);
+    store<u32>(slot, <u32>block, 12);
+  }
+  return block;
+}
+
+/** Room for a block of `records` records; drops all blocks when the arena is full. */
+export function new_block(cpu: usize, records: u32): usize {
+  const bytes = (B_HEADER + records * REC_SIZE + 7) & ~7;
+  if (load<u32>(cpu, S_ARENA_NEXT) + bytes > load<u32>(cpu, S_AREA) + AREA_BYTES) drop_blocks(cpu);
+  const block = load<u32>(cpu, S_ARENA_NEXT);
+  store<u32>(cpu, block + bytes, S_ARENA_NEXT);
+  return block;
+}
+
+/** Enters a finished block in the tables: by physical address, and by the pages it was read from. */
+export function add_block(cpu: usize, block: usize): void {
+  const paddr = load<u32>(block, B_PADDR);
+  const bucket = bucketOf(cpu, paddr, load<u32>(block, B_KEY));
+  store<u32>(block, load<u32>(bucket), B_CHAIN);
+  store<u32>(bucket, <u32>block);
+  addToPage(cpu, block, block + B_LINK1, paddr >> 12);
+  const paddr2 = load<u32>(block, B_PADDR2);
+  if (paddr2 != 0) addToPage(cpu, block, block + B_LINK2, paddr2 >> 12);
+  store<u64>(cpu, load<u64>(cpu, S_STAT_BLOCKS) + 1, S_STAT_BLOCKS);
+}
+
+function addToPage(cpu: usize, block: usize, link: usize, page: u32): void {
+  const head = pageHead(cpu, page);
+  store<u32>(link, load<u32>(head));
+  store<u32>(link, <u32>block, 4);
+  store<u32>(head, <u32>link);
+  const bits = load<u32>(cpu, S_PAGE_MAP) + page;
+  if (load<u8>(bits) & PAGE_CODE) return;
+  store<u8>(bits, load<u8>(bits) | PAGE_CODE);
+  protectPage(cpu, page);
+}
+
+/** True when the block has bytes in [paddr, paddr + size), which lies in one page. */
+function overlaps(block: usize, paddr: u32, size: u32): bool {
+  const start = load<u32>(block, B_PADDR);
+  const bytes = load<u32>(block, B_BYTES);
+  const page2 = load<u32>(block, B_PADDR2);
+  const first = page2 == 0 ? bytes : 4096 - (start & 0xfff);
+  if (start < paddr + size && paddr < start + first) return true;
+  return page2 != 0 && page2 < paddr + size && paddr < page2 + (bytes - first);
+}
+
+/** Makes a block unusable, even while it runs: each record but those already begun leads back to the dispatcher. */
+function kill(cpu: usize, block: usize): void {
+  const bucket = bucketOf(cpu, load<u32>(block, B_PADDR), load<u32>(block, B_KEY));
+  let at = bucket;
+  while (load<u32>(at) != <u32>block) at = load<u32>(at) + B_CHAIN;
+  store<u32>(at, load<u32>(block, B_CHAIN));
+  store<u32>(block, 0, B_COUNT);
+  const records = load<u32>(block, B_RECORDS);
+  for (let i: u32 = 0; i < records; i++) {
+    store<u16>(block + B_HEADER + i * REC_SIZE, 0, REC_HANDLER);
+  }
+  store<u64>(cpu, load<u64>(cpu, S_STAT_DROPPED) + 1, S_STAT_DROPPED);
+}
+
+/** Drops the blocks made from bytes that have changed: [paddr, paddr + size) within one page. */
+export function invalidateRange(cpu: usize, paddr: u32, size: u32): void {
+  const page = paddr >> 12;
+  const bits = load<u32>(cpu, S_PAGE_MAP) + page;
+  if (!(load<u8>(bits) & PAGE_CODE)) return;
+  let at = pageHead(cpu, page);
+  let left = false;
+  for (;;) {
+    const link: usize = load<u32>(at);
+    if (link == 0) break;
+    const block: usize = load<u32>(link, 4);
+    const mine = load<u32>(block, B_PADDR) >> 12 == page || load<u32>(block, B_PADDR2) >> 12 == page;
+    if (load<u32>(block, B_COUNT) != 0 && mine && overlaps(block, paddr, size)) kill(cpu, block);
+    if (load<u32>(block, B_COUNT) == 0) {
+      store<u32>(at, load<u32>(link));
+      continue;
+    }
+    if (mine) left = true;
+    at = link;
+  }
+  if (!left) store<u8>(bits, load<u8>(bits) & ~PAGE_CODE);
+}
+
+/** Drops all blocks of this vCPU. Not while one runs. */
+export function drop_blocks(cpu: usize): void {
+  const area = load<u32>(cpu, S_AREA);
+  memory.fill(area + A_BLOCK_TABLE, 0, BLOCK_BUCKETS * 4);
+  memory.fill(area + A_PAGE_HEADS, 0, PAGE_HEADS * 4);
+  const map = load<u32>(cpu, S_PAGE_MAP);
+  for (let page: u32 = 0; page < <u32>PAGE_MAP_BYTES; page++) {
+    store<u8>(map + page, load<u8>(map + page) & ~PAGE_CODE);
+  }
+  store<u32>(cpu, area + A_ARENA, S_ARENA_NEXT);
+  memory.fill(area + A_JUMP_CACHE, 0, JUMP_ENTRIES * 16);
+  ageJumpCache(cpu);
+}
+
+/**
+ * The block at RIP, after the direct branch of record `rec`; remembers it in the record's slot where the target is on
+ * the same page as the branch, because then no change of the page tables can come between them.
+ */
+export function link_block(cpu: usize, rec: usize, slot: u32): usize {
+  const generation = load<u32>(cpu, S_JUMP_GEN);
+  const from = load<u32>(cpu, S_BLOCK);
+  const offset = <i32>(load<u32>(from, B_PADDR) & 0xfff) +
+    (slot == REC_LINK2 ? <i32>load<u16>(rec, REC_NEXT) : load<i32>(rec, REC_DISP));
+  const key = load<u32>(cpu, S_KEY);
+  const block = find_block(cpu);
+  if (offset >= 0 && offset < 4096 && key & KEY_FLAT && !(key & KEY_STEP) && load<u32>(from, B_PADDR2) == 0 &&
+    load<u32>(block, B_PADDR2) == 0 && load<u32>(cpu, S_JUMP_GEN) == generation) {
+    store<u32>(rec + slot, <u32>block);
+  }
+  return block;
+}

@@ -1,0 +1,60 @@
+import {
+  S_AREA, S_CR0, S_DR6, S_DR7, S_EFLAGS, S_FLAGS_RES, S_FPU_CONTROL, S_FPU_EMPTY, S_GDT_LIMIT, S_IDT_LIMIT, S_JUMP_GEN,
+  S_MSR_MISC_ENABLE, S_MSR_PAT, S_MXCSR, S_RDX, S_REC, S_RIP, S_SEGS, S_XCR0, SEG_BASE, SEG_CS, SEG_LDTR, SEG_LIMIT,
+  SEG_RIGHTS, SEG_SELECTOR, SEG_SIZE, SEG_TR, S_INDEX, S_RAM_HOST, S_RAM_SIZE, S_PAGE_MAP, S_A20_MASK, S_ROM_PADDR, S_ROM_HOST, S_SIZE,
+} from '../ir/state.ts';
+import { drop_blocks } from './blocks.ts';
+import { updateKey } from './key.ts';
+import { resetTlb } from './tlb.ts';
+
+function segment(cpu: usize, seg: u32, selector: u32, base: u64, rights: u32): void {
+  const at = cpu + seg * SEG_SIZE;
+  store<u64>(at, base, S_SEGS + SEG_BASE);
+  store<u32>(at, 0xffff, S_SEGS + SEG_LIMIT);
+  store<u32>(at, rights, S_SEGS + SEG_RIGHTS);
+  store<u32>(at, selector, S_SEGS + SEG_SELECTOR);
+}
+
+/** State after RESET#. Source: Intel SDM vol. 3, table 10-1. `signature` is CPUID.1:EAX. What the VM laid out is kept. */
+export function reset_cpu(cpu: usize, signature: u32): void {
+  const index = load<u32>(cpu, S_INDEX);
+  const area = load<u32>(cpu, S_AREA);
+  const ram = load<u32>(cpu, S_RAM_HOST);
+  const ramSize = load<u32>(cpu, S_RAM_SIZE);
+  const map = load<u32>(cpu, S_PAGE_MAP);
+  const rom = load<u32>(cpu, S_ROM_PADDR);
+  const romHost = load<u32>(cpu, S_ROM_HOST);
+  memory.fill(cpu, 0, S_SIZE);
+  store<u32>(cpu, index, S_INDEX);
+  store<u32>(cpu, area, S_AREA);
+  store<u32>(cpu, ram, S_RAM_HOST);
+  store<u32>(cpu, ramSize, S_RAM_SIZE);
+  store<u32>(cpu, map, S_PAGE_MAP);
+  store<u32>(cpu, rom, S_ROM_PADDR);
+  store<u32>(cpu, romHost, S_ROM_HOST);
+  store<u32>(cpu, 0xffff_ffff, S_A20_MASK);
+  store<u64>(cpu, <u64>signature, S_RDX);
+  store<u64>(cpu, 0xfff0, S_RIP);
+  store<u32>(cpu, 2, S_EFLAGS);
+  store<i64>(cpu, 1, S_FLAGS_RES);
+  store<u64>(cpu, 0x6000_0010, S_CR0);
+  store<u64>(cpu, 1, S_XCR0);
+  store<u64>(cpu, 0xffff_0ff0, S_DR6);
+  store<u64>(cpu, 0x400, S_DR7);
+  store<u32>(cpu, 0xffff, S_GDT_LIMIT);
+  store<u32>(cpu, 0xffff, S_IDT_LIMIT);
+  for (let seg: u32 = 0; seg < 6; seg++) segment(cpu, seg, 0, 0, 0x93);
+  segment(cpu, SEG_CS, 0xf000, 0xffff_0000, 0x9b);
+  segment(cpu, SEG_LDTR, 0, 0, 0x82);
+  segment(cpu, SEG_TR, 0, 0, 0x8b);
+  store<u32>(cpu, 0x1f80, S_MXCSR);
+  store<u32>(cpu, 0x40, S_FPU_CONTROL);
+  store<u32>(cpu, 0, S_FPU_EMPTY);
+  store<u64>(cpu, 0x0007_0406_0007_0406, S_MSR_PAT);
+  store<u64>(cpu, 1, S_MSR_MISC_ENABLE);
+  store<u32>(cpu, 0, S_REC);
+  store<u32>(cpu, 0, S_JUMP_GEN);
+  resetTlb(cpu);
+  drop_blocks(cpu);
+  updateKey(cpu);
+}

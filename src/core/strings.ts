@@ -1,0 +1,294 @@
+import {
+  KEY_CODE64, S_EFLAGS, S_KEY, S_RAX, S_RCX, S_RDI, S_RDX, S_RSI, S_SEGS, SEG_BASE, SEG_ES, SEG_FS, SEG_SIZE,
+} from '../ir/state.ts';
+import {
+  hostRead, hostWrite, probeWrite, read16, read32, read64, read8, write16, write32, write64, write8,
+} from './access.ts';
+import { CF, DF, setArithmeticFlags, ZF } from './flags.ts';
+import { seg_address } from './segments.ts';
+import { check_io, io_in, io_out } from './system.ts';
+
+// String instructions. Source: Intel SDM vol. 2, REP and the instructions themselves.
+//
+// `sizes` is the element's size, and the address size shifted by 8; `seg` the segment of the source; `rep` 0, 1 (REP,
+// REPE) or 2 (REPNE). Each returns 1 when the instruction is done, 0 when it is to run again: counts and pointers stand
+// at the next element then, as they do when an element faults.
+
+/** Elements that one call does at most, so that interrupts are looked at in between. */
+const MOST: u32 = 4096;
+/** Bytes in the fast path at once, for the same reason. */
+const CHUNK: u64 = 4096;
+
+function maskOf(addrSize: u32): u64 {
+  return addrSize == 8 ? ~0 : addrSize == 4 ? 0xffff_ffff : 0xffff;
+}
+
+function index(cpu: usize, reg: usize, addrSize: u32): u64 {
+  return load<u64>(cpu + reg) & maskOf(addrSize);
+}
+
+/** Writes the address-size part of a register: 32 bits clear the upper half, 16 leave the rest. */
+function setIndex(cpu: usize, reg: usize, addrSize: u32, value: u64): void {
+  if (addrSize == 2) store<u16>(cpu + reg, <u16>value);
+  else store<u64>(cpu + reg, value & maskOf(addrSize));
+}
+
+function linear(cpu: usize, seg: u32, offset: u64, size: u32, write: u32): u64 {
+  if (!(load<u32>(cpu, S_KEY) & KEY_CODE64)) return seg_address(cpu, seg, offset, size, write);
+  return seg >= <u32>SEG_FS ? offset + load<u64>(cpu + seg * SEG_SIZE, S_SEGS + SEG_BASE) : offset;
+}
+
+function readElement(cpu: usize, vaddr: u64, size: u32): u64 {
+  if (size == 1) return <u64>read8(cpu, vaddr);
+  if (size == 2) return <u64>read16(cpu, vaddr);
+  if (size == 4) return <u64>read32(cpu, vaddr);
+  return read64(cpu, vaddr);
+}
+
+function writeElement(cpu: usize, vaddr: u64, size: u32, value: u64): void {
+  if (size == 1) write8(cpu, vaddr, <u32>value);
+  else if (size == 2) write16(cpu, vaddr, <u32>value);
+  else if (size == 4) write32(cpu, vaddr, <u32>value);
+  else write64(cpu, vaddr, value);
+}
+
+function step(cpu: usize, size: u32): u64 {
+  return load<u32>(cpu, S_EFLAGS) & DF ? -(<u64>size) : <u64>size;
+}
+
+function advance(cpu: usize, reg: usize, addrSize: u32, by: u64): void {
+  setIndex(cpu, reg, addrSize, load<u64>(cpu + reg) + by);
+}
+
+/** One element less to do; true when more are left. */
+function more(cpu: usize, addrSize: u32): bool {
+  const left = (index(cpu, S_RCX, addrSize) - 1) & maskOf(addrSize);
+  setIndex(cpu, S_RCX, addrSize, left);
+  return left != 0;
+}
+
+/** A zero count does nothing; 32-bit address size then still leaves RCX alone. */
+function nothing(cpu: usize, addrSize: u32, rep: u32): bool {
+  return rep != 0 && index(cpu, S_RCX, addrSize) == 0;
+}
+
+/** Whole elements that lie in the page of `vaddr` from there on, at most those left and a chunk. */
+function run(cpu: usize, vaddr: u64, size: u32, addrSize: u32, offset: u64): u64 {
+  const toPageEnd = 4096 - (vaddr & 0xfff);
+  const toWrap = maskOf(addrSize) - offset; // an index that wraps ends the run
+  let bytes = toPageEnd < CHUNK ? toPageEnd : CHUNK;
+  if (toWrap < bytes) bytes = toWrap;
+  const elements = bytes / <u64>size;
+  const left = index(cpu, S_RCX, addrSize);
+  return elements < left ? elements : left;
+}
+
+function moveOne(cpu: usize, size: u32, addrSize: u32, seg: u32): void {
+  const from = linear(cpu, seg, index(cpu, S_RSI, addrSize), size, 0);
+  const value = readElement(cpu, from, size);
+  writeElement(cpu, linear(cpu, SEG_ES, index(cpu, S_RDI, addrSize), size, 1), size, value);
+  const by = step(cpu, size);
+  advance(cpu, S_RSI, addrSize, by);
+  advance(cpu, S_RDI, addrSize, by);
+}
+
+/** Copies what lies within one page on both sides; returns the elements done, 0 when it must go one by one. */
+function moveRun(cpu: usize, size: u32, addrSize: u32, seg: u32): u64 {
+  if (load<u32>(cpu, S_EFLAGS) & DF) return 0;
+  const si = index(cpu, S_RSI, addrSize);
+  const di = index(cpu, S_RDI, addrSize);
+  const from = linear(cpu, seg, si, size, 0);
+  const to = linear(cpu, SEG_ES, di, size, 1);
+  let elements = run(cpu, from, size, addrSize, si);
+  const fits = run(cpu, to, size, addrSize, di);
+  if (fits < elements) elements = fits;
+  if (elements < 2) return 0;
+  const bytes = elements * <u64>size;
+  if (!(load<u32>(cpu, S_KEY) & KEY_CODE64)) {
+    seg_address(cpu, seg, si + bytes - <u64>size, size, 0);
+    seg_address(cpu, SEG_ES, di + bytes - <u64>size, size, 1);
+  }
+  const source = hostRead(cpu, from);
+  const target = hostWrite(cpu, to);
+  if (source == 0 || target == 0) return 0;
+  // Forward copies onto themselves repeat a pattern: element by element.
+  if (<u32>target > <u32>source && <u64>(target - source) < bytes) return 0;
+  memory.copy(target, source, <usize>bytes);
+  advance(cpu, S_RSI, addrSize, bytes);
+  advance(cpu, S_RDI, addrSize, bytes);
+  setIndex(cpu, S_RCX, addrSize, index(cpu, S_RCX, addrSize) - elements);
+  return elements;
+}
+
+export function movs(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
+  const size = sizes & 0xff;
+  const addrSize = sizes >> 8;
+  if (rep == 0) {
+    moveOne(cpu, size, addrSize, seg);
+    return 1;
+  }
+  if (nothing(cpu, addrSize, rep)) return 1;
+  for (let done: u32 = 0; done < MOST; ) {
+    const elements = <u32>moveRun(cpu, size, addrSize, seg);
+    if (elements == 0) {
+      moveOne(cpu, size, addrSize, seg);
+      if (!more(cpu, addrSize)) return 1;
+      done++;
+    } else {
+      if (index(cpu, S_RCX, addrSize) == 0) return 1;
+      done += elements;
+    }
+  }
+  return 0;
+}
+
+function fill(target: usize, size: u32, value: u64, elements: u64): void {
+  if (size == 1) {
+    memory.fill(target, <u8>value, <usize>elements);
+    return;
+  }
+  const end = target + <usize>(elements * <u64>size);
+  for (let at = target; at < end; at += size) {
+    if (size == 8) store<u64>(at, value);
+    else if (size == 4) store<u32>(at, <u32>value);
+    else store<u16>(at, <u16>value);
+  }
+}
+
+function storeOne(cpu: usize, size: u32, addrSize: u32): void {
+  const to = linear(cpu, SEG_ES, index(cpu, S_RDI, addrSize), size, 1);
+  writeElement(cpu, to, size, load<u64>(cpu, S_RAX));
+  advance(cpu, S_RDI, addrSize, step(cpu, size));
+}
+
+function storeRun(cpu: usize, size: u32, addrSize: u32): u64 {
+  if (load<u32>(cpu, S_EFLAGS) & DF) return 0;
+  const di = index(cpu, S_RDI, addrSize);
+  const to = linear(cpu, SEG_ES, di, size, 1);
+  const elements = run(cpu, to, size, addrSize, di);
+  if (elements < 2) return 0;
+  const bytes = elements * <u64>size;
+  if (!(load<u32>(cpu, S_KEY) & KEY_CODE64)) seg_address(cpu, SEG_ES, di + bytes - <u64>size, size, 1);
+  const target = hostWrite(cpu, to);
+  if (target == 0) return 0;
+  fill(target, size, load<u64>(cpu, S_RAX), elements);
+  advance(cpu, S_RDI, addrSize, bytes);
+  setIndex(cpu, S_RCX, addrSize, index(cpu, S_RCX, addrSize) - elements);
+  return elements;
+}
+
+export function stos(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
+  const size = sizes & 0xff;
+  const addrSize = sizes >> 8;
+  if (rep == 0) {
+    storeOne(cpu, size, addrSize);
+    return 1;
+  }
+  if (nothing(cpu, addrSize, rep)) return 1;
+  for (let done: u32 = 0; done < MOST; ) {
+    const elements = <u32>storeRun(cpu, size, addrSize);
+    if (elements == 0) {
+      storeOne(cpu, size, addrSize);
+      if (!more(cpu, addrSize)) return 1;
+      done++;
+    } else {
+      if (index(cpu, S_RCX, addrSize) == 0) return 1;
+      done += elements;
+    }
+  }
+  return 0;
+}
+
+export function lods(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
+  const size = sizes & 0xff;
+  const addrSize = sizes >> 8;
+  if (nothing(cpu, addrSize, rep)) return 1;
+  for (let done: u32 = 0; done < MOST; done++) {
+    const value = readElement(cpu, linear(cpu, seg, index(cpu, S_RSI, addrSize), size, 0), size);
+    if (size == 8) store<u64>(cpu, value, S_RAX);
+    else if (size == 4) store<u64>(cpu, value & 0xffff_ffff, S_RAX);
+    else if (size == 2) store<u16>(cpu, <u16>value, S_RAX);
+    else store<u8>(cpu, <u8>value, S_RAX);
+    advance(cpu, S_RSI, addrSize, step(cpu, size));
+    if (rep == 0 || !more(cpu, addrSize)) return 1;
+  }
+  return 0;
+}
+
+/** Flags of a - b for elements of `size` bytes. */
+function compare(cpu: usize, left: u64, right: u64, size: u32): bool {
+  const shift = <u64>(64 - size * 8);
+  const a = left << shift;
+  const b = right << shift;
+  const difference = a - b;
+  const low = <u32>((difference >> shift) & 0xff);
+  const sign = <u32>(difference >> 63);
+  const overflow = <u32>(((a ^ b) & (a ^ difference)) >> 63);
+  const adjust = <u32>(left ^ right ^ (left - right)) & 0x10;
+  setArithmeticFlags(
+    cpu,
+    (a < b ? CF : 0) | ((~popcnt<u32>(low) & 1) << 2) | adjust | (difference == 0 ? ZF : 0) | (sign << 7) | (overflow << 11),
+  );
+  return difference == 0;
+}
+
+export function cmps(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
+  const size = sizes & 0xff;
+  const addrSize = sizes >> 8;
+  if (nothing(cpu, addrSize, rep)) return 1;
+  for (let done: u32 = 0; done < MOST; done++) {
+    const a = readElement(cpu, linear(cpu, seg, index(cpu, S_RSI, addrSize), size, 0), size);
+    const b = readElement(cpu, linear(cpu, SEG_ES, index(cpu, S_RDI, addrSize), size, 0), size);
+    const equal = compare(cpu, a, b, size);
+    const by = step(cpu, size);
+    advance(cpu, S_RSI, addrSize, by);
+    advance(cpu, S_RDI, addrSize, by);
+    if (rep == 0 || !more(cpu, addrSize) || equal != (rep == 1)) return 1;
+  }
+  return 0;
+}
+
+export function scas(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
+  const size = sizes & 0xff;
+  const addrSize = sizes >> 8;
+  if (nothing(cpu, addrSize, rep)) return 1;
+  for (let done: u32 = 0; done < MOST; done++) {
+    const b = readElement(cpu, linear(cpu, SEG_ES, index(cpu, S_RDI, addrSize), size, 0), size);
+    const equal = compare(cpu, load<u64>(cpu, S_RAX), b, size);
+    advance(cpu, S_RDI, addrSize, step(cpu, size));
+    if (rep == 0 || !more(cpu, addrSize) || equal != (rep == 1)) return 1;
+  }
+  return 0;
+}
+
+export function ins(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
+  const size = sizes & 0xff;
+  const addrSize = sizes >> 8;
+  const port = <u32>load<u16>(cpu, S_RDX);
+  check_io(cpu, port, size);
+  if (nothing(cpu, addrSize, rep)) return 1;
+  for (let done: u32 = 0; done < MOST; done++) {
+    const to = linear(cpu, SEG_ES, index(cpu, S_RDI, addrSize), size, 1);
+    // What the port gives is lost when the store faults, so the store is tried first.
+    probeWrite(cpu, to, size);
+    writeElement(cpu, to, size, <u64>io_in(cpu, port, size));
+    advance(cpu, S_RDI, addrSize, step(cpu, size));
+    if (rep == 0 || !more(cpu, addrSize)) return 1;
+  }
+  return 0;
+}
+
+export function outs(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
+  const size = sizes & 0xff;
+  const addrSize = sizes >> 8;
+  const port = <u32>load<u16>(cpu, S_RDX);
+  check_io(cpu, port, size);
+  if (nothing(cpu, addrSize, rep)) return 1;
+  for (let done: u32 = 0; done < MOST; done++) {
+    const value = readElement(cpu, linear(cpu, seg, index(cpu, S_RSI, addrSize), size, 0), size);
+    io_out(cpu, port, size, <u32>value);
+    advance(cpu, S_RSI, addrSize, step(cpu, size));
+    if (rep == 0 || !more(cpu, addrSize)) return 1;
+  }
+  return 0;
+}

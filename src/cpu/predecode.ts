@@ -1,0 +1,302 @@
+import type { Feature } from '#isa/x86/insn.ts';
+import {
+  B_BYTES, B_COUNT, B_HEADER, B_KEY, B_PADDR, B_PADDR2, B_RECORDS, KEY_CODE32, KEY_CODE64, KEY_FLAT, KEY_NO_FPU, KEY_NO_SSE,
+  KEY_PROTECTED, KEY_STACK32, KEY_STACK64, KEY_STEP, PAGE_RAM, REC_A, REC_B, REC_BASE, REC_DISP, REC_HANDLER, REC_IMM, REC_INDEX, REC_NEXT,
+  REC_SEG, REC_SHIFT, REC_SIZE, REC_START, S_KEY, S_PAGE_MAP, S_RAM_HOST, S_RIP, S_ROM_HOST, S_ROM_PADDR, S_SEGS, S_ZERO, SEG_CS,
+  SEG_FS, SEG_LIMIT, SEG_SIZE, SEG_SS,
+} from '#ir/state.ts';
+import { Decoder, type Insn, type MemoryOperand } from '#translate/x86/decode.ts';
+import {
+  byteRegister, formKey, isImmediate, isMemoryOperand, MEM_BASE, MEM_INDEX, MEM_LEFT, MEM_NONE, operandBytes, takesRegisterField,
+} from './forms.ts';
+import type { HandlerMap } from './handlers.ts';
+
+/** Guest instructions in a block at most: bounds the time to the next look at interrupts. */
+const MAX_INSNS = 64;
+const MAX_RECORDS = MAX_INSNS * 3 + 2;
+const VECTOR_UD = 6;
+const VECTOR_GP = 13;
+const UNITS = { fpu: 0, mmx: 1, sse: 2, wait: 3 } as const;
+const RSP = 4;
+const FIELDS = [REC_A, REC_B, REC_BASE];
+
+/** What the predecoder calls in core/. */
+export interface BlockStore {
+  fetch_address(cpu: number, lin: bigint): bigint;
+  new_block(cpu: number, records: number): number;
+  add_block(cpu: number, block: number): void;
+}
+
+type Size = 2 | 4 | 8;
+
+/** Turns guest bytes into blocks of records, one virtual CPU's. */
+export class Predecoder {
+  readonly #bytes: Uint8Array;
+  readonly #view: DataView;
+  readonly #cpu: number;
+  readonly #store: BlockStore;
+  readonly #features: ReadonlySet<Feature>;
+  readonly #ids: ReadonlyMap<number, number>;
+  readonly #ending: ReadonlySet<number>;
+  readonly #writing: ReadonlySet<number>;
+  readonly #special: Readonly<Record<string, number>>;
+  readonly #firstEnding: number;
+  readonly #decoders: Readonly<Record<Size, Decoder>>;
+  readonly #straddle = new Uint8Array(32);
+  readonly #straddleDecoders: Readonly<Record<Size, Decoder>>;
+  readonly #records = new Uint8Array(MAX_RECORDS * REC_SIZE);
+  readonly #out = new DataView(this.#records.buffer);
+  #count = 0;
+  #key = 0;
+  #codeSize: Size = 8;
+
+  constructor(memory: WebAssembly.Memory, cpu: number, store: BlockStore, handlers: HandlerMap, features: ReadonlySet<Feature>) {
+    this.#bytes = new Uint8Array(memory.buffer);
+    this.#view = new DataView(memory.buffer);
+    this.#cpu = cpu;
+    this.#store = store;
+    this.#features = features;
+    this.#ids = new Map(handlers.keys.map((key, i) => [key, handlers.ids[i] ?? 0]));
+    this.#ending = new Set(handlers.endingInline);
+    this.#writing = new Set(handlers.writing);
+    this.#special = handlers.special;
+    this.#firstEnding = handlers.firstEnding;
+    const decoders = (bytes: Uint8Array) => ({ 2: new Decoder(bytes, 2), 4: new Decoder(bytes, 4), 8: new Decoder(bytes, 8) });
+    this.#decoders = decoders(this.#bytes);
+    this.#straddleDecoders = decoders(this.#straddle);
+  }
+
+  /** Decodes and registers the block at `paddr`, whose linear address is `lin`. Returns its address in linear memory. */
+  predecode(paddr: number, lin: bigint): number {
+    this.#key = this.#view.getUint32(this.#cpu + S_KEY, true);
+    this.#codeSize = (this.#key & KEY_CODE64) !== 0 ? 8 : (this.#key & KEY_CODE32) !== 0 ? 4 : 2;
+    this.#count = 0;
+    const available = Math.min(4096 - (paddr & 0xfff), this.#untilLimit());
+    const start = this.#hostOf(paddr);
+    const end = start + available;
+    let at = start;
+    let insns = 0;
+    let paddr2 = 0;
+    const most = (this.#key & KEY_STEP) !== 0 ? 1 : MAX_INSNS;
+    for (;;) {
+      const insn = this.#decoders[this.#codeSize].decode(at, end);
+      if (insn === 'short') {
+        if (insns > 0) break;
+        const [page, length] = this.#straddling(start, available, lin);
+        paddr2 = page;
+        at = start + length;
+        insns = 1;
+        break;
+      }
+      insns++;
+      const offset = at - start;
+      const done = this.#append(insn, offset);
+      at += typeof insn === 'string' ? 1 : insn.length;
+      if (done || insns === most || at === end) break;
+    }
+    this.#fallThrough(at - start);
+    return this.#finish(paddr, { insns, bytes: at - start, paddr2 });
+  }
+
+  /** Bytes from RIP to the limit of CS, outside 64-bit mode. */
+  #untilLimit(): number {
+    if (this.#codeSize === 8) return 4096;
+    const rip = Number(this.#view.getBigUint64(this.#cpu + S_RIP, true));
+    const limit = this.#view.getUint32(this.#cpu + S_SEGS + SEG_CS * SEG_SIZE + SEG_LIMIT, true);
+    return limit - rip + 1;
+  }
+
+  #hostOf(paddr: number): number {
+    const map = this.#view.getUint32(this.#cpu + S_PAGE_MAP, true);
+    // Code where no memory stands: the zero page of the core, 00 00 for ever, is as good as what a bus would give.
+    if (((this.#bytes[map + (paddr >>> 12)] ?? 0) & PAGE_RAM) === 0) return paddr & 0xfff;
+    const rom = this.#view.getUint32(this.#cpu + S_ROM_PADDR, true);
+    if (rom !== 0 && paddr >= rom) return this.#view.getUint32(this.#cpu + S_ROM_HOST, true) + (paddr - rom);
+    return this.#view.getUint32(this.#cpu + S_RAM_HOST, true) + paddr;
+  }
+
+  /** The first instruction goes on beyond the page or the segment: its second page's address and its length. */
+  #straddling(start: number, available: number, lin: bigint): [paddr2: number, length: number] {
+    const toPageEnd = 4096 - Number(lin & 0xfffn);
+    if (available < toPageEnd) {
+      this.#raise('raiseError', VECTOR_GP, 0);
+      return [0, 1];
+    }
+    const mask = this.#codeSize === 8 ? 0xffffffffffffffffn : 0xffffffffn;
+    const next = ((lin | 0xfffn) + 1n) & mask;
+    const paddr2 = Number(BigInt.asUintN(40, this.#store.fetch_address(this.#cpu, next)));
+    this.#straddle.fill(0);
+    this.#straddle.set(this.#bytes.subarray(start, start + available));
+    const host2 = this.#hostOf(paddr2);
+    this.#straddle.set(this.#bytes.subarray(host2, host2 + 16), available);
+    const insn = this.#straddleDecoders[this.#codeSize].decode(0, available + 16);
+    this.#append(insn === 'short' ? 'too-long' : insn, 0);
+    return [paddr2, typeof insn === 'string' ? 1 : insn.length];
+  }
+
+  /** Appends the records of one instruction; true when the block ends with it. */
+  #append(insn: Insn | 'undefined' | 'too-long' | 'short', offset: number): boolean {
+    if (insn === 'too-long' || insn === 'short') return this.#raise('raiseError', VECTOR_GP, offset);
+    if (insn === 'undefined' || !this.#isOffered(insn)) return this.#raise('raise', VECTOR_UD, offset);
+    this.#checkUnit(insn, offset);
+    const mem = this.#memForm(insn, offset);
+    const stackSize: Size = (this.#key & KEY_STACK64) !== 0 ? 8 : (this.#key & KEY_STACK32) !== 0 ? 4 : 2;
+    const { row, opSize, addrSize, rep } = insn;
+    const id = this.#ids.get(formKey({ row, opSize, mem, rep, addrSize, codeSize: this.#codeSize, stackSize }));
+    if (id === undefined) return this.#raise('raise', VECTOR_UD, offset);
+    if (mem === MEM_LEFT) this.#noteWrite(id);
+    const rec = this.#record(id, offset, insn.length);
+    this.#operands(insn, rec, mem);
+    return id >= this.#firstEnding || this.#ending.has(id);
+  }
+
+  /** Tells the address record before the handler's that the access is a write. Other address records ignore it. */
+  #noteWrite(id: number): void {
+    const address = (this.#count - 1) * REC_SIZE;
+    const segmented = this.#out.getUint16(address + REC_HANDLER, true) === this.#special['segmented'];
+    if (segmented && this.#writing.has(id)) this.#out.setUint8(address + REC_IMM + 1, 1);
+  }
+
+  #isOffered({ row }: Insn): boolean {
+    const { feature, protectedOnly } = row.options;
+    if (protectedOnly === true && (this.#key & KEY_PROTECTED) === 0) return false;
+    return feature === undefined || this.#features.has(feature);
+  }
+
+  #checkUnit({ row, length }: Insn, offset: number): void {
+    const { unit } = row.options;
+    if (unit === undefined) return;
+    const off = unit === 'sse' ? KEY_NO_SSE : KEY_NO_FPU;
+    if ((this.#key & off) === 0) return;
+    const rec = this.#record(this.#special['checkUnit'] ?? 0, offset, length);
+    this.#out.setInt32(rec + REC_IMM, UNITS[unit], true);
+  }
+
+  /** A new zeroed record; returns its offset. */
+  #record(id: number, offset: number, length: number): number {
+    const rec = this.#count++ * REC_SIZE;
+    this.#records.fill(0, rec, rec + REC_SIZE);
+    this.#out.setUint16(rec + REC_HANDLER, id, true);
+    this.#out.setUint16(rec + REC_START, offset, true);
+    this.#out.setUint16(rec + REC_NEXT, offset + length, true);
+    this.#out.setUint8(rec + REC_BASE, S_ZERO);
+    this.#out.setUint8(rec + REC_INDEX, S_ZERO);
+    return rec;
+  }
+
+  #raise(kind: 'raise' | 'raiseError', vector: number, offset: number): true {
+    const rec = this.#record(this.#special[kind] ?? 0, offset, 1);
+    this.#out.setInt32(rec + REC_IMM, vector, true);
+    return true;
+  }
+
+  /** Ends a block that its last instruction does not end. Harmless where it does: never reached. */
+  #fallThrough(offset: number): void {
+    const rec = this.#record(this.#special['fallThrough'] ?? 0, offset, 0);
+    this.#out.setInt32(rec + REC_DISP, offset, true);
+  }
+
+  /** Chooses how the memory operand is reached; appends an address record where the handler cannot do it itself. */
+  #memForm(insn: Insn, offset: number): number {
+    const { memory, row } = insn;
+    if (memory === undefined || !row.operands.some((o) => isMemoryOperand(o, MEM_BASE))) return MEM_NONE;
+    const lea = row.name === 'lea';
+    const absolute = row.operands.some((o) => o.kind === 'O');
+    if (this.#codeSize === 8) {
+      const based = memory.seg >= SEG_FS && !lea;
+      if (absolute) {
+        const rec = this.#record(this.#special[based ? 'absoluteSegment' : 'absolute'] ?? 0, offset, insn.length);
+        this.#out.setUint8(rec + REC_SEG, memory.seg);
+        this.#out.setBigInt64(rec + REC_IMM, insn.addrSize === 4 ? memory.disp & 0xffffffffn : memory.disp, true);
+        return MEM_LEFT;
+      }
+      if (insn.addrSize === 8 && !based) return memory.index < 0 ? MEM_BASE : MEM_INDEX;
+      const name = insn.addrSize === 4 ? (based ? 'segment32' : 'flat32') : 'segment64';
+      this.#addressFields(this.#record(this.#special[name] ?? 0, offset, insn.length), insn, memory);
+      return MEM_LEFT;
+    }
+    const flat = insn.addrSize === 4 && ((this.#key & KEY_FLAT) !== 0 && memory.seg !== SEG_CS && memory.seg < SEG_FS || lea);
+    const rec = this.#record(this.#special[flat ? 'flat32' : 'segmented'] ?? 0, offset, insn.length);
+    this.#addressFields(rec, insn, memory);
+    if (!flat) this.#segmentedFields(rec, insn, lea);
+    return MEM_LEFT;
+  }
+
+  #segmentedFields(rec: number, insn: Insn, lea: boolean): void {
+    const spec = insn.row.operands.find((o) => isMemoryOperand(o, MEM_BASE));
+    this.#out.setUint8(rec + REC_IMM, operandBytes(spec?.size ?? '', insn.opSize));
+    this.#out.setUint8(rec + REC_IMM + 2, insn.addrSize);
+    this.#out.setUint8(rec + REC_IMM + 3, lea ? 1 : 0);
+  }
+
+  #addressFields(rec: number, insn: Insn, memory: MemoryOperand): void {
+    const next = this.#out.getUint16(rec + REC_NEXT, true);
+    let { disp } = memory;
+    if (memory.ripRelative) disp += BigInt(next);
+    // POP to memory: an address by RSP is made after the pop.
+    if (insn.row.name === 'pop' && memory.base === RSP) disp += BigInt(insn.opSize);
+    const base = memory.ripRelative ? S_RIP : memory.base < 0 ? S_ZERO : memory.base * 8;
+    this.#out.setUint8(rec + REC_BASE, base);
+    this.#out.setUint8(rec + REC_INDEX, memory.index < 0 ? S_ZERO : memory.index * 8);
+    this.#out.setUint8(rec + REC_SHIFT, memory.shift);
+    this.#out.setUint8(rec + REC_SEG, memory.seg);
+    this.#out.setInt32(rec + REC_DISP, Number(BigInt.asIntN(32, disp)), true);
+    if (insn.row.options.stack === true && insn.memory === undefined) this.#out.setUint8(rec + REC_SEG, SEG_SS);
+  }
+
+  #operands(insn: Insn, rec: number, mem: number): void {
+    if (mem === MEM_BASE || mem === MEM_INDEX) {
+      if (insn.memory !== undefined) this.#addressFields(rec, insn, insn.memory);
+    } else {
+      this.#out.setUint8(rec + REC_SEG, insn.row.options.stack === true ? SEG_SS : insn.seg);
+    }
+    let fields = 0;
+    const { operands } = insn.row;
+    const immediateCount = operands.filter(isImmediate).length;
+    let immediates = 0;
+    for (const spec of operands) {
+      if (spec.kind === 'J') this.#branchTarget(insn, rec);
+      else if (isImmediate(spec)) this.#immediate(insn, rec, immediates++, immediateCount > 1);
+      else if (takesRegisterField(spec, mem)) {
+        this.#out.setUint8(rec + (FIELDS[fields++] ?? REC_A), registerField(insn, spec.kind, operandBytes(spec.size, insn.opSize)));
+      }
+    }
+  }
+
+  #immediate(insn: Insn, rec: number, number: number, narrow: boolean): void {
+    const value = insn.immediates[number] ?? 0n;
+    if (narrow) this.#out.setInt32(rec + REC_IMM + 4 * number, Number(BigInt.asIntN(32, value)), true);
+    else this.#out.setBigInt64(rec + REC_IMM, BigInt.asIntN(64, value), true);
+  }
+
+  #branchTarget(insn: Insn, rec: number): void {
+    const next = this.#out.getUint16(rec + REC_NEXT, true);
+    this.#out.setInt32(rec + REC_DISP, next + insn.rel, true);
+  }
+
+  #finish(paddr: number, { insns, bytes, paddr2 }: { insns: number; bytes: number; paddr2: number }): number {
+    const block = this.#store.new_block(this.#cpu, this.#count);
+    const header = (field: number, value: number) => this.#view.setUint32(block + field, value, true);
+    this.#bytes.fill(0, block, block + B_HEADER);
+    header(B_PADDR, paddr);
+    header(B_KEY, this.#key);
+    header(B_COUNT, insns);
+    header(B_RECORDS, this.#count);
+    header(B_PADDR2, paddr2);
+    header(B_BYTES, bytes);
+    this.#bytes.set(this.#records.subarray(0, this.#count * REC_SIZE), block + B_HEADER);
+    this.#store.add_block(this.#cpu, block);
+    return block;
+  }
+}
+
+/** What a record's byte says of a register operand: an offset in the state for integers, else the register's number. */
+function registerField(insn: Insn, kind: string, size: number): number {
+  const number = 'GSCDVP'.includes(kind) ? insn.reg : insn.rm;
+  if ('VWU'.includes(kind)) return number;
+  if ('PQN'.includes(kind)) return number & 7;
+  if (kind === 'S') return number & 7;
+  if ('CD'.includes(kind)) return number;
+  if (size === 1) return byteRegister(number, !insn.rex && number >= 4);
+  return number * 8;
+}

@@ -1,0 +1,250 @@
+import type { VcpuExit } from '#accel/accel.ts';
+import type { Feature } from '#isa/x86/insn.ts';
+import {
+  ATTN_INTERRUPT, ATTN_INVALIDATE, ATTN_STEP, ATTN_STOP, EXC_EXTERNAL, KEY_STEP, S_ATTENTION, S_BUDGET, S_EFLAGS, S_EXC_VECTOR, S_HALTED, S_ICOUNT,
+  S_INHIBIT, S_IRQ_PENDING, S_KEY, S_TF_ARMED,
+} from '#ir/state.ts';
+import type { HandlerMap } from './handlers.ts';
+import { Predecoder } from './predecode.ts';
+
+/** Instructions between two looks at the clock: some 100 µs. */
+const SLICE = 20_000;
+const EFLAGS_TF = 1 << 8;
+const EFLAGS_IF = 1 << 9;
+/** S_INHIBIT while the instruction that shuts interrupts out is being stepped over. */
+const INHIBIT_STEPPING = 3;
+/** S_INHIBIT after a load of SS: debug traps wait too. */
+const INHIBIT_SS = 2;
+/** The longest that a halted vCPU sleeps at once. */
+const MAX_SLEEP_MS = 1000;
+
+/** What core/ and the run loop need of the board: called on the vCPU's thread. */
+export interface VcpuHost {
+  portRead(port: number, size: number): number;
+  portWrite(port: number, size: number, value: number): void;
+  mmioRead(paddr: number, size: number): number;
+  mmioWrite(paddr: number, size: number, value: number): void;
+  /** Ticks of the TSC since power-on, whole. */
+  tsc(): number;
+  random32(): number;
+  cpuid(): void;
+  /** True when the MSR is the interrupt controller's and the access is legal; the value is in S_SCRATCH. */
+  apicMsrRead(msr: number): boolean;
+  apicMsrWrite(msr: number): boolean;
+  unknownMsr(msr: number, write: boolean): void;
+  /** CR8 is the task priority. */
+  taskPriority(): number;
+  setTaskPriority(value: number): void;
+  /** An interrupt that EFLAGS.IF alone may hold back. */
+  hasInterrupt(): boolean;
+  acknowledge(): number;
+  takeNmi(): boolean;
+  nextDeadlineNs(): number;
+  nowNs(): number;
+  /** Before the thread sleeps for lack of work. */
+  beforeSleep(): void;
+  /** Timers that are due, input from other threads. Once a slice. */
+  poll(nowNs: number): void;
+  /** Why the VM shall end or begin anew, once it shall. */
+  ended(): VcpuExit | undefined;
+  /** Takes an exception before the guest sees it (debuggers, tests): true ends the run as `stopped`. */
+  intercept?(vector: number): boolean;
+  /** Pages written by devices, to be dropped. */
+  invalidated(): readonly number[];
+}
+
+/** The exports of core.wasm that the run loop calls. */
+export interface Core {
+  resetTlb(cpu: number): void;
+  drop_blocks(cpu: number): void;
+  updateKey(cpu: number): void;
+  fetch_address(cpu: number, lin: bigint): bigint;
+  new_block(cpu: number, records: number): number;
+  add_block(cpu: number, block: number): void;
+  invalidateRange(cpu: number, paddr: number, size: number): void;
+  reset_cpu(cpu: number, signature: number): void;
+  flush_tlb(cpu: number): void;
+  begin_exception(cpu: number): void;
+  deliver_exception(cpu: number): number;
+  deliver_event(cpu: number, vector: number, flags: number, error: number): void;
+  raise_single_step(cpu: number): void;
+  [name: string]: unknown;
+}
+
+export interface SoftwareParts {
+  readonly memory: WebAssembly.Memory;
+  readonly core: WebAssembly.Module;
+  readonly interpreter: WebAssembly.Module;
+  readonly handlers: HandlerMap;
+  readonly features: ReadonlySet<Feature>;
+}
+
+/** Thrown by core/ to leave everything at once; its identity is all it has. */
+const UNWIND = { name: 'guest exception' };
+
+/** One virtual CPU of the software accelerator. `cpu` is the address of its state. */
+export class SoftwareVcpu {
+  readonly core: Core;
+  readonly #run: (cpu: number) => number;
+  readonly #cpu: number;
+  readonly #host: VcpuHost;
+  readonly #words: Int32Array;
+  readonly #view: DataView;
+  readonly #predecoder: Predecoder;
+  /** Statistics: counted here because they are counted at boundaries. */
+  readonly interrupts = new Uint32Array(256);
+  halts = 0;
+  boundaries = 0;
+
+  constructor(parts: SoftwareParts, cpu: number, host: VcpuHost) {
+    this.#cpu = cpu;
+    this.#host = host;
+    this.#words = new Int32Array(parts.memory.buffer);
+    this.#view = new DataView(parts.memory.buffer);
+    const env = { memory: parts.memory, ...this.#imports() };
+    const core = new WebAssembly.Instance(parts.core, { env });
+    this.core = core.exports as Core;
+    const interpreter = new WebAssembly.Instance(parts.interpreter, { env, core: core.exports });
+    this.#run = interpreter.exports['run'] as (cpu: number) => number;
+    this.#predecoder = new Predecoder(parts.memory, cpu, this.core, parts.handlers, parts.features);
+  }
+
+  #imports(): Record<string, WebAssembly.ImportValue> {
+    const host = this.#host;
+    return {
+      unwind: () => {
+        throw UNWIND;
+      },
+      predecode: (_cpu: number, paddr: number, lin: bigint) =>
+        this.#predecoder.predecode(paddr >>> 0, BigInt.asUintN(64, lin)),
+      mmio_read: (_cpu: number, paddr: bigint, size: number) => host.mmioRead(Number(paddr), size),
+      mmio_write: (_cpu: number, paddr: bigint, size: number, value: number) =>
+        host.mmioWrite(Number(paddr), size, value >>> 0),
+      port_read: (_cpu: number, port: number, size: number) => host.portRead(port, size),
+      port_write: (_cpu: number, port: number, size: number, value: number) =>
+        host.portWrite(port, size, value >>> 0),
+      tsc: () => host.tsc(),
+      random32: () => host.random32(),
+      cpuid: () => host.cpuid(),
+      apic_msr_read: (_cpu: number, msr: number) => (host.apicMsrRead(msr >>> 0) ? 1 : 0),
+      apic_msr_write: (_cpu: number, msr: number) => (host.apicMsrWrite(msr >>> 0) ? 1 : 0),
+      unknown_msr: (msr: number, write: number) => host.unknownMsr(msr >>> 0, write !== 0),
+      task_priority: () => host.taskPriority(),
+      set_task_priority: (value: number) => host.setTaskPriority(value),
+    };
+  }
+
+  get instructions(): number {
+    return Number(this.#view.getBigUint64(this.#cpu + S_ICOUNT, true));
+  }
+
+  #get(field: number): number {
+    return this.#view.getUint32(this.#cpu + field, true);
+  }
+
+  #set(field: number, value: number): void {
+    this.#view.setUint32(this.#cpu + field, value, true);
+  }
+
+  /** Runs until the VM ends or is told to stop. */
+  run(): VcpuExit {
+    for (;;) {
+      const exit = this.#boundary();
+      if (exit !== undefined) return exit;
+      if (this.#get(S_HALTED) !== 0) continue;
+      if (!this.#slice()) return { type: 'shutdown' };
+    }
+  }
+
+  /** Runs guest code to the next boundary; false on a triple fault. */
+  #slice(): boolean {
+    const stepping = (this.#get(S_KEY) & KEY_STEP) !== 0;
+    const budget = stepping ? 1 : SLICE;
+    const armed = stepping && (this.#get(S_EFLAGS) & EFLAGS_TF) !== 0;
+    if (stepping && this.#get(S_INHIBIT) !== 0) this.#set(S_INHIBIT, INHIBIT_STEPPING);
+    this.#set(S_BUDGET, budget);
+    let alive = true;
+    try {
+      this.#run(this.#cpu);
+      if (armed && this.#get(S_INHIBIT) !== INHIBIT_SS) this.core.raise_single_step(this.#cpu);
+    } catch (error) {
+      alive = this.#exception(error);
+    }
+    this.#count(budget);
+    if (stepping) this.#stepped();
+    return alive;
+  }
+
+  #stepped(): void {
+    if (this.#get(S_INHIBIT) === INHIBIT_STEPPING) this.#set(S_INHIBIT, 0);
+    this.#set(S_TF_ARMED, 0);
+    this.core.updateKey(this.#cpu);
+  }
+
+  #count(budget: number): void {
+    const left = this.#view.getInt32(this.#cpu + S_BUDGET, true);
+    const before = this.#view.getBigUint64(this.#cpu + S_ICOUNT, true);
+    this.#view.setBigUint64(this.#cpu + S_ICOUNT, before + BigInt(budget - left), true);
+  }
+
+  /** Delivers what core/ raised; further faults on the way merge into double and triple faults. */
+  #exception(error: unknown): boolean {
+    if (error !== UNWIND) throw error;
+    if (this.#host.intercept?.(this.#get(S_EXC_VECTOR)) === true) return true;
+    this.core.begin_exception(this.#cpu);
+    for (;;) {
+      try {
+        return this.core.deliver_exception(this.#cpu) === 0;
+      } catch (nested) {
+        if (nested !== UNWIND) throw nested;
+      }
+    }
+  }
+
+  /** Between blocks: requests of other threads, time, interrupts, sleep. */
+  #boundary(): VcpuExit | undefined {
+    this.boundaries++;
+    const index = (this.#cpu + S_ATTENTION) >> 2;
+    const attention = Atomics.and(this.#words, index, ~(ATTN_INTERRUPT | ATTN_STEP | ATTN_INVALIDATE));
+    if ((attention & ATTN_STOP) !== 0) return { type: 'stopped' };
+    if ((attention & ATTN_INVALIDATE) !== 0) {
+      for (const page of this.#host.invalidated()) this.core.invalidateRange(this.#cpu, page * 4096, 4096);
+    }
+    this.#host.poll(this.#host.nowNs());
+    const ended = this.#host.ended();
+    if (ended !== undefined) return ended;
+    this.#interrupt();
+    if (this.#get(S_HALTED) !== 0) this.#sleep();
+    return undefined;
+  }
+
+  #interrupt(): void {
+    if (this.#get(S_INHIBIT) !== 0) return;
+    if (this.#host.takeNmi()) this.#deliver(2);
+    const waits = this.#host.hasInterrupt();
+    const enabled = (this.#get(S_EFLAGS) & EFLAGS_IF) !== 0;
+    this.#set(S_IRQ_PENDING, waits && !enabled ? 1 : 0);
+    if (!waits || !enabled) return;
+    const vector = this.#host.acknowledge();
+    this.#deliver(vector);
+    this.#set(S_IRQ_PENDING, this.#host.hasInterrupt() ? 1 : 0);
+  }
+
+  #deliver(vector: number): void {
+    this.#set(S_HALTED, 0);
+    this.interrupts[vector] = (this.interrupts[vector] ?? 0) + 1;
+    try {
+      this.core.deliver_event(this.#cpu, vector, EXC_EXTERNAL, 0);
+    } catch (error) {
+      this.#exception(error);
+    }
+  }
+
+  #sleep(): void {
+    this.halts++;
+    const wait = (this.#host.nextDeadlineNs() - this.#host.nowNs()) / 1e6;
+    if (wait <= 0) return;
+    this.#host.beforeSleep();
+    Atomics.wait(this.#words, (this.#cpu + S_ATTENTION) >> 2, 0, Math.min(wait, MAX_SLEEP_MS));
+  }
+}

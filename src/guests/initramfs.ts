@@ -1,0 +1,78 @@
+import { type CpioEntry, writeCpio } from './cpio.ts';
+
+/**
+ * Process 1. busybox's poweroff, halt and reboot signal process 1 and leave the deed to it, and a shell acts on signals
+ * only between commands or in `wait`: so it waits, and the session is a daemon's. A plain `&` would not do, because all
+ * that such a job starts ignores Ctrl-C.
+ */
+const INIT = `#!/bin/busybox sh
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root TERM="\${TERM:-linux}"
+/bin/busybox mount -t proc -o nosuid,nodev,noexec proc /proc
+/bin/busybox mount -t sysfs -o nosuid,nodev,noexec sysfs /sys
+/bin/busybox mount -t devtmpfs devtmpfs /dev
+/bin/busybox --install -s
+mkdir -p /dev/pts
+mount -t devpts -o gid=5,mode=620 devpts /dev/pts
+hostname ring0
+ip link set lo up
+
+trap 'poweroff -f' USR2
+trap 'reboot -f' TERM
+trap 'halt -f' USR1
+start-stop-daemon -S -b -x /etc/session
+while :; do
+  sleep 86400 &
+  wait $!
+done
+`;
+
+/** A shell that owns the console (setsid, cttyhack), so that it has job control. Its end is the guest's. */
+const SESSION = `#!/bin/sh
+cd /
+exec </dev/console >/dev/console 2>&1
+echo
+echo "Linux $(uname -r) on ring0. 'poweroff' or 'exit' ends the guest."
+setsid cttyhack sh
+exec poweroff -f
+`;
+
+/** A root file system of busybox alone, that starts a shell on the console and powers off when it ends. */
+export function buildInitramfs(busybox: Uint8Array): Uint8Array {
+  const directories = [
+    'bin',
+    'dev',
+    'etc',
+    'proc',
+    'root',
+    'run',
+    'sbin',
+    'sys',
+    'tmp',
+    'usr',
+    'usr/bin',
+    'usr/sbin',
+    'var',
+  ];
+  const entries: CpioEntry[] = [
+    ...directories.map(
+      (path): CpioEntry => ({ type: 'directory', path, mode: path === 'tmp' ? 0o1777 : 0o755 }),
+    ),
+    // The kernel opens it for init before anything could be mounted on /dev. Number: Documentation/admin-guide/devices.txt.
+    { type: 'char-device', path: 'dev/console', mode: 0o600, major: 5, minor: 1 },
+    { type: 'file', path: 'bin/busybox', mode: 0o755, bytes: busybox },
+    {
+      type: 'file',
+      path: 'etc/passwd',
+      mode: 0o644,
+      bytes: text('root:x:0:0:root:/root:/bin/sh\n'),
+    },
+    { type: 'file', path: 'etc/group', mode: 0o644, bytes: text('root:x:0:\ntty:x:5:\n') },
+    { type: 'file', path: 'etc/session', mode: 0o755, bytes: text(SESSION) },
+    { type: 'file', path: 'init', mode: 0o755, bytes: text(INIT) },
+  ];
+  return writeCpio(entries);
+}
+
+function text(content: string): Uint8Array {
+  return new TextEncoder().encode(content);
+}

@@ -1,0 +1,69 @@
+import type { DeviceLog, MmioDevice, PortDevice } from './device.ts';
+
+interface Range<T> {
+  readonly base: number;
+  readonly size: number;
+  readonly device: T;
+}
+
+/** Which device answers at which port. Ports without one read as all ones, as an ISA bus without a card does. */
+export class PortBus {
+  readonly #ranges: Range<PortDevice>[] = [];
+  readonly #log: DeviceLog;
+
+  constructor(log: DeviceLog) {
+    this.#log = log;
+  }
+
+  map(base: number, size: number, device: PortDevice): void {
+    this.#ranges.push({ base, size, device });
+  }
+
+  #find(port: number): Range<PortDevice> | undefined {
+    return this.#ranges.find((r) => port >= r.base && port < r.base + r.size);
+  }
+
+  read(port: number, size: number): number {
+    const range = this.#find(port);
+    if (range !== undefined) return range.device.readPort(port - range.base, size) >>> 0;
+    this.#log.guestBug(`read of port 0x${port.toString(16)}`);
+    return size === 4 ? 0xffffffff : size === 2 ? 0xffff : 0xff;
+  }
+
+  write(port: number, size: number, value: number): void {
+    const range = this.#find(port);
+    if (range !== undefined) range.device.writePort(port - range.base, size, value);
+    else this.#log.guestBug(`write to port 0x${port.toString(16)}`);
+  }
+}
+
+/** Which device answers at which guest-physical address. */
+export class MmioBus {
+  readonly #ranges: Range<MmioDevice>[] = [];
+  readonly #log: DeviceLog;
+
+  constructor(log: DeviceLog) {
+    this.#log = log;
+  }
+
+  map(base: number, size: number, device: MmioDevice): void {
+    this.#ranges.push({ base, size, device });
+  }
+
+  #find(paddr: number): Range<MmioDevice> | undefined {
+    return this.#ranges.find((r) => paddr >= r.base && paddr < r.base + r.size);
+  }
+
+  read(paddr: number, size: number): number {
+    const range = this.#find(paddr);
+    if (range !== undefined) return range.device.readMmio(paddr - range.base, size) >>> 0;
+    this.#log.guestBug(`read of 0x${paddr.toString(16)}, where nothing is`);
+    return size === 4 ? 0xffffffff : size === 2 ? 0xffff : 0xff;
+  }
+
+  write(paddr: number, size: number, value: number): void {
+    const range = this.#find(paddr);
+    if (range !== undefined) range.device.writeMmio(paddr - range.base, size, value);
+    else this.#log.guestBug(`write to 0x${paddr.toString(16)}, where nothing is`);
+  }
+}

@@ -1,0 +1,49 @@
+// Fields of the CPU state that the system part of core/ keeps: event delivery, stack frames, what the model allows.
+// Offsets as in state.ts; nothing but constants here.
+
+/** u32: EXT, bit 0 of the error codes of exceptions met while an event other than INT n is delivered. */
+export const S_EXT = 1696;
+/** u32: class of the exception being delivered, so that a second one on the way can become #DF. */
+export const S_DELIVERING = 1700;
+/** The stack frame being made: linear base of the segment, pointer after the pushes so far, bits of it that count; u64. */
+export const S_FRAME_BASE = 1704;
+export const S_FRAME_SP = 1712;
+export const S_FRAME_MASK = 1720;
+/** u32: 1 when the pushes have supervisor rights whatever the CPL is now. */
+export const S_FRAME_SYSTEM = 1728;
+/** u32: 1 from the delivery of an NMI to the next IRET: further ones wait (SDM vol. 3, 6.7.1). */
+export const S_NMI_BLOCKED = 1732;
+/** u64: RIP that a software exception pushes: that of the next instruction. */
+export const S_NEXT_RIP = 1736;
+/** The event being delivered: RIP (u64) and EFLAGS (u32) to push, EXC_… flags and error code (u32 each). */
+export const S_EVENT_RIP = 1744;
+export const S_EVENT_IMAGE = 1752;
+export const S_EVENT_FLAGS = 1756;
+export const S_EVENT_ERROR = 2048;
+/** S_INHIBIT after a load of SS: unlike STI's 1 it also holds back debug traps (SDM vol. 3, 6.8.3). */
+export const INHIBIT_SS = 2;
+/** S_INHIBIT while the instruction in the shadow of STI or MOV SS runs. */
+export const INHIBIT_STEPPING = 3;
+/** u64, set from the CPU model: bits of CR4 and of EFER that may be set. */
+export const S_CR4_VALID = 2056;
+export const S_EFER_VALID = 2064;
+/** u64: IA32_BIOS_SIGN_ID. */
+export const S_MSR_UCODE_REV = 2072;
+/** u64, set from the CPU model: IA32_PLATFORM_INFO, IA32_ARCH_CAPABILITIES. */
+export const S_MSR_PLATFORM_INFO = 2080;
+export const S_MSR_ARCH_CAPABILITIES = 2088;
+/** u32, set from the CPU model: MSRF_… below. */
+export const S_MSR_FEATURES = 2096;
+export const MSRF_SPEC_CTRL = 1;
+export const MSRF_TSC_ADJUST = 2;
+export const MSRF_ARCH_CAPABILITIES = 4;
+export const MSRF_RDTSCP = 8;
+export const MSRF_MTRR = 16;
+export const MSRF_PAT = 32;
+export const MSRF_SEP = 64;
+export const MSRF_SYSCALL = 128;
+/** u64: machine-check banks, MCG_STATUS and control values that software may store. */
+export const S_MSR_MCG_STATUS = 2104;
+export const S_MSR_MCG_CTL = 2112;
+export const S_MSR_MC_BANKS = 2120; // MCE_BANKS of 4 u64: CTL STATUS ADDR MISC
+export const MCE_BANKS = 4;

@@ -1,0 +1,31 @@
+import { isLz4Legacy, unpackLz4Legacy } from './lz4.ts';
+import type { BootInput } from './plan-types.ts';
+
+// Formats in which Linux packs itself, by their first bytes (Linux lib/decompress.c).
+const GZIP = [0x1f, 0x8b];
+const ZSTD = [0x28, 0xb5, 0x2f, 0xfd];
+const ELF = [0x7f, 0x45, 0x4c, 0x46];
+
+function startsWith(bytes: Uint8Array, magic: readonly number[]): boolean {
+  return magic.every((byte, i) => bytes[i] === byte);
+}
+
+/** The vmlinux in a bzImage's payload, or undefined when the guest has to unpack it itself. */
+export function unpackPayload(
+  payload: Uint8Array,
+  limit: number,
+  decompress: BootInput['decompress'],
+): Uint8Array | undefined {
+  // The last four bytes say how long the result is.
+  const data = payload.subarray(0, payload.length - 4);
+  try {
+    if (startsWith(payload, ELF)) return payload;
+    if (isLz4Legacy(payload)) return unpackLz4Legacy(data, limit);
+    if (startsWith(payload, GZIP)) return decompress.gzip(data, limit);
+    if (startsWith(payload, ZSTD)) return decompress.zstd(data, limit);
+  } catch {
+    // Damaged, or more than fits: the guest's own decompressor says so.
+    return undefined;
+  }
+  return undefined;
+}

@@ -1,0 +1,59 @@
+import { parseHelpers } from '#ir/helpers.ts';
+
+/** Helpers of core/ that the lifts of system instructions call. */
+export const SYSTEM_HELPERS = parseHelpers(`
+  seg_address(ilii) l
+  load_segment(ii) -
+  inhibit_stack() -
+  segment_selector(i) i
+  far_jump(ilil) -
+  far_call(ilil) -
+  far_return(ii) -
+  interrupt_return(i) -
+  software_interrupt(il) -
+  trap_interrupt(iil) -
+  overflow_interrupt(l) -
+  syscall(l) -
+  sysret(i) -
+  sysenter() -
+  sysexit(i) -
+  swapgs() -
+  read_segment_base(i) l
+  write_segment_base(il) -
+  store_system(i) i
+  lldt(i) -
+  ltr(i) -
+  verify_segment(ii) -
+  store_table(li) -
+  load_table(lii) -
+  lar(i) i
+  lsl(i) i
+  arpl(ii) i
+  mov_from_cr(i) l
+  mov_to_cr(il) -
+  mov_from_dr(i) l
+  mov_to_dr(il) -
+  smsw() l
+  lmsw(i) -
+  clts() -
+  invlpg(l) -
+  invpcid(ll) -
+  rdmsr() -
+  wrmsr() -
+  pushf_value(i) l
+  popf(ii) -
+  cli() -
+  sti() -
+  set_ac(i) -
+  hlt() -
+  io_in(ii) i
+  io_out(iii) -
+  rdtsc() -
+  rdtscp() -
+  rdpmc() -
+  cpuid() -
+  random64() l
+  require_ring0() -
+  monitor() -
+  mwait() -
+`);

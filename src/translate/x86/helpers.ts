@@ -1,0 +1,50 @@
+import { type Helper, parseHelpers } from '#ir/helpers.ts';
+import { SSE_HELPERS } from './helpers-sse.ts';
+import { SYSTEM_HELPERS } from './helpers-system.ts';
+import { X87_HELPERS } from './helpers-x87.ts';
+
+/** Functions of core/ that lifts call. */
+export const HELPERS: Readonly<Record<string, Helper>> = {
+  ...parseHelpers(`
+    raise(i) -
+    raise_error(ii) -
+    div8(i) -
+    div16(i) -
+    div32(i) -
+    div64(l) -
+    idiv8(i) -
+    idiv16(i) -
+    idiv32(i) -
+    idiv64(l) -
+    mulh_u(ll) l
+    mulh_s(ll) l
+    product_flags(li) -
+    cmpxchg16b(l) -
+    daa() -
+    das() -
+    aaa() -
+    aas() -
+    aam(i) -
+    aad(i) -
+    rcl_value(lii) l
+    rcl_flags(lii) -
+    rcr_value(lii) l
+    rcr_flags(lii) -
+    bit_address(lli) l
+    bswap(li) l
+    crc32c(ili) i
+    arithmetic_flags() i
+    set_arithmetic_flags(i) -
+    enter(iiii) -
+    movs(iii) i
+    cmps(iii) i
+    stos(iii) i
+    lods(iii) i
+    scas(iii) i
+    ins(iii) i
+    outs(iii) i
+  `),
+  ...SYSTEM_HELPERS,
+  ...X87_HELPERS,
+  ...SSE_HELPERS,
+};

@@ -1,0 +1,249 @@
+import { randomBytes } from 'node:crypto';
+import type { VcpuExit } from '#accel/accel.ts';
+import { cpuid, type CpuModel } from '#cpu/cpuid.ts';
+import { IrqChip, IRQCHIP_PORTS, irqChipStateSize } from '#cpu/irqchip/irqchip.ts';
+import type { MemoryLayout } from '#cpu/layout.ts';
+import type { VcpuHost } from '#cpu/vcpu.ts';
+import type { Clock, DeviceLog, DeviceState, PortDevice } from '#hw/device.ts';
+import { ATTN_INTERRUPT, PHYS_BITS, S_A20_MASK, S_ATTENTION, S_SCRATCH } from '#ir/state.ts';
+import { PcBoard } from '#machines/pc.ts';
+import { InputRing, MAILBOX_BYTES } from './mailbox.ts';
+
+/** A tick of the TSC is a nanosecond. */
+export const TSC_KHZ = 1_000_000;
+const A20_BIT = 1 << 20;
+const OUTPUT_BATCH = 4096;
+/** Console output waits at most this long for more. */
+const OUTPUT_DELAY_NS = 2_000_000;
+const DEVICE_I32_WORDS = 16384;
+const DEVICE_F64_WORDS = 1024;
+const NMI_PENDING = 1;
+
+export interface BoardOptions {
+  readonly memory: WebAssembly.Memory;
+  readonly layout: MemoryLayout;
+  readonly model: CpuModel;
+  readonly clock: Clock;
+  readonly log: DeviceLog;
+  readonly output: (bytes: Uint8Array) => void;
+}
+
+/** Counts of what left translated code, by reason. */
+export interface ExitCounts {
+  port: number;
+  mmio: number;
+}
+
+/** The board as vCPU 0's thread sees it: interrupt controllers, chips, console. */
+export class BoardHost implements VcpuHost {
+  readonly exits: ExitCounts = { port: 0, mmio: 0 };
+  readonly #options: BoardOptions;
+  readonly #irqchip: IrqChip;
+  readonly #board: PcBoard;
+  readonly #input: InputRing;
+  readonly #view: DataView;
+  readonly #words: Int32Array;
+  readonly #cpu: number;
+  #exit: VcpuExit | undefined;
+  #output = new Uint8Array(OUTPUT_BATCH);
+  #outputLength = 0;
+  #outputSince = 0;
+
+  constructor(options: BoardOptions) {
+    const { memory, layout, clock, log } = options;
+    this.#options = options;
+    this.#cpu = layout.cpus[0] ?? 0;
+    this.#view = new DataView(memory.buffer);
+    this.#words = new Int32Array(memory.buffer);
+    this.#input = new InputRing(memory.buffer, layout.devices);
+    const state = deviceState(memory, layout.devices + MAILBOX_BYTES);
+    this.#irqchip = new IrqChip(state.irqchip, {
+      vcpus: layout.cpus.length,
+      clock,
+      paddrBits: PHYS_BITS,
+      tscToNs: (_vcpu, tsc) => Number(tsc),
+      attention: () => this.#attention(),
+    });
+    this.#board = new PcBoard(state.board, {
+      clock,
+      log,
+      line: (gsi) => this.#irqchip.line(gsi),
+      setPitIrqConnected: (connected) => this.#irqchip.setPitIrqConnected(connected),
+      setA20: (enabled) => this.#setA20(enabled),
+      consoleOutput: (byte) => this.#print(byte),
+      debugOutput: (byte) => this.#print(byte),
+      consoleDrained: () => this.#feedConsole(),
+      powerOff: () => this.#end({ type: 'power-off' }),
+      reset: () => this.#end({ type: 'reset' }),
+      debugExit: (value) => this.#end({ type: 'debug-exit', value: value & 0xff }),
+    });
+    for (const { base, count } of IRQCHIP_PORTS) this.#board.ports.map(base, count, this.#irqchipPorts(base));
+    this.#irqchip.reset();
+    this.#board.reset();
+  }
+
+  #irqchipPorts(base: number): PortDevice {
+    return {
+      reset: () => {},
+      readPort: (offset, size) => this.#irqchip.readPort(base + offset, size),
+      writePort: (offset, size, value) => this.#irqchip.writePort(base + offset, size, value),
+    };
+  }
+
+  /** Makes the vCPU look at its interrupts at the next block. */
+  #attention(): void {
+    Atomics.or(this.#words, (this.#cpu + S_ATTENTION) >> 2, ATTN_INTERRUPT);
+  }
+
+  #setA20(enabled: boolean): void {
+    this.#view.setUint32(this.#cpu + S_A20_MASK, enabled ? 0xffffffff : ~A20_BIT >>> 0, true);
+    this.a20Changed?.();
+  }
+
+  /** Drops the translations made with the old mask. */
+  a20Changed: (() => void) | undefined;
+
+  #end(exit: VcpuExit): void {
+    this.#exit ??= exit;
+    this.#attention();
+  }
+
+  // ---- console
+
+  #print(byte: number): void {
+    if (this.#outputLength === 0) this.#outputSince = this.#options.clock.nowNs();
+    this.#output[this.#outputLength++] = byte;
+    if (this.#outputLength === OUTPUT_BATCH) this.flush();
+  }
+
+  /** Hands over the output gathered so far. */
+  flush(): void {
+    if (this.#outputLength === 0) return;
+    this.#options.output(this.#output.slice(0, this.#outputLength));
+    this.#outputLength = 0;
+  }
+
+  #feedConsole(): void {
+    for (let byte = this.#input.peek(); byte >= 0; byte = this.#input.peek()) {
+      if (!this.#board.consoleInput(byte)) return;
+      this.#input.take();
+    }
+  }
+
+  // ---- VcpuHost
+
+  portRead(port: number, size: number): number {
+    this.exits.port++;
+    return this.#board.ports.read(port, size);
+  }
+
+  portWrite(port: number, size: number, value: number): void {
+    this.exits.port++;
+    this.#board.ports.write(port, size, value);
+  }
+
+  mmioRead(paddr: number, size: number): number {
+    this.exits.mmio++;
+    if (this.#irqchip.ownsPage(0, Math.floor(paddr / 4096))) return this.#irqchip.readMmio(0, paddr, size);
+    return this.#board.mmio.read(paddr, size);
+  }
+
+  mmioWrite(paddr: number, size: number, value: number): void {
+    this.exits.mmio++;
+    if (this.#irqchip.ownsPage(0, Math.floor(paddr / 4096))) this.#irqchip.writeMmio(0, paddr, size, value);
+    else this.#board.mmio.write(paddr, size, value);
+  }
+
+  tsc(): number {
+    return Math.floor(this.#options.clock.nowNs());
+  }
+
+  random32(): number {
+    return randomBytes(4).readInt32LE();
+  }
+
+  cpuid(): void {
+    cpuid(this.#options.memory, this.#cpu, this.#options.model);
+  }
+
+  apicMsrRead(msr: number): boolean {
+    const value = this.#irqchip.readMsr(0, msr);
+    if (value === undefined) return false;
+    this.#view.setBigUint64(this.#cpu + S_SCRATCH, BigInt.asUintN(64, value), true);
+    return true;
+  }
+
+  apicMsrWrite(msr: number): boolean {
+    return this.#irqchip.writeMsr(0, msr, this.#view.getBigUint64(this.#cpu + S_SCRATCH, true));
+  }
+
+  unknownMsr(msr: number, write: boolean): void {
+    this.#options.log.guestBug(`${write ? 'write to' : 'read of'} MSR 0x${msr.toString(16)}, which is not there`);
+  }
+
+  taskPriority(): number {
+    return this.#irqchip.lapic(0).cr8;
+  }
+
+  setTaskPriority(value: number): void {
+    this.#irqchip.lapic(0).cr8 = value;
+  }
+
+  hasInterrupt(): boolean {
+    return this.#irqchip.hasInterrupt(0);
+  }
+
+  acknowledge(): number {
+    return this.#irqchip.acknowledge(0);
+  }
+
+  takeNmi(): boolean {
+    const lapic = this.#irqchip.lapic(0);
+    if ((lapic.pending & NMI_PENDING) === 0) return false;
+    lapic.take(NMI_PENDING);
+    return true;
+  }
+
+  nextDeadlineNs(): number {
+    return Math.min(this.#irqchip.nextDeadlineNs(0), this.#board.nextDeadlineNs());
+  }
+
+  nowNs(): number {
+    return this.#options.clock.nowNs();
+  }
+
+  poll(nowNs: number): void {
+    if (this.#irqchip.nextDeadlineNs(0) <= nowNs) this.#irqchip.advance(0, nowNs);
+    this.#board.advance(nowNs);
+    if (this.#input.peek() >= 0) this.#feedConsole();
+    if (this.#outputLength > 0 && nowNs - this.#outputSince > OUTPUT_DELAY_NS) this.flush();
+  }
+
+  beforeSleep(): void {
+    this.flush();
+  }
+
+  ended(): VcpuExit | undefined {
+    return this.#exit;
+  }
+
+  invalidated(): readonly number[] {
+    return [];
+  }
+}
+
+/** The shared state of the interrupt controllers and of the board's chips, one behind the other. */
+function deviceState(memory: WebAssembly.Memory, address: number): { irqchip: DeviceState; board: DeviceState } {
+  const size = irqChipStateSize(1);
+  const f64At = Math.ceil(address / 8) * 8;
+  const i32At = f64At + DEVICE_F64_WORDS * 8;
+  const f64 = (from: number, count: number) => new Float64Array(memory.buffer, f64At + from * 8, count);
+  const i32 = (from: number, count: number) => new Int32Array(memory.buffer, i32At + from * 4, count);
+  return {
+    irqchip: { i32: i32(0, size.i32), f64: f64(0, size.f64) },
+    board: {
+      i32: i32(size.i32, DEVICE_I32_WORDS - size.i32),
+      f64: f64(size.f64, DEVICE_F64_WORDS - size.f64),
+    },
+  };
+}

@@ -1,0 +1,232 @@
+import { readFileSync } from 'node:fs';
+import { Worker } from 'node:worker_threads';
+import { gunzipSync, zstdDecompressSync } from 'node:zlib';
+import type { VcpuState } from '#accel/accel.ts';
+import { RequestError } from '#base/errors.ts';
+import type { Vm, VmConfig, VmExit, VmStats } from '#control/vm.ts';
+import type { HandlerMap } from '#cpu/handlers.ts';
+import { layOut, type MemoryLayout } from '#cpu/layout.ts';
+import { findModel } from '#cpu/cpuid.ts';
+import { ATTN_INTERRUPT, ATTN_STOP, PAGE_RAM, S_AREA, S_ATTENTION, S_PAGE_MAP, S_RAM_HOST, S_RAM_SIZE } from '#ir/state.ts';
+import { BootError } from '#machines/boot/boot-error.ts';
+import { planBoot } from '#machines/boot/plan.ts';
+import { buildTables } from '#machines/tables/tables.ts';
+import { crashReport } from './crash-report.ts';
+import { InputRing } from './mailbox.ts';
+import type { FromWorker, WorkerStart } from './worker-protocol.ts';
+
+const BUILD = new URL('../../build/', import.meta.url);
+const MAX_PAGES = 65536;
+
+interface Engine {
+  readonly core: WebAssembly.Module;
+  readonly interpreter: WebAssembly.Module;
+  readonly handlers: HandlerMap;
+}
+
+function loadEngine(): Engine {
+  const file = (name: string) => readFileSync(new URL(name, BUILD));
+  try {
+    return {
+      core: new WebAssembly.Module(file('core.wasm')),
+      interpreter: new WebAssembly.Module(file('interpreter.wasm')),
+      handlers: JSON.parse(file('handlers.json').toString()) as HandlerMap,
+    };
+  } catch (cause) {
+    throw new RequestError("the engine has not been built; run 'npm run build'", undefined, { cause });
+  }
+}
+
+/** Makes a virtual machine; it does not run before `run`. Throws `RequestError` where the configuration cannot be met. */
+export async function createVm(config: VmConfig): Promise<Vm> {
+  findModel(config.cpuModel);
+  return new SoftwareVm(config, loadEngine());
+}
+
+class SoftwareVm implements Vm {
+  readonly #config: VmConfig;
+  readonly #engine: Engine;
+  readonly #listeners: ((bytes: Uint8Array) => void)[] = [];
+  #early: Uint8Array[] = [];
+  #typed: Uint8Array[] = [];
+  #input: InputRing | undefined;
+  #worker: Worker | undefined;
+  #attention: Int32Array | undefined;
+  #attentionAt = 0;
+  #stopped = false;
+  #stats: VmStats = { instructions: 0, exits: {}, tlbMisses: 0, faults: {}, interrupts: {}, seconds: 0 };
+
+  constructor(config: VmConfig, engine: Engine) {
+    this.#config = config;
+    this.#engine = engine;
+  }
+
+  readonly console = {
+    onOutput: (listener: (bytes: Uint8Array) => void): void => {
+      this.#listeners.push(listener);
+      for (const bytes of this.#early) listener(bytes);
+      this.#early = [];
+    },
+    write: (bytes: Uint8Array): void => {
+      this.#typed.push(bytes);
+      this.#passInput();
+    },
+  };
+
+  stats(): VmStats {
+    return this.#stats;
+  }
+
+  async run(): Promise<VmExit> {
+    for (;;) {
+      if (this.#stopped) return { type: 'stopped' };
+      const exit = await this.#runOnce();
+      if (exit.type !== 'reset' || this.#config.noReboot) return exit;
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    if (this.#attention !== undefined) {
+      Atomics.or(this.#attention, this.#attentionAt, ATTN_STOP);
+      Atomics.notify(this.#attention, this.#attentionAt);
+    }
+    await this.#worker?.terminate();
+    this.#worker = undefined;
+  }
+
+  /** From power-on to the end of the guest or its reset. */
+  async #runOnce(): Promise<VmExit> {
+    const start = prepare(this.#config, this.#engine);
+    const { memory, layout } = start;
+    const words = new Int32Array(memory.buffer);
+    this.#attention = words;
+    this.#attentionAt = ((layout.cpus[0] ?? 0) + S_ATTENTION) >> 2;
+    this.#input = new InputRing(memory.buffer, layout.devices);
+    this.#passInput();
+    const worker = new Worker(new URL('./vcpu-worker.ts', import.meta.url), { workerData: start });
+    this.#worker = worker;
+    const retry = setInterval(() => this.#passInput(), 20);
+    try {
+      const end = await this.#serve(worker);
+      if (end === undefined) return { type: 'stopped' };
+      this.#stats = end.stats;
+      return toVmExit(end, memory, layout);
+    } finally {
+      clearInterval(retry);
+      this.#input = undefined;
+      await worker.terminate();
+    }
+  }
+
+  /** Resolves with how the guest ended, or undefined when the thread was ended from here. */
+  #serve(worker: Worker): Promise<Extract<FromWorker, { type: 'exit' }> | undefined> {
+    return new Promise((resolve, reject) => {
+      worker.on('message', (message: FromWorker) => {
+        if (message.type === 'output') this.#emit(message.bytes);
+        else if (message.type === 'exit') resolve(message);
+      });
+      worker.on('error', reject);
+      worker.on('exit', () => resolve(undefined));
+    });
+  }
+
+  #emit(bytes: Uint8Array): void {
+    if (this.#listeners.length === 0) this.#early.push(bytes);
+    for (const listener of this.#listeners) listener(bytes);
+  }
+
+  /** Moves what was typed into the ring as far as there is room, and wakes the vCPU. */
+  #passInput(): void {
+    const input = this.#input;
+    if (input === undefined || this.#typed.length === 0) return;
+    for (let bytes = this.#typed[0]; bytes !== undefined; bytes = this.#typed[0]) {
+      const taken = input.write(bytes);
+      if (taken < bytes.length) {
+        this.#typed[0] = bytes.subarray(taken);
+        break;
+      }
+      this.#typed.shift();
+    }
+    if (this.#attention === undefined) return;
+    Atomics.or(this.#attention, this.#attentionAt, ATTN_INTERRUPT);
+    Atomics.notify(this.#attention, this.#attentionAt);
+  }
+}
+
+function toVmExit(end: Extract<FromWorker, { type: 'exit' }>, memory: WebAssembly.Memory, layout: MemoryLayout): VmExit {
+  const { exit, state } = end;
+  switch (exit.type) {
+    case 'debug-exit':
+      return { type: 'debug-exit', status: exit.value * 2 + 1 };
+    case 'shutdown':
+      return { type: 'crash', reason: 'triple fault', report: crashReport(state, memory, layout) };
+    case 'internal-error':
+      return { type: 'crash', reason: exit.message, report: crashReport(state, memory, layout) };
+    default:
+      return exit;
+  }
+}
+
+function makeMemory(pages: number): WebAssembly.Memory {
+  try {
+    return new WebAssembly.Memory({ initial: pages, maximum: MAX_PAGES, shared: true });
+  } catch (cause) {
+    throw new RequestError('the host does not have that much memory; give less', 'memory', { cause });
+  }
+}
+
+/** Lays out memory, places kernel and tables, and says how the vCPU starts. */
+function prepare(config: VmConfig, engine: Engine): WorkerStart {
+  const layout = layOut(1, config.memoryBytes, 0);
+  const memory = makeMemory(layout.pages);
+  const bytes = new Uint8Array(memory.buffer);
+  const tables = buildTables({ cpus: 1 });
+  const state = placeKernel(config, tables.rsdpPaddr, bytes, layout.ram);
+  for (const { paddr, bytes: data } of tables.writes) bytes.set(data, layout.ram + paddr);
+  describe(memory, layout, config.memoryBytes);
+  return {
+    ...engine,
+    memory,
+    layout,
+    cpuModel: config.cpuModel,
+    ramBytes: config.memoryBytes,
+    state,
+    startedAtMs: performance.timeOrigin + performance.now(),
+  };
+}
+
+function placeKernel(config: VmConfig, rsdpPaddr: number, bytes: Uint8Array, ram: number): Partial<VcpuState> {
+  const { kernel } = config;
+  if (kernel === undefined) throw new RequestError('there is nothing to run; give a kernel', 'kernel');
+  try {
+    const plan = planBoot({
+      kernel,
+      ...(config.initrd && { initrd: config.initrd }),
+      cmdline: config.append,
+      memoryBytes: config.memoryBytes,
+      rsdpPaddr,
+      decompress: { gzip: (data, limit) => gunzipSync(data, { maxOutputLength: limit }), zstd: (data, limit) => zstdDecompressSync(data, { maxOutputLength: limit }) },
+    });
+    for (const { paddr, bytes: data } of plan.writes) bytes.set(data, ram + paddr);
+    return plan.state;
+  } catch (error) {
+    if (error instanceof BootError) throw new RequestError(error.message, 'kernel', { cause: error });
+    throw error;
+  }
+}
+
+/** Tells the core where things lie, and which pages have memory behind them. */
+function describe(memory: WebAssembly.Memory, layout: MemoryLayout, ramBytes: number): void {
+  const view = new DataView(memory.buffer);
+  const VGA = { from: 0xa0, to: 0xc0 };
+  for (const [i, cpu] of layout.cpus.entries()) {
+    view.setUint32(cpu + S_AREA, layout.areas[i] ?? 0, true);
+    view.setUint32(cpu + S_PAGE_MAP, layout.pageMap, true);
+    view.setUint32(cpu + S_RAM_HOST, layout.ram, true);
+    view.setUint32(cpu + S_RAM_SIZE, ramBytes, true);
+  }
+  const map = new Uint8Array(memory.buffer, layout.pageMap, ramBytes / 4096);
+  map.fill(PAGE_RAM);
+  map.fill(0, VGA.from, VGA.to);
+}

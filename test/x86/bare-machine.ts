@@ -1,0 +1,98 @@
+import { readFileSync } from 'node:fs';
+import type { Feature } from '#isa/x86/insn.ts';
+import type { HandlerMap } from '#cpu/handlers.ts';
+import { layOut } from '#cpu/layout.ts';
+import { SoftwareVcpu, type VcpuHost } from '#cpu/vcpu.ts';
+import {
+  PAGE_RAM, S_AREA, S_HALTED, S_PAGE_MAP, S_RAM_HOST, S_RAM_SIZE,
+} from '#ir/state.ts';
+
+const BUILD = new URL('../../build/', import.meta.url);
+export const ALL_FEATURES: readonly Feature[] = [
+  'cmov', 'cx8', 'cx16', 'mmx', 'sse', 'sse2', 'sse3', 'ssse3', 'sse4.1', 'sse4.2', 'popcnt', 'fxsr', 'xsave', 'sep',
+  'syscall', 'rdtscp', 'rdrand', 'rdseed', 'fsgsbase', 'invpcid', 'smap', 'clflush', 'lahf64', 'monitor', 'x87',
+];
+
+/** A virtual CPU with RAM and nothing else; exceptions are not delivered but reported. */
+export class BareMachine {
+  readonly memory: WebAssembly.Memory;
+  readonly cpu: number;
+  readonly ram: number;
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  readonly vcpu: SoftwareVcpu;
+  /** Vector of the exception that ended the last run, or -1. */
+  exception = -1;
+  #stop = false;
+
+  constructor(ramBytes: number) {
+    const layout = layOut(1, ramBytes, 0);
+    this.memory = new WebAssembly.Memory({ initial: layout.pages, maximum: 65536, shared: true });
+    this.cpu = layout.cpus[0] ?? 0;
+    this.ram = layout.ram;
+    this.bytes = new Uint8Array(this.memory.buffer);
+    this.view = new DataView(this.memory.buffer);
+    const file = (name: string) => readFileSync(new URL(name, BUILD));
+    const handlers = JSON.parse(file('handlers.json').toString()) as HandlerMap;
+    const parts = {
+      memory: this.memory,
+      core: new WebAssembly.Module(file('core.wasm')),
+      interpreter: new WebAssembly.Module(file('interpreter.wasm')),
+      handlers,
+      features: new Set(ALL_FEATURES),
+    };
+    this.vcpu = new SoftwareVcpu(parts, this.cpu, this.#host());
+    this.set32(S_AREA, layout.areas[0] ?? 0);
+    this.set32(S_PAGE_MAP, layout.pageMap);
+    this.set32(S_RAM_HOST, layout.ram);
+    this.set32(S_RAM_SIZE, ramBytes);
+    this.bytes.fill(PAGE_RAM, layout.pageMap, layout.pageMap + ramBytes / 4096);
+    this.vcpu.core.reset_cpu(this.cpu, 0x306a9);
+  }
+
+  #host(): VcpuHost {
+    return {
+      portRead: () => 0xffffffff,
+      portWrite: () => {},
+      mmioRead: () => 0xffffffff,
+      mmioWrite: () => {},
+      tsc: () => 0,
+      random32: () => 4,
+      cpuid: () => {},
+      apicMsrRead: () => false,
+      apicMsrWrite: () => false,
+      unknownMsr: () => {},
+      setTaskPriority: () => {},
+      taskPriority: () => 0,
+      beforeSleep: () => {},
+      hasInterrupt: () => false,
+      acknowledge: () => -1,
+      takeNmi: () => false,
+      nextDeadlineNs: () => Number.POSITIVE_INFINITY,
+      nowNs: () => 0,
+      poll: () => {},
+      ended: () => (this.#stop || this.view.getUint32(this.cpu + S_HALTED, true) !== 0 ? { type: 'stopped' } : undefined),
+      intercept: (vector) => {
+        this.exception = vector;
+        this.#stop = true;
+        return true;
+      },
+      invalidated: () => [],
+    };
+  }
+
+  /** Runs until an exception or HLT. */
+  run(): void {
+    this.exception = -1;
+    this.#stop = false;
+    this.vcpu.run();
+  }
+
+  set32(field: number, value: number): void {
+    this.view.setUint32(this.cpu + field, value, true);
+  }
+
+  set64(field: number, value: bigint): void {
+    this.view.setBigUint64(this.cpu + field, BigInt.asUintN(64, value), true);
+  }
+}
