@@ -7,7 +7,10 @@ if (node === undefined) {
   process.stderr.write(NO_NODE);
   process.exitCode = 1;
 } else if (node !== process.execPath) {
-  process.exitCode = await runNode(node, [fileURLToPath(import.meta.url), ...process.argv.slice(2)]);
+  process.exitCode = await runNode(node, [
+    fileURLToPath(import.meta.url),
+    ...process.argv.slice(2),
+  ]);
 } else {
   const { main } = await import('../src/cli/main.ts');
   process.exitCode = await main(process.argv.slice(2));

@@ -13,7 +13,15 @@ const INTERNAL = {
   check_unit: { params: ['i32'], result: 'void' },
   ea_segmented: { params: ['i32'], result: 'void' },
   ...Object.fromEntries(
-    ([['8', 'i32'], ['16', 'i32'], ['32', 'i32'], ['64', 'i64'], ['128', 'v128']] as const).flatMap(([width, type]) => [
+    (
+      [
+        ['8', 'i32'],
+        ['16', 'i32'],
+        ['32', 'i32'],
+        ['64', 'i64'],
+        ['128', 'v128'],
+      ] as const
+    ).flatMap(([width, type]) => [
       [`read${width}`, { params: ['i64'], result: type }],
       [`write${width}`, { params: ['i64', type], result: 'void' }],
       ...(width === '128' ? [] : [[`rmw${width}`, { params: ['i64'], result: type }] as const]),
@@ -25,7 +33,10 @@ const INTERNAL = {
 export function buildInterpreter(outDir: string): void {
   const { layout, map } = planHandlers();
   const wasm = new InterpreterBuilder(layout, { ...INTERNAL, ...HELPERS }).build(MAX_MEMORY_PAGES);
-  for (const [name, data] of [['interpreter.wasm', wasm], ['handlers.json', JSON.stringify(map)]] as const) {
+  for (const [name, data] of [
+    ['interpreter.wasm', wasm],
+    ['handlers.json', JSON.stringify(map)],
+  ] as const) {
     const temporary = join(outDir, `${name}.${process.pid}`);
     writeFileSync(temporary, data);
     renameSync(temporary, join(outDir, name));

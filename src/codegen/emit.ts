@@ -1,7 +1,16 @@
 import type { Block, Inst, Slot } from '#ir/block.ts';
 import type { ValueType } from '#ir/opcodes.ts';
 import {
-  REC_DISP, REC_NEXT, REC_START, S_FLAGS_AUX, S_FLAGS_RES, S_REC, S_RIP, S_TLB_READ, S_TLB_WRITE, TLB_ENTRIES,
+  REC_DISP,
+  REC_NEXT,
+  REC_START,
+  S_FLAGS_AUX,
+  S_FLAGS_RES,
+  S_REC,
+  S_RIP,
+  S_TLB_READ,
+  S_TLB_WRITE,
+  TLB_ENTRIES,
 } from '#ir/state.ts';
 import { emitCondition, emitFlags } from './flags.ts';
 import type { FunctionBody } from './wasm.ts';
@@ -12,8 +21,20 @@ const V128_LOAD = 0xfd00;
 const I32_STORE = 0x36;
 const V128_STORE = 0xfd0b;
 /** Load and store instructions by access size in bytes: i32 of 1, 2 and 4 zero-extended, i64, v128. */
-const LOADS: Readonly<Record<string, number>> = { 8: 0x2d, 16: 0x2f, 32: 0x28, 64: 0x29, v: V128_LOAD };
-const STORES: Readonly<Record<string, number>> = { 8: 0x3a, 16: 0x3b, 32: 0x36, 64: 0x37, v: V128_STORE };
+const LOADS: Readonly<Record<string, number>> = {
+  8: 0x2d,
+  16: 0x2f,
+  32: 0x28,
+  64: 0x29,
+  v: V128_LOAD,
+};
+const STORES: Readonly<Record<string, number>> = {
+  8: 0x3a,
+  16: 0x3b,
+  32: 0x36,
+  64: 0x37,
+  v: V128_STORE,
+};
 const WIDTHS: Readonly<Record<string, number>> = { 8: 1, 16: 2, 32: 4, 64: 8, v: 16 };
 
 /** Locals of a function, handed out by type and given back when a handler ends, so that handlers share them. */
@@ -122,7 +143,8 @@ export class BlockEmitter {
     const counts = new Map<string, { slot: Slot; count: number }>();
     for (const inst of insts) {
       const { slot } = inst.attr;
-      if (slot === undefined || 'fixed' in slot || this.#places.get(inst)?.at === 'dropped') continue;
+      if (slot === undefined || 'fixed' in slot || this.#places.get(inst)?.at === 'dropped')
+        continue;
       const key = JSON.stringify(slot);
       const known = counts.get(key) ?? { slot, count: 0 };
       known.count++;
@@ -221,7 +243,11 @@ export class BlockEmitter {
       case 'next_rip':
       case 'this_rip':
         this.#f.get(cpu).mem(I64_LOAD, S_RIP);
-        this.#f.get(rec).mem(0x2f, name === 'next_rip' ? REC_NEXT : REC_START).op(0xad).op(0x7c);
+        this.#f
+          .get(rec)
+          .mem(0x2f, name === 'next_rip' ? REC_NEXT : REC_START)
+          .op(0xad)
+          .op(0x7c);
         break;
       case 'raise_if':
         this.#push(inst.args[0] as Inst);
@@ -268,7 +294,12 @@ export class BlockEmitter {
   }
 
   #recordField(name: string, field: number): void {
-    const codes: Record<string, number> = { 'rec.i32': I32_LOAD, 'rec.i64': I64_LOAD, 'rec.u8': 0x2d, 'rec.u16': 0x2f };
+    const codes: Record<string, number> = {
+      'rec.i32': I32_LOAD,
+      'rec.i64': I64_LOAD,
+      'rec.u8': 0x2d,
+      'rec.u16': 0x2f,
+    };
     this.#f.get(this.#cx.rec).mem(codes[name] ?? I32_LOAD, field);
   }
 
@@ -334,8 +365,21 @@ export class BlockEmitter {
   /** Leaves the TLB entry of the address in `entry` and pushes 1 when it holds the whole access. */
   #probe(address: number, entry: number, table: number, width: number): void {
     this.#f.get(this.#cx.cpu).mem(I32_LOAD, table);
-    this.#f.get(address).i64(8).op(0x88).op(0xa7).i32((TLB_ENTRIES - 1) << 4).op(0x71).op(0x6a).tee(entry);
-    this.#f.mem(I64_LOAD, 0).get(address).op(0x85).i64(4096 - width).op(0x58);
+    this.#f
+      .get(address)
+      .i64(8)
+      .op(0x88)
+      .op(0xa7)
+      .i32((TLB_ENTRIES - 1) << 4)
+      .op(0x71)
+      .op(0x6a)
+      .tee(entry);
+    this.#f
+      .mem(I64_LOAD, 0)
+      .get(address)
+      .op(0x85)
+      .i64(4096 - width)
+      .op(0x58);
   }
 
   #pushHost(address: number, entry: number): void {
@@ -360,7 +404,10 @@ export class BlockEmitter {
     this.#f.mem(LOADS[key] ?? I32_LOAD, 0);
     this.#f.else();
     this.#saveRecord();
-    this.#f.get(cpu).get(address).call(helper(`${forWrite ? 'rmw' : 'read'}${key === 'v' ? '128' : key}`));
+    this.#f
+      .get(cpu)
+      .get(address)
+      .call(helper(`${forWrite ? 'rmw' : 'read'}${key === 'v' ? '128' : key}`));
     if (forWrite) this.#f.i32(0).set(entry);
     this.#f.end();
   }
@@ -380,7 +427,12 @@ export class BlockEmitter {
     this.#f.get(value).mem(STORES[key] ?? I32_STORE, 0);
     this.#f.else();
     this.#saveRecord();
-    this.#f.get(cpu).get(address).get(value).call(helper(`write${key === 'v' ? '128' : key}`)).end();
+    this.#f
+      .get(cpu)
+      .get(address)
+      .get(value)
+      .call(helper(`write${key === 'v' ? '128' : key}`))
+      .end();
   }
 
   #terminator(inst: Inst): void {

@@ -57,8 +57,19 @@ function pushResult(f: FunctionBody, size: number, result: number): void {
 }
 
 /** INC and DEC leave CF: bit 63 stays, bit 62 becomes CF ^ OF. */
-function pushIncAux(f: FunctionBody, kind: FlagKind, size: number, cpu: number, result: number, old: number): void {
-  f.get(cpu).mem(I64_LOAD, S_FLAGS_AUX).i64(1n << 63n).op(0x83).tee(old);
+function pushIncAux(
+  f: FunctionBody,
+  kind: FlagKind,
+  size: number,
+  cpu: number,
+  result: number,
+  old: number,
+): void {
+  f.get(cpu)
+    .mem(I64_LOAD, S_FLAGS_AUX)
+    .i64(1n << 63n)
+    .op(0x83)
+    .tee(old);
   f.get(old).i64(1).op(0x88).op(0x84);
   const signBit = 1n << BigInt(size * 8 - 1);
   const overflowAt = kind === 'inc' ? signBit : signBit - 1n;
@@ -68,7 +79,10 @@ function pushIncAux(f: FunctionBody, kind: FlagKind, size: number, cpu: number, 
   f.op(0xad).i64(62).op(0x86).op(0x85);
   f.get(result);
   if (size === 8) f.op(0xa7);
-  f.i32(15).op(0x71).i32(kind === 'inc' ? 0 : 15).op(0x46);
+  f.i32(15)
+    .op(0x71)
+    .i32(kind === 'inc' ? 0 : 15)
+    .op(0x46);
   f.op(0xad).i64(3).op(0x86).op(0x84);
 }
 
@@ -93,7 +107,10 @@ export function emitFlags(
     if (size === 8) {
       f.i64(KEEP_CARRIES).op(0x83);
     } else {
-      f.tee(scratch.i32).op(0xad).i64(64 - size * 8).op(0x86);
+      f.tee(scratch.i32)
+        .op(0xad)
+        .i64(64 - size * 8)
+        .op(0x86);
       f.get(scratch.i32).i32(8).op(0x71).op(0xad).op(0x84);
     }
   }

@@ -1,8 +1,27 @@
 import type { Block } from '#ir/block.ts';
 import type { Helper } from '#ir/helpers.ts';
 import {
-  A_JUMP_CACHE, B_COUNT, B_HEADER, JUMP_ENTRIES, KEY_CODE64, REC_LINK, REC_LINK2, REC_NEXT, REC_SIZE, RUN_BOUNDARY, S_AREA,
-  S_ATTENTION, S_BLOCK, S_BUDGET, S_EFLAGS, S_HALTED, S_IRQ_PENDING, S_JUMP_GEN, S_KEY, S_REC, S_RIP,
+  A_JUMP_CACHE,
+  B_COUNT,
+  B_HEADER,
+  JUMP_ENTRIES,
+  KEY_CODE64,
+  REC_LINK,
+  REC_LINK2,
+  REC_NEXT,
+  REC_SIZE,
+  RUN_BOUNDARY,
+  S_AREA,
+  S_ATTENTION,
+  S_BLOCK,
+  S_BUDGET,
+  S_EFLAGS,
+  S_HALTED,
+  S_IRQ_PENDING,
+  S_JUMP_GEN,
+  S_KEY,
+  S_REC,
+  S_RIP,
 } from '#ir/state.ts';
 import { BlockEmitter, LocalPool, pushTarget } from './emit.ts';
 import { FunctionBody, ModuleWriter } from './wasm.ts';
@@ -35,7 +54,10 @@ export class InterpreterBuilder {
   constructor(layout: InterpreterLayout, helpers: Readonly<Record<string, Helper>>) {
     this.#layout = layout;
     for (const [name, { params, result }] of Object.entries(helpers)) {
-      this.#helpers.set(name, this.#module.import('core', name, { params: ['i32', ...params], result }));
+      this.#helpers.set(
+        name,
+        this.#module.import('core', name, { params: ['i32', ...params], result }),
+      );
     }
   }
 
@@ -76,7 +98,14 @@ export class InterpreterBuilder {
   }
 
   #storeNext(f: FunctionBody, cpu: number, rec: number): void {
-    f.get(cpu).get(cpu).mem(I64_LOAD, S_RIP).get(rec).mem(0x2f, REC_NEXT).op(0xad).op(0x7c).mem(I64_STORE, S_RIP);
+    f.get(cpu)
+      .get(cpu)
+      .mem(I64_LOAD, S_RIP)
+      .get(rec)
+      .mem(0x2f, REC_NEXT)
+      .op(0xad)
+      .op(0x7c)
+      .mem(I64_STORE, S_RIP);
   }
 
   #storeGoto(f: FunctionBody, cpu: number, operand: number): void {
@@ -111,7 +140,14 @@ export class InterpreterBuilder {
     f.code.u(inline.length + 1);
     f.end();
     // Handler 0: the block was dropped while it ran.
-    f.get(cpu).get(cpu).mem(I64_LOAD, S_RIP).get(rec).mem(0x2f, 12).op(0xad).op(0x7c).mem(I64_STORE, S_RIP);
+    f.get(cpu)
+      .get(cpu)
+      .mem(I64_LOAD, S_RIP)
+      .get(rec)
+      .mem(0x2f, 12)
+      .op(0xad)
+      .op(0x7c)
+      .mem(I64_STORE, S_RIP);
     f.br(inline.length + 3);
     inline.forEach((source, i) => {
       f.end();
@@ -129,7 +165,13 @@ export class InterpreterBuilder {
   #findBlock(f: FunctionBody, cpu: number, blk: number): void {
     f.get(cpu).i32(0).mem(I32_STORE, S_REC);
     f.get(cpu).mem(I32_LOAD, S_HALTED);
-    f.get(cpu).mem(I32_LOAD, S_IRQ_PENDING).get(cpu).mem(I32_LOAD, S_EFLAGS).i32(9).op(0x76).op(0x71);
+    f.get(cpu)
+      .mem(I32_LOAD, S_IRQ_PENDING)
+      .get(cpu)
+      .mem(I32_LOAD, S_EFLAGS)
+      .i32(9)
+      .op(0x76)
+      .op(0x71);
     f.op(0x72).if().i32(RUN_BOUNDARY).op(0x0f).end();
     f.get(cpu).call(this.#helper('find_block')).set(blk);
   }
@@ -195,12 +237,32 @@ export class InterpreterBuilder {
     f.get(cpu).i32(0).mem(I32_STORE, S_REC);
     f.get(cpu).mem(I32_LOAD, S_KEY).i32(KEY_CODE64).op(0x71).if();
     f.get(cpu).mem(I32_LOAD, S_AREA);
-    f.get(rip).op(0xa7).get(rip).i64(12).op(0x88).op(0xa7).op(0x73).i32(JUMP_ENTRIES - 1).op(0x71).i32(4).op(0x74);
+    f.get(rip)
+      .op(0xa7)
+      .get(rip)
+      .i64(12)
+      .op(0x88)
+      .op(0xa7)
+      .op(0x73)
+      .i32(JUMP_ENTRIES - 1)
+      .op(0x71)
+      .i32(4)
+      .op(0x74);
     f.op(0x6a).set(rec);
     f.get(rec).mem(I64_LOAD, A_JUMP_CACHE).get(rip).op(0x51);
     f.get(rec).mem(I32_LOAD, A_JUMP_CACHE + 8);
-    f.get(cpu).mem(I32_LOAD, S_JUMP_GEN).get(cpu).mem(I32_LOAD, S_KEY).op(0x72).op(0x46).op(0x71).if();
-    f.get(rec).mem(I32_LOAD, A_JUMP_CACHE + 12).set(blk).br(enter + 2);
+    f.get(cpu)
+      .mem(I32_LOAD, S_JUMP_GEN)
+      .get(cpu)
+      .mem(I32_LOAD, S_KEY)
+      .op(0x72)
+      .op(0x46)
+      .op(0x71)
+      .if();
+    f.get(rec)
+      .mem(I32_LOAD, A_JUMP_CACHE + 12)
+      .set(blk)
+      .br(enter + 2);
     f.end().end();
   }
 
@@ -210,7 +272,10 @@ export class InterpreterBuilder {
     const first = inline.length + 1;
     f.get(cpu).get(rec).get(id).i32(first).op(0x6b);
     f.code.byte(0x11).u(this.#module.type(HANDLER)).u(0);
-    f.get(id).i32(first + called.length).op(0x4f).brIf(2);
+    f.get(id)
+      .i32(first + called.length)
+      .op(0x4f)
+      .brIf(2);
     f.get(rec).i32(REC_SIZE).op(0x6a).set(rec).br(0);
   }
 }

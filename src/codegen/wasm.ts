@@ -51,7 +51,8 @@ export class Bytes {
     for (;;) {
       const low = Number(rest & 0x7fn);
       rest >>= 7n;
-      if ((rest === 0n && (low & 0x40) === 0) || (rest === -1n && (low & 0x40) !== 0)) return this.byte(low);
+      if ((rest === 0n && (low & 0x40) === 0) || (rest === -1n && (low & 0x40) !== 0))
+        return this.byte(low);
       this.byte(low | 0x80);
     }
   }
@@ -236,7 +237,8 @@ export class ModuleWriter {
       to.u(this.#functions.length);
       for (const f of this.#functions) to.u(f.type);
     });
-    if (this.#table.length > 0) section(4, (to) => to.u(1).byte(0x70).byte(0).u(this.#table.length));
+    if (this.#table.length > 0)
+      section(4, (to) => to.u(1).byte(0x70).byte(0).u(this.#table.length));
     section(7, (to) => {
       to.u(this.#exports.length);
       for (const e of this.#exports) to.text(e.name).byte(0).u(e.index);

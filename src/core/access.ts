@@ -1,22 +1,39 @@
 import {
-  KEY_ALIGN, KEY_CODE64, PAGE_CODE, PAGE_DIRTY, PAGE_RAM, PAGE_ROM, REC_SEG, S_AREA, S_DR7, S_KEY,
-  S_DATA_MODE, S_PAGE_MAP, S_REC, S_STAT_TLB_MISS, S_TLB_READ, SEG_SS, A_TLB_NONE,
+  A_TLB_NONE,
+  KEY_ALIGN,
+  KEY_CODE64,
+  PAGE_CODE,
+  PAGE_DIRTY,
+  PAGE_RAM,
+  PAGE_ROM,
+  REC_SEG,
+  S_AREA,
+  S_DATA_MODE,
+  S_DR7,
+  S_KEY,
+  S_PAGE_MAP,
+  S_REC,
+  S_STAT_TLB_MISS,
+  S_TLB_READ,
+  SEG_SS,
 } from '../ir/state.ts';
 import { invalidateRange } from './blocks.ts';
 import { checkDataBreakpoint } from './debug.ts';
-import { ACCESS_READ, ACCESS_WRITE, checkCanonical, hostOf, pageBits, systemMode, walk } from './paging.ts';
+import { mmio_read, mmio_write } from './host.ts';
+import {
+  ACCESS_READ,
+  ACCESS_WRITE,
+  checkCanonical,
+  hostOf,
+  pageBits,
+  systemMode,
+  walk,
+} from './paging.ts';
 import { AC, raiseError } from './raise.ts';
 import { fillEntry, TLB_PAGE, tlbEntry, tlbTable } from './tlb.ts';
 
 // Data accesses of the guest by linear address. Translated code probes the TLB itself and comes here on a miss; core/
 // comes here always.
-
-// @ts-expect-error asc's own syntax
-@external('env', 'mmio_read')
-declare function mmio_read(cpu: usize, paddr: u64, size: u32): u32;
-// @ts-expect-error asc's own syntax
-@external('env', 'mmio_write')
-declare function mmio_write(cpu: usize, paddr: u64, size: u32, value: u32): void;
 
 const PADDR: u64 = 0xff_ffff_ffff;
 
@@ -39,7 +56,8 @@ function check(cpu: usize, vaddr: u64, size: u32, write: bool): void {
     checkCanonical(cpu, vaddr + size - 1, stack);
   }
   if (watched(cpu)) {
-    if (load<u32>(cpu, S_KEY) & KEY_ALIGN && size <= 8 && vaddr & (size - 1)) raiseError(cpu, AC, 0);
+    if (load<u32>(cpu, S_KEY) & KEY_ALIGN && size <= 8 && vaddr & (size - 1))
+      raiseError(cpu, AC, 0);
     if (load<u64>(cpu, S_DR7) & 0xff) checkDataBreakpoint(cpu, vaddr, size, write);
   }
 }
@@ -54,7 +72,13 @@ function readable(cpu: usize, vaddr: u64, mode: u32): usize {
   const paddr = found & PADDR;
   if (!(pageBits(cpu, paddr) & PAGE_RAM)) return 0;
   const host = hostOf(cpu, paddr);
-  fillEntry(cpu, table, vaddr, host & ~0xfff, (<u32>(found >> 32) & ~TLB_PAGE) | <u32>(paddr >> 12));
+  fillEntry(
+    cpu,
+    table,
+    vaddr,
+    host & ~0xfff,
+    (<u32>(found >> 32) & ~TLB_PAGE) | <u32>(paddr >> 12),
+  );
   return host;
 }
 
@@ -70,7 +94,13 @@ function writable(cpu: usize, vaddr: u64, mode: u32): usize {
   if ((bits & (PAGE_RAM | PAGE_ROM | PAGE_CODE)) != PAGE_RAM) return 0;
   store<u8>(load<u32>(cpu, S_PAGE_MAP) + <usize>(paddr >> 12), bits | PAGE_DIRTY);
   const host = hostOf(cpu, paddr);
-  fillEntry(cpu, table, vaddr, host & ~0xfff, (<u32>(found >> 32) & ~TLB_PAGE) | <u32>(paddr >> 12));
+  fillEntry(
+    cpu,
+    table,
+    vaddr,
+    host & ~0xfff,
+    (<u32>(found >> 32) & ~TLB_PAGE) | <u32>(paddr >> 12),
+  );
   return host;
 }
 
@@ -83,17 +113,17 @@ function readIn(cpu: usize, vaddr: u64, size: u32, mode: u32): u64 {
   if (size == 2) return <u64>load<u16>(host);
   if (size == 1) return <u64>load<u8>(host);
   let value: u64 = 0;
-  for (let i: u32 = 0; i < size; i++) value |= <u64>load<u8>(host + i) << (i * 8);
+  for (let i: u32 = 0; i < size; i++) value |= (<u64>load<u8>(host + i)) << (i * 8);
   return value;
 }
 
 function readMmio(cpu: usize, paddr: u64, size: u32): u64 {
   if (size == 8) {
-    return <u64>mmio_read(cpu, paddr, 4) | (<u64>mmio_read(cpu, paddr + 4, 4) << 32);
+    return <u64>mmio_read(cpu, paddr, 4) | ((<u64>mmio_read(cpu, paddr + 4, 4)) << 32);
   }
   if (size == 1 || size == 2 || size == 4) return <u64>mmio_read(cpu, paddr, size);
   let value: u64 = 0;
-  for (let i: u32 = 0; i < size; i++) value |= <u64>mmio_read(cpu, paddr + i, 1) << (i * 8);
+  for (let i: u32 = 0; i < size; i++) value |= (<u64>mmio_read(cpu, paddr + i, 1)) << (i * 8);
   return value;
 }
 
@@ -104,7 +134,8 @@ function writeMmio(cpu: usize, paddr: u64, size: u32, value: u64): void {
   } else if (size == 1 || size == 2 || size == 4) {
     mmio_write(cpu, paddr, size, <u32>value);
   } else {
-    for (let i: u32 = 0; i < size; i++) mmio_write(cpu, paddr + i, 1, <u32>(value >> (i * 8)) & 0xff);
+    for (let i: u32 = 0; i < size; i++)
+      mmio_write(cpu, paddr + i, 1, <u32>(value >> (i * 8)) & 0xff);
   }
 }
 

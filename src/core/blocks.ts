@@ -1,25 +1,60 @@
 import {
-  A_ARENA, A_BLOCK_TABLE, A_JUMP_CACHE, A_PAGE_HEADS, AREA_BYTES, B_BYTES, B_CHAIN, B_COUNT, B_HEADER, B_KEY, B_PADDR,
-  B_LINK1, B_LINK2, B_PADDR2, B_RECORDS, BLOCK_BUCKETS, JUMP_ENTRIES, KEY_CODE64, KEY_FLAT, KEY_STEP, KEY_USER,
-  PAGE_CODE, PAGE_HEADS, PAGE_MAP_BYTES, REC_DISP, REC_HANDLER, REC_LINK2, REC_NEXT, REC_SIZE, S_AREA, S_ARENA_NEXT,
-  S_BLOCK, S_JUMP_GEN, S_KEY, S_PAGE_MAP, S_RIP, S_SEGS, S_STAT_BLOCKS, S_STAT_DROPPED, SEG_BASE, SEG_CS, SEG_LIMIT, SEG_SIZE,
+  A_ARENA,
+  A_BLOCK_TABLE,
+  A_JUMP_CACHE,
+  A_PAGE_HEADS,
+  AREA_BYTES,
+  B_BYTES,
+  B_CHAIN,
+  B_COUNT,
+  B_HEADER,
+  B_KEY,
+  B_LINK1,
+  B_LINK2,
+  B_PADDR,
+  B_PADDR2,
+  B_RECORDS,
+  BLOCK_BUCKETS,
+  JUMP_ENTRIES,
+  KEY_CODE64,
+  KEY_FLAT,
+  KEY_STEP,
+  KEY_USER,
+  PAGE_CODE,
+  PAGE_HEADS,
+  PAGE_MAP_BYTES,
+  REC_DISP,
+  REC_HANDLER,
+  REC_LINK2,
+  REC_NEXT,
+  REC_SIZE,
+  S_AREA,
+  S_ARENA_NEXT,
+  S_BLOCK,
+  S_JUMP_GEN,
+  S_KEY,
+  S_PAGE_MAP,
+  S_RIP,
+  S_SEGS,
+  S_STAT_BLOCKS,
+  S_STAT_DROPPED,
+  SEG_BASE,
+  SEG_CS,
+  SEG_LIMIT,
+  SEG_SIZE,
 } from '../ir/state.ts';
+import { predecode } from './host.ts';
 import { ACCESS_FETCH, checkCanonical, fetchMode, walk } from './paging.ts';
 import { GP, raiseError } from './raise.ts';
 import { ageJumpCache, execTable, fillEntry, protectPage, TLB_PAGE, tlbEntry } from './tlb.ts';
 
 // Blocks of predecoded code: found by linear address through the jump cache, else by physical address and key.
 
-/** Decodes the block at `paddr` (linear address `lin`) into the arena and registers it with `add_block`. */
-// @ts-expect-error asc's own syntax
-@external('env', 'predecode')
-declare function predecode(cpu: usize, paddr: u32, lin: u64): usize;
-
 /** Physical address from which the byte at linear address `lin` is fetched; raises #PF. */
 export function fetch_address(cpu: usize, lin: u64): u64 {
   const table = execTable(cpu, (load<u32>(cpu, S_KEY) & KEY_USER) != 0);
   const entry = tlbEntry(table, lin);
-  if ((lin ^ entry.tag) < 4096) return (<u64>(entry.page & TLB_PAGE) << 12) | (lin & 0xfff);
+  if ((lin ^ entry.tag) < 4096) return ((<u64>(entry.page & TLB_PAGE)) << 12) | (lin & 0xfff);
   const found = walk(cpu, lin, ACCESS_FETCH, fetchMode(cpu));
   const paddr = found & 0xff_ffff_ffff;
   fillEntry(cpu, table, lin, 0, (<u32>(found >> 32) & ~TLB_PAGE) | <u32>(paddr >> 12));
@@ -65,7 +100,10 @@ export function find_block(cpu: usize): usize {
   const lin = fetchLinear(cpu);
   const key = load<u32>(cpu, S_KEY);
   const generation = load<u32>(cpu, S_JUMP_GEN) | key;
-  const slot = load<u32>(cpu, S_AREA) + A_JUMP_CACHE + ((<usize>lin ^ <usize>(lin >> 12)) & (JUMP_ENTRIES - 1)) * 16;
+  const slot =
+    load<u32>(cpu, S_AREA) +
+    A_JUMP_CACHE +
+    ((<usize>lin ^ <usize>(lin >> 12)) & (JUMP_ENTRIES - 1)) * 16;
   if (load<u64>(slot) == lin && load<u32>(slot, 8) == generation) {
     const block = load<u32>(slot, 12);
     if (load<u32>(block, B_COUNT) != 0) return block;
@@ -73,8 +111,13 @@ export function find_block(cpu: usize): usize {
   const paddr = <u32>fetch_address(cpu, lin);
   let block: usize = load<u32>(bucketOf(cpu, paddr, key));
   while (block != 0) {
-    if (load<u32>(block, B_PADDR) == paddr && load<u32>(block, B_KEY) == key && load<u32>(block, B_COUNT) != 0 &&
-      secondPageHolds(cpu, block, lin)) break;
+    if (
+      load<u32>(block, B_PADDR) == paddr &&
+      load<u32>(block, B_KEY) == key &&
+      load<u32>(block, B_COUNT) != 0 &&
+      secondPageHolds(cpu, block, lin)
+    )
+      break;
     block = load<u32>(block, B_CHAIN);
   }
   if (block == 0) block = predecode(cpu, paddr, lin);
@@ -153,7 +196,8 @@ export function invalidateRange(cpu: usize, paddr: u32, size: u32): void {
     const link: usize = load<u32>(at);
     if (link == 0) break;
     const block: usize = load<u32>(link, 4);
-    const mine = load<u32>(block, B_PADDR) >> 12 == page || load<u32>(block, B_PADDR2) >> 12 == page;
+    const mine =
+      load<u32>(block, B_PADDR) >> 12 == page || load<u32>(block, B_PADDR2) >> 12 == page;
     if (load<u32>(block, B_COUNT) != 0 && mine && overlaps(block, paddr, size)) kill(cpu, block);
     if (load<u32>(block, B_COUNT) == 0) {
       store<u32>(at, load<u32>(link));
@@ -186,12 +230,20 @@ export function drop_blocks(cpu: usize): void {
 export function link_block(cpu: usize, rec: usize, slot: u32): usize {
   const generation = load<u32>(cpu, S_JUMP_GEN);
   const from = load<u32>(cpu, S_BLOCK);
-  const offset = <i32>(load<u32>(from, B_PADDR) & 0xfff) +
+  const offset =
+    <i32>(load<u32>(from, B_PADDR) & 0xfff) +
     (slot == REC_LINK2 ? <i32>load<u16>(rec, REC_NEXT) : load<i32>(rec, REC_DISP));
   const key = load<u32>(cpu, S_KEY);
   const block = find_block(cpu);
-  if (offset >= 0 && offset < 4096 && key & KEY_FLAT && !(key & KEY_STEP) && load<u32>(from, B_PADDR2) == 0 &&
-    load<u32>(block, B_PADDR2) == 0 && load<u32>(cpu, S_JUMP_GEN) == generation) {
+  if (
+    offset >= 0 &&
+    offset < 4096 &&
+    key & KEY_FLAT &&
+    !(key & KEY_STEP) &&
+    load<u32>(from, B_PADDR2) == 0 &&
+    load<u32>(block, B_PADDR2) == 0 &&
+    load<u32>(cpu, S_JUMP_GEN) == generation
+  ) {
     store<u32>(rec + slot, <u32>block);
   }
   return block;

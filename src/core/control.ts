@@ -1,12 +1,32 @@
 import {
-  PHYS_BITS, S_CR0, S_CR2, S_CR3, S_CR4, S_DR0, S_DR6, S_DR7, S_EFER, S_EFLAGS, SEG_CS, SEG_TR,
+  PHYS_BITS,
+  S_CR0,
+  S_CR2,
+  S_CR3,
+  S_CR4,
+  S_DR0,
+  S_DR6,
+  S_DR7,
+  S_EFER,
+  S_EFLAGS,
+  SEG_CS,
+  SEG_TR,
 } from '../ir/state.ts';
 import { S_CR4_VALID } from '../ir/state-system.ts';
 import { read64 } from './access.ts';
 import {
-  code64, cplOf, longMode, R_L, raiseZero, segRights, TYPE_BUSY, TYPE_TSS16, typeOf,
+  code64,
+  cplOf,
+  longMode,
+  R_L,
+  raiseZero,
+  segRights,
+  TYPE_BUSY,
+  TYPE_TSS16,
+  typeOf,
 } from './descriptor.ts';
 import { RF } from './flags.ts';
+import { set_task_priority, task_priority } from './host.ts';
 import { updateKey } from './key.ts';
 import { isCanonical } from './paging.ts';
 import { loadPdptes, paeWith } from './paging-registers.ts';
@@ -15,12 +35,6 @@ import { protectedMode, vm86 } from './segments.ts';
 import { flushTlb, flushTlbPage } from './tlb.ts';
 
 // Control and debug registers. Source: Intel SDM vol. 3, 2.5 and 17.2; vol. 2, MOV to and from them.
-
-/** The task priority lives in the local APIC. */
-@external('env', 'task_priority')
-declare function task_priority(): u32;
-@external('env', 'set_task_priority')
-declare function set_task_priority(value: u32): void;
 
 const CR0_PE: u64 = 1;
 const CR0_ET: u64 = 1 << 4;
@@ -58,7 +72,8 @@ export function require_ring0(cpu: usize): void {
 }
 
 export function mov_from_cr(cpu: usize, number: u32): u64 {
-  if (number != 0 && number != 2 && number != 3 && number != 4 && !(number == 8 && code64(cpu))) raise(cpu, UD);
+  if (number != 0 && number != 2 && number != 3 && number != 4 && !(number == 8 && code64(cpu)))
+    raise(cpu, UD);
   require_ring0(cpu);
   if (number == 0) return load<u64>(cpu, S_CR0);
   if (number == 2) return load<u64>(cpu, S_CR2);
@@ -68,7 +83,8 @@ export function mov_from_cr(cpu: usize, number: u32): u64 {
 }
 
 export function mov_to_cr(cpu: usize, number: u32, value: u64): void {
-  if (number != 0 && number != 2 && number != 3 && number != 4 && !(number == 8 && code64(cpu))) raise(cpu, UD);
+  if (number != 0 && number != 2 && number != 3 && number != 4 && !(number == 8 && code64(cpu)))
+    raise(cpu, UD);
   require_ring0(cpu);
   if (number == 0) writeCr0(cpu, value);
   else if (number == 2) store<u64>(cpu, value, S_CR2);
@@ -114,7 +130,8 @@ function writeCr3(cpu: usize, value: u64): void {
   const keep = pcid && (value & CR3_NO_FLUSH) != 0;
   const cr3 = keep ? value & ~CR3_NO_FLUSH : value;
   if (long && cr3 >= PHYS_LIMIT) raiseZero(cpu, GP);
-  if (paeWith(load<u64>(cpu, S_CR0), load<u64>(cpu, S_CR4), load<u64>(cpu, S_EFER))) loadPdptes(cpu, cr3);
+  if (paeWith(load<u64>(cpu, S_CR0), load<u64>(cpu, S_CR4), load<u64>(cpu, S_EFER)))
+    loadPdptes(cpu, cr3);
   const same = cr3 == load<u64>(cpu, S_CR3);
   store<u64>(cpu, cr3, S_CR3);
   // The TLB holds one address space: another PCID's translations are not kept.
@@ -126,7 +143,8 @@ function writeCr4(cpu: usize, value: u64): void {
   if (value & ~load<u64>(cpu, S_CR4_VALID)) raiseZero(cpu, GP);
   const changed = old ^ value;
   if (longMode(cpu) && !(value & CR4_PAE)) raiseZero(cpu, GP);
-  if (changed & value & CR4_PCIDE && (!longMode(cpu) || load<u64>(cpu, S_CR3) & 0xfff)) raiseZero(cpu, GP);
+  if (changed & value & CR4_PCIDE && (!longMode(cpu) || load<u64>(cpu, S_CR3) & 0xfff))
+    raiseZero(cpu, GP);
   const pdpteBits = CR4_PGE | CR4_PSE | CR4_PAE | CR4_SMEP;
   if (changed & pdpteBits && paeWith(load<u64>(cpu, S_CR0), value, load<u64>(cpu, S_EFER))) {
     loadPdptes(cpu, load<u64>(cpu, S_CR3));

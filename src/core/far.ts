@@ -3,7 +3,6 @@ import {
   S_REC,
   S_RIP,
   S_RSP,
-  S_SCRATCH,
   SEG_CS,
   SEG_DS,
   SEG_ES,
@@ -11,11 +10,9 @@ import {
   SEG_GS,
   SEG_SS,
 } from '../ir/state.ts';
-import { read16, read32 } from './access.ts';
 import {
   baseOf,
   checkLongCode,
-  code64,
   cplOf,
   dplOf,
   fetchDescriptor,
@@ -26,9 +23,7 @@ import {
   limitOf,
   longMode,
   markAccessed,
-  R_CODE,
   R_DB,
-  R_EC,
   R_L,
   R_P,
   R_S,
@@ -66,7 +61,7 @@ import {
 import { updateKey } from './key.ts';
 import { isCanonical } from './paging.ts';
 import { GP, NP } from './raise.ts';
-import { checkStackSegment, loadPlainSegment, protectedMode, seg_address } from './segments.ts';
+import { checkStackSegment, loadPlainSegment, protectedMode } from './segments.ts';
 import { switchTask, TASK_CALL, TASK_JUMP } from './task.ts';
 
 // Far JMP, CALL and RET. Source: Intel SDM vol. 2, the operations of JMP, CALL and RET; vol. 3, 5.8.

@@ -49,7 +49,11 @@ export function setArithmeticFlags(cpu: usize, flags: u32): void {
   store<u64>(cpu, res, S_FLAGS_RES);
   store<u64>(
     cpu,
-    (carry << 63) | ((carry ^ overflow) << 62) | (adjust << 3) | sign | ((parityOfRes ^ parityFlag) << 8),
+    (carry << 63) |
+      ((carry ^ overflow) << 62) |
+      (adjust << 3) |
+      sign |
+      ((parityOfRes ^ parityFlag) << 8),
     S_FLAGS_AUX,
   );
 }

@@ -47,7 +47,7 @@ export function div8(cpu: usize, divisor: u32): void {
 
 export function div16(cpu: usize, divisor: u32): void {
   if (divisor == 0) raise(cpu, DE);
-  const dividend = <u32>load<u16>(cpu, S_RAX) | (<u32>load<u16>(cpu, S_RDX) << 16);
+  const dividend = <u32>load<u16>(cpu, S_RAX) | ((<u32>load<u16>(cpu, S_RDX)) << 16);
   const quotient = dividend / divisor;
   if (quotient > 0xffff) raise(cpu, DE);
   store<u16>(cpu, <u16>quotient, S_RAX);
@@ -56,7 +56,7 @@ export function div16(cpu: usize, divisor: u32): void {
 
 export function div32(cpu: usize, divisor: u32): void {
   if (divisor == 0) raise(cpu, DE);
-  const dividend = <u64>load<u32>(cpu, S_RAX) | (<u64>load<u32>(cpu, S_RDX) << 32);
+  const dividend = <u64>load<u32>(cpu, S_RAX) | ((<u64>load<u32>(cpu, S_RDX)) << 32);
   const quotient = dividend / <u64>divisor;
   if (quotient > 0xffff_ffff) raise(cpu, DE);
   store<u64>(cpu, quotient, S_RAX);
@@ -103,7 +103,7 @@ export function idiv8(cpu: usize, value: u32): void {
 export function idiv16(cpu: usize, value: u32): void {
   const divisor = <i64>(<i16>value);
   if (divisor == 0) raise(cpu, DE);
-  const dividend = <i64>(<i32>(<u32>load<u16>(cpu, S_RAX) | (<u32>load<u16>(cpu, S_RDX) << 16)));
+  const dividend = <i64>(<i32>(<u32>load<u16>(cpu, S_RAX) | ((<u32>load<u16>(cpu, S_RDX)) << 16)));
   const quotient = dividend / divisor;
   if (quotient != <i64>(<i16>quotient)) raise(cpu, DE);
   store<u16>(cpu, <u16>quotient, S_RAX);
@@ -113,7 +113,7 @@ export function idiv16(cpu: usize, value: u32): void {
 export function idiv32(cpu: usize, value: u32): void {
   const divisor = <i64>(<i32>value);
   if (divisor == 0) raise(cpu, DE);
-  const dividend = <i64>(<u64>load<u32>(cpu, S_RAX) | (<u64>load<u32>(cpu, S_RDX) << 32));
+  const dividend = <i64>(<u64>load<u32>(cpu, S_RAX) | ((<u64>load<u32>(cpu, S_RDX)) << 32));
   if (divisor == -1 && dividend == i64.MIN_VALUE) raise(cpu, DE);
   const quotient = dividend / divisor;
   if (quotient != <i64>(<i32>quotient)) raise(cpu, DE);
@@ -137,7 +137,7 @@ export function idiv64(cpu: usize, divisor: i64): void {
   divide128(cpu, high, low, size);
   const quotient = load<u64>(cpu, S_RAX);
   const minus = negative != divisor < 0;
-  if (quotient > (minus ? <u64>1 << 63 : <u64>i64.MAX_VALUE)) {
+  if (quotient > (minus ? (<u64>1) << 63 : <u64>i64.MAX_VALUE)) {
     store<u64>(cpu, rax, S_RAX);
     store<u64>(cpu, rdx, S_RDX);
     raise(cpu, DE);
@@ -151,7 +151,10 @@ export function idiv64(cpu: usize, divisor: i64): void {
 function adjustFlags(cpu: usize, al: u32, carry: bool, adjust: bool): void {
   const parity = ~popcnt<u32>(al) & 1;
   const zero: u32 = al == 0 ? ZF : 0;
-  setArithmeticFlags(cpu, (carry ? CF : 0) | (parity << 2) | (adjust ? AF : 0) | zero | (al & 0x80));
+  setArithmeticFlags(
+    cpu,
+    (carry ? CF : 0) | (parity << 2) | (adjust ? AF : 0) | zero | (al & 0x80),
+  );
 }
 
 function decimalAdjust(cpu: usize, sign: i32): void {
@@ -188,7 +191,12 @@ function asciiAdjust(cpu: usize, sign: i32): void {
   if (adjust) ax += sign * 0x106;
   ax &= 0xff0f;
   store<u16>(cpu, <u16>ax, S_RAX);
-  setArithmeticFlags(cpu, (adjust ? AF | CF : 0) | ((~popcnt<u32>(<u32>ax & 0xff) & 1) << 2) | ((ax & 0xff) == 0 ? ZF : 0));
+  setArithmeticFlags(
+    cpu,
+    (adjust ? AF | CF : 0) |
+      ((~popcnt<u32>(<u32>ax & 0xff) & 1) << 2) |
+      ((ax & 0xff) == 0 ? ZF : 0),
+  );
 }
 
 export function aaa(cpu: usize): void {
@@ -232,18 +240,21 @@ function shiftRight(value: u64, by: u32): u64 {
 }
 
 function shiftLeft(value: u64, by: u32): u64 {
-  return by > 63 ? 0 : value << <u64>by;
+  return by > 63 ? 0 : value << (<u64>by);
 }
 
 function cut(value: u64, size: u32): u64 {
-  return size == 8 ? value : value & ((<u64>1 << <u64>(size * 8)) - 1);
+  return size == 8 ? value : value & (((<u64>1) << (<u64>(size * 8))) - 1);
 }
 
 export function rcl_value(cpu: usize, value: u64, count: u32, size: u32): u64 {
   const n = turns(count, size);
   if (n == 0) return value;
   const bits = size * 8;
-  return cut(shiftLeft(value, n) | shiftLeft(carryIn(cpu), n - 1) | shiftRight(value, bits + 1 - n), size);
+  return cut(
+    shiftLeft(value, n) | shiftLeft(carryIn(cpu), n - 1) | shiftRight(value, bits + 1 - n),
+    size,
+  );
 }
 
 export function rcl_flags(cpu: usize, value: u64, count: u32, size: u32): void {
@@ -259,7 +270,10 @@ export function rcr_value(cpu: usize, value: u64, count: u32, size: u32): u64 {
   const n = turns(count, size);
   if (n == 0) return value;
   const bits = size * 8;
-  return cut(shiftRight(value, n) | shiftLeft(carryIn(cpu), bits - n) | shiftLeft(value, bits + 1 - n), size);
+  return cut(
+    shiftRight(value, n) | shiftLeft(carryIn(cpu), bits - n) | shiftLeft(value, bits + 1 - n),
+    size,
+  );
 }
 
 export function rcr_flags(cpu: usize, value: u64, count: u32, size: u32): void {

@@ -4,7 +4,6 @@ import {
   EXC_SOFTWARE,
   REC_NEXT,
   REC_START,
-  S_CPL,
   S_CR2,
   S_CR4,
   S_DR6,
@@ -44,7 +43,6 @@ import {
 import { readSystem8, readSystem16, readSystem64 } from './access.ts';
 import {
   baseOf,
-  checkLongCode,
   cplOf,
   dplOf,
   fetchDescriptor,
@@ -247,29 +245,38 @@ function raiseIdt(cpu: usize, fault: u32, vector: u32): void {
   vectors.raiseError(cpu, fault, (vector << 3) | 2 | load<u32>(cpu, S_EXT));
 }
 
-function throughIdt(cpu: usize, vector: u32): void {
-  const flags = load<u32>(cpu, S_EVENT_FLAGS);
-  const long = longMode(cpu);
+/** The gate of `vector`, checked but for what it leads to. In IA-32e mode its lower half. */
+function fetchGate(cpu: usize, vector: u32, long: bool): u64 {
   const at = vector << (long ? 4 : 3);
   if (at + (long ? 15 : 7) > load<u32>(cpu, S_IDT_LIMIT)) raiseIdt(cpu, vectors.GP, vector);
   const gate = readSystem64(cpu, load<u64>(cpu, S_IDT_BASE) + at);
   const rights = rightsOf(gate);
   const type = typeOf(rights);
-  const wide = type == TYPE_INT || type == TYPE_TRAP;
   const legacy = type == TYPE_INT16 || type == TYPE_TRAP16 || type == TYPE_TASK_GATE;
-  if (!wide && (long || !legacy)) raiseIdt(cpu, vectors.GP, vector);
-  if (flags & EXC_SOFTWARE && dplOf(rights) < cplOf(cpu)) raiseIdt(cpu, vectors.GP, vector);
+  if (!isWide(type) && (long || !legacy)) raiseIdt(cpu, vectors.GP, vector);
+  const software = (load<u32>(cpu, S_EVENT_FLAGS) & EXC_SOFTWARE) != 0;
+  if (software && dplOf(rights) < cplOf(cpu)) raiseIdt(cpu, vectors.GP, vector);
   if (!(rights & R_P)) raiseIdt(cpu, vectors.NP, vector);
+  return gate;
+}
+
+function isWide(type: u32): bool {
+  return type == TYPE_INT || type == TYPE_TRAP;
+}
+
+function throughIdt(cpu: usize, vector: u32): void {
+  const long = longMode(cpu);
+  const gate = fetchGate(cpu, vector, long);
+  const type = typeOf(rightsOf(gate));
   if (type == TYPE_TASK_GATE) {
     switchTask(cpu, <u32>(gate >> 16) & 0xffff, TASK_INTERRUPT, load<u64>(cpu, S_EVENT_RIP));
-    if (flags & EXC_HAS_ERROR) pushTaskError(cpu, load<u32>(cpu, S_EVENT_ERROR));
+    if (hasError(cpu)) pushTaskError(cpu, load<u32>(cpu, S_EVENT_ERROR));
     return;
   }
-  const size: u32 = long ? 8 : wide ? 4 : 2;
-  const keepsIf = type == TYPE_TRAP || type == TYPE_TRAP16;
-  throughGate(cpu, gate, size, long ? load64Upper(cpu, at) : 0);
+  const size: u32 = long ? 8 : isWide(type) ? 4 : 2;
+  throughGate(cpu, gate, size, long ? load64Upper(cpu, vector << 4) : 0);
   let now = load<u32>(cpu, S_EFLAGS) & ~(TF | NT | RF | VM);
-  if (!keepsIf) now &= ~IF;
+  if (type == TYPE_INT || type == TYPE_INT16) now &= ~IF;
   store<u32>(cpu, now, S_EFLAGS);
 }
 
@@ -285,18 +292,22 @@ function throughGate(cpu: usize, gate: u64, size: u32, upper: u64): void {
   if (size != 2) target |= <u64>(<u32>(gate >> 32) & 0xffff_0000) | upper;
   if (isNull(selector)) raiseZero(cpu, vectors.GP);
   const code = fetchDescriptor(cpu, selector, vectors.GP);
-  const rights = rightsOf(code);
+  const level = checkHandler(cpu, selector, rightsOf(code), size == 8);
+  if (size == 8) enterLong(cpu, selector, code, target, level, <u32>(gate >> 32) & 7);
+  else if (level == cplOf(cpu)) enterSame(cpu, selector, code, target, size);
+  else enterNewStack(cpu, selector, code, target, level, size);
+}
+
+/** Checks a handler's code segment; gives the privilege that it runs at. */
+function checkHandler(cpu: usize, selector: u32, rights: u32, long: bool): u32 {
   const cpl = cplOf(cpu);
   const dpl = dplOf(rights);
   if (!isCode(rights) || dpl > cpl) raiseSelector(cpu, vectors.GP, selector);
-  if (size == 8 && (rights & (R_L | R_DB)) != R_L) raiseSelector(cpu, vectors.GP, selector);
+  if (long && (rights & (R_L | R_DB)) != R_L) raiseSelector(cpu, vectors.GP, selector);
   if (!(rights & R_P)) raiseSelector(cpu, vectors.NP, selector);
   const level = isConforming(rights) ? cpl : dpl;
-  const from86 = (load<u32>(cpu, S_EFLAGS) & VM) != 0;
-  if (from86 && level != 0) raiseSelector(cpu, vectors.GP, selector);
-  if (size == 8) enterLong(cpu, selector, code, target, level, <u32>(gate >> 32) & 7);
-  else if (level == cpl) enterSame(cpu, selector, code, target, size);
-  else enterNewStack(cpu, selector, code, target, level, size);
+  if (load<u32>(cpu, S_EFLAGS) & VM && level != 0) raiseSelector(cpu, vectors.GP, selector);
+  return level;
 }
 
 function hasError(cpu: usize): u32 {

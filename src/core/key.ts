@@ -1,8 +1,46 @@
 import {
-  A_TLB_NONE, KEY_ALIGN, KEY_CODE32, KEY_CODE64, KEY_FLAT, KEY_NO_FPU, KEY_NO_SSE, KEY_PROTECTED, KEY_STACK32,
-  KEY_STACK64, KEY_STEP, KEY_USER, KEY_VM86, S_AREA, S_ATTENTION, ATTN_STEP, S_CPL, S_CR0, S_CR4, S_DATA_MODE, S_DR7, S_EFER,
-  S_EFLAGS, S_INHIBIT, S_KEY, S_SEGS, S_TLB_READ, S_TLB_WRITE, SEG_BASE, SEG_CS, SEG_DS, SEG_ES, SEG_LIMIT, SEG_RIGHTS,
-  SEG_SIZE, SEG_SS, TLB_BYTES, TLB_MODE_SMAP, TLB_MODE_SUPERVISOR, TLB_MODE_USER, A_TLB, S_TF_ARMED,
+  A_TLB,
+  A_TLB_NONE,
+  ATTN_STEP,
+  KEY_ALIGN,
+  KEY_CODE32,
+  KEY_CODE64,
+  KEY_FLAT,
+  KEY_NO_FPU,
+  KEY_NO_SSE,
+  KEY_PROTECTED,
+  KEY_STACK32,
+  KEY_STACK64,
+  KEY_STEP,
+  KEY_USER,
+  KEY_VM86,
+  S_AREA,
+  S_ATTENTION,
+  S_CPL,
+  S_CR0,
+  S_CR4,
+  S_DATA_MODE,
+  S_DR7,
+  S_EFER,
+  S_EFLAGS,
+  S_INHIBIT,
+  S_KEY,
+  S_SEGS,
+  S_TF_ARMED,
+  S_TLB_READ,
+  S_TLB_WRITE,
+  SEG_BASE,
+  SEG_CS,
+  SEG_DS,
+  SEG_ES,
+  SEG_LIMIT,
+  SEG_RIGHTS,
+  SEG_SIZE,
+  SEG_SS,
+  TLB_BYTES,
+  TLB_MODE_SMAP,
+  TLB_MODE_SUPERVISOR,
+  TLB_MODE_USER,
 } from '../ir/state.ts';
 import { AC, TF, VM } from './flags.ts';
 
@@ -31,15 +69,19 @@ function isFlat(cpu: usize, seg: u32): bool {
   const at = cpu + seg * SEG_SIZE;
   const want = RIGHTS_P | RIGHTS_RW;
   return (
-    load<u64>(at, S_SEGS + SEG_BASE) == 0 && load<u32>(at, S_SEGS + SEG_LIMIT) == 0xffff_ffff &&
+    load<u64>(at, S_SEGS + SEG_BASE) == 0 &&
+    load<u32>(at, S_SEGS + SEG_LIMIT) == 0xffff_ffff &&
     (rights(cpu, seg) & (want | RIGHTS_EXPAND_DOWN | RIGHTS_CODE)) == want
   );
 }
 
 function isFlatCode(cpu: usize): bool {
   const at = cpu + SEG_CS * SEG_SIZE;
-  return load<u64>(at, S_SEGS + SEG_BASE) == 0 && load<u32>(at, S_SEGS + SEG_LIMIT) == 0xffff_ffff &&
-    (rights(cpu, SEG_CS) & RIGHTS_RW) != 0;
+  return (
+    load<u64>(at, S_SEGS + SEG_BASE) == 0 &&
+    load<u32>(at, S_SEGS + SEG_LIMIT) == 0xffff_ffff &&
+    (rights(cpu, SEG_CS) & RIGHTS_RW) != 0
+  );
 }
 
 /** Recomputes what translated code is specialised by, after a change of CPL, a segment, CR0, CR4, EFER, TF, AC, VM or DR7. */
@@ -55,7 +97,8 @@ export function updateKey(cpu: usize): void {
   } else {
     if (cs & RIGHTS_DB) key |= KEY_CODE32;
     if (rights(cpu, SEG_SS) & RIGHTS_DB) key |= KEY_STACK32;
-    if (isFlat(cpu, SEG_DS) && isFlat(cpu, SEG_ES) && isFlat(cpu, SEG_SS) && isFlatCode(cpu)) key |= KEY_FLAT;
+    if (isFlat(cpu, SEG_DS) && isFlat(cpu, SEG_ES) && isFlat(cpu, SEG_SS) && isFlatCode(cpu))
+      key |= KEY_FLAT;
   }
   if (flags & VM) key |= KEY_VM86;
   else if (cr0 & CR0_PE) key |= KEY_PROTECTED;
@@ -65,7 +108,11 @@ export function updateKey(cpu: usize): void {
   const align = cpl == 3 && (cr0 & CR0_AM) != 0 && (flags & AC) != 0;
   if (align) key |= KEY_ALIGN;
   const breakpoints = (load<u64>(cpu, S_DR7) & 0xff) != 0;
-  const step = (flags & TF) != 0 || breakpoints || load<u32>(cpu, S_INHIBIT) != 0 || load<u32>(cpu, S_TF_ARMED) != 0;
+  const step =
+    (flags & TF) != 0 ||
+    breakpoints ||
+    load<u32>(cpu, S_INHIBIT) != 0 ||
+    load<u32>(cpu, S_TF_ARMED) != 0;
   if (step) key |= KEY_STEP;
   store<u32>(cpu, key, S_KEY);
   setAttention(cpu, step);

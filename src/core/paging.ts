@@ -1,6 +1,22 @@
 import {
-  KEY_USER, PHYS_BITS, S_CR0, S_CR3, S_CR4, S_EFER, S_KEY, S_PAGE_MAP, S_PDPTE, S_RAM_HOST,
-  S_STAT_WALKS, S_A20_MASK, PAGE_MAP_BYTES, PAGE_RAM, S_ROM_PADDR, S_ROM_HOST, TLB_MODE_SMAP, TLB_MODE_USER,
+  KEY_USER,
+  PAGE_MAP_BYTES,
+  PAGE_RAM,
+  PHYS_BITS,
+  S_A20_MASK,
+  S_CR0,
+  S_CR3,
+  S_CR4,
+  S_EFER,
+  S_KEY,
+  S_PAGE_MAP,
+  S_PDPTE,
+  S_RAM_HOST,
+  S_ROM_HOST,
+  S_ROM_PADDR,
+  S_STAT_WALKS,
+  TLB_MODE_SMAP,
+  TLB_MODE_USER,
 } from '../ir/state.ts';
 import { GP, raiseError, raisePageFault, SS } from './raise.ts';
 import { TLB_GLOBAL, TLB_HUGE, TLB_LARGE } from './tlb.ts';
@@ -66,19 +82,29 @@ function fault(cpu: usize, vaddr: u64, access: u32, mode: u32, code: u32): void 
   let error = code;
   if (access == ACCESS_WRITE) error |= ERROR_WRITE;
   if (mode == TLB_MODE_USER) error |= ERROR_USER;
-  const nx = (load<u64>(cpu, S_CR4) & CR4_PAE && load<u64>(cpu, S_EFER) & EFER_NXE) || load<u64>(cpu, S_CR4) & CR4_SMEP;
+  const nx =
+    (load<u64>(cpu, S_CR4) & CR4_PAE && load<u64>(cpu, S_EFER) & EFER_NXE) ||
+    load<u64>(cpu, S_CR4) & CR4_SMEP;
   if (access == ACCESS_FETCH && nx) error |= ERROR_FETCH;
   raisePageFault(cpu, vaddr, error);
 }
 
 /** What `walk` found besides the address: TLB_GLOBAL, TLB_LARGE, TLB_HUGE in the top bits of the physical page number. */
 function describe(paddr: u64, flags: u32): u64 {
-  return paddr | (<u64>flags << 32);
+  return paddr | ((<u64>flags) << 32);
 }
 
 /** Checks rights over the combined entry bits, sets A and D, and gives the result. */
 function finish(
-  cpu: usize, vaddr: u64, access: u32, mode: u32, rights: u64, leaf: u64, leafAddress: u64, pageMask: u64, size8: bool,
+  cpu: usize,
+  vaddr: u64,
+  access: u32,
+  mode: u32,
+  rights: u64,
+  leaf: u64,
+  leafAddress: u64,
+  pageMask: u64,
+  size8: bool,
 ): u64 {
   const user = (rights & PTE_U) != 0;
   const cr0 = load<u64>(cpu, S_CR0);
@@ -141,13 +167,15 @@ function walk64(cpu: usize, vaddr: u64, access: u32, mode: u32, long: bool): u64
     const address = table | (((vaddr >> shift) & 0x1ff) << 3);
     const entry = entryAt(cpu, address, 8);
     if (!(entry & PTE_P)) fault(cpu, vaddr, access, mode, 0);
-    if (entry & (reserved | ignored)) fault(cpu, vaddr, access, mode, ERROR_PRESENT | ERROR_RESERVED);
+    if (entry & (reserved | ignored))
+      fault(cpu, vaddr, access, mode, ERROR_PRESENT | ERROR_RESERVED);
     rights = (rights & entry & (PTE_W | PTE_U)) | ((rights | entry) & PTE_NX);
     if (shift == 12) return finish(cpu, vaddr, access, mode, rights, entry, address, 0, true);
     if (entry & PTE_PS) {
-      const mask = ((<u64>1 << shift) - 1) & ~0xfff;
+      const mask = (((<u64>1) << shift) - 1) & ~0xfff;
       // PAT is bit 12; the bits above it, up to the page's size, must be 0. PS is reserved in the top table.
-      if (shift == 39 || entry & mask & ~0x1000) fault(cpu, vaddr, access, mode, ERROR_PRESENT | ERROR_RESERVED);
+      if (shift == 39 || entry & mask & ~0x1000)
+        fault(cpu, vaddr, access, mode, ERROR_PRESENT | ERROR_RESERVED);
       return finish(cpu, vaddr, access, mode, rights, entry, address, mask, true);
     }
     if (!(entry & PTE_A)) setBits(cpu, address, PTE_A);
@@ -158,7 +186,7 @@ function walk64(cpu: usize, vaddr: u64, access: u32, mode: u32, long: bool): u64
 
 /** True for an address whose bits 63:47 are equal. */
 export function isCanonical(vaddr: u64): bool {
-  return <u64>((<i64>vaddr << 16) >> 16) == vaddr;
+  return <u64>(((<i64>vaddr) << 16) >> 16) == vaddr;
 }
 
 /**
@@ -168,7 +196,7 @@ export function isCanonical(vaddr: u64): bool {
 export function walk(cpu: usize, vaddr: u64, access: u32, mode: u32): u64 {
   store<u64>(cpu, load<u64>(cpu, S_STAT_WALKS) + 1, S_STAT_WALKS);
   const mask = <u64>load<u32>(cpu, S_A20_MASK) | 0xffff_ffff_0000_0000;
-  if (!(load<u64>(cpu, S_CR0) & CR0_PG)) return (vaddr & 0xffff_ffff) & mask;
+  if (!(load<u64>(cpu, S_CR0) & CR0_PG)) return vaddr & 0xffff_ffff & mask;
   if (!(load<u64>(cpu, S_CR4) & CR4_PAE)) return walk32(cpu, vaddr, access, mode) & mask;
   return walk64(cpu, vaddr, access, mode, (load<u64>(cpu, S_EFER) & EFER_LMA) != 0) & mask;
 }

@@ -1,9 +1,12 @@
-import { EXC_HAS_ERROR, EXC_SOFTWARE, S_EXC_ADDR, S_EXC_ERROR, S_EXC_FLAGS, S_EXC_VECTOR } from '../ir/state.ts';
-
-/** Leaves all of core/ and translated code at once: the host throws, and the run loop catches. Costs about 0.3 µs. */
-// @ts-expect-error asc's own syntax
-@external('env', 'unwind')
-declare function unwind(): void;
+import {
+  EXC_HAS_ERROR,
+  EXC_SOFTWARE,
+  S_EXC_ADDR,
+  S_EXC_ERROR,
+  S_EXC_FLAGS,
+  S_EXC_VECTOR,
+} from '../ir/state.ts';
+import { unwind } from './host.ts';
 
 export const DE: u32 = 0;
 export const DB: u32 = 1;

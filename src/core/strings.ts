@@ -1,8 +1,30 @@
 import {
-  KEY_CODE64, S_EFLAGS, S_KEY, S_RAX, S_RCX, S_RDI, S_RDX, S_RSI, S_SEGS, SEG_BASE, SEG_ES, SEG_FS, SEG_SIZE,
+  KEY_CODE64,
+  S_EFLAGS,
+  S_KEY,
+  S_RAX,
+  S_RCX,
+  S_RDI,
+  S_RDX,
+  S_RSI,
+  S_SEGS,
+  SEG_BASE,
+  SEG_ES,
+  SEG_FS,
+  SEG_SIZE,
 } from '../ir/state.ts';
 import {
-  hostRead, hostWrite, probeWrite, read16, read32, read64, read8, write16, write32, write64, write8,
+  hostRead,
+  hostWrite,
+  probeWrite,
+  read8,
+  read16,
+  read32,
+  read64,
+  write8,
+  write16,
+  write32,
+  write64,
 } from './access.ts';
 import { CF, DF, setArithmeticFlags, ZF } from './flags.ts';
 import { seg_address } from './segments.ts';
@@ -168,7 +190,8 @@ function storeRun(cpu: usize, size: u32, addrSize: u32): u64 {
   const elements = run(cpu, to, size, addrSize, di);
   if (elements < 2) return 0;
   const bytes = elements * <u64>size;
-  if (!(load<u32>(cpu, S_KEY) & KEY_CODE64)) seg_address(cpu, SEG_ES, di + bytes - <u64>size, size, 1);
+  if (!(load<u32>(cpu, S_KEY) & KEY_CODE64))
+    seg_address(cpu, SEG_ES, di + bytes - <u64>size, size, 1);
   const target = hostWrite(cpu, to);
   if (target == 0) return 0;
   fill(target, size, load<u64>(cpu, S_RAX), elements);
@@ -227,7 +250,12 @@ function compare(cpu: usize, left: u64, right: u64, size: u32): bool {
   const adjust = <u32>(left ^ right ^ (left - right)) & 0x10;
   setArithmeticFlags(
     cpu,
-    (a < b ? CF : 0) | ((~popcnt<u32>(low) & 1) << 2) | adjust | (difference == 0 ? ZF : 0) | (sign << 7) | (overflow << 11),
+    (a < b ? CF : 0) |
+      ((~popcnt<u32>(low) & 1) << 2) |
+      adjust |
+      (difference == 0 ? ZF : 0) |
+      (sign << 7) |
+      (overflow << 11),
   );
   return difference == 0;
 }

@@ -17,7 +17,6 @@ import {
   S_RIP,
   S_RSP,
   SEG_CS,
-  SEG_FS,
   SEG_GS,
   SEG_SS,
 } from '../ir/state.ts';
@@ -34,7 +33,7 @@ import {
   setSegBase,
   setSegment,
 } from './descriptor.ts';
-import { eflags, ID, IF, RF, setEflags, VM } from './flags.ts';
+import { eflags, IF, RF, setEflags, VM } from './flags.ts';
 import { loadFlags } from './iret.ts';
 import { updateKey } from './key.ts';
 import { isCanonical } from './paging.ts';

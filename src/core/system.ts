@@ -1,13 +1,46 @@
 import {
-  S_CPL, S_CR0, S_CR4, S_EFLAGS, S_HALTED, S_INHIBIT, S_MSR_TSC_AUX, S_RAX, S_RCX, S_RDX, S_TSC_OFFSET, SEG_TR,
+  S_CPL,
+  S_CR0,
+  S_CR4,
+  S_EFLAGS,
+  S_HALTED,
+  S_INHIBIT,
+  S_MSR_TSC_AUX,
+  S_RAX,
+  S_RCX,
+  S_RDX,
+  S_TSC_OFFSET,
+  SEG_TR,
 } from '../ir/state.ts';
 import { readSystem16 } from './access.ts';
 import { require_ring0 } from './control.ts';
 import { checkPortBreakpoint } from './debug.ts';
-import { cplOf, raiseZero, segBase, segLimit, segRights, TYPE_BUSY, TYPE_TSS, typeOf } from './descriptor.ts';
 import {
-  AC, ARITHMETIC, DF, eflags, ID, IF, IOPL_SHIFT, NT, RF, TF, VIF, VIP, VM,
+  cplOf,
+  raiseZero,
+  segBase,
+  segLimit,
+  segRights,
+  TYPE_BUSY,
+  TYPE_TSS,
+  typeOf,
+} from './descriptor.ts';
+import {
+  AC,
+  ARITHMETIC,
+  DF,
+  eflags,
+  ID,
+  IF,
+  IOPL_SHIFT,
+  NT,
+  RF,
+  TF,
+  VIF,
+  VIP,
+  VM,
 } from './flags.ts';
+import { hostCpuid, hostTsc, port_read, port_write, random32 } from './host.ts';
 import { iopl, loadFlags } from './iret.ts';
 import { updateKey } from './key.ts';
 import { GP, raise, UD } from './raise.ts';
@@ -15,19 +48,6 @@ import { protectedMode, vm86 } from './segments.ts';
 
 // Instructions that deal with interrupts, flags, ports and time. Source: Intel SDM vol. 2; vol. 3, 20.3 for VME and PVI;
 // vol. 1, 19.5 for ports.
-
-@external('env', 'port_read')
-declare function port_read(cpu: usize, port: u32, size: u32): u32;
-@external('env', 'port_write')
-declare function port_write(cpu: usize, port: u32, size: u32, value: u32): void;
-/** Ticks of the time-stamp counter since it was 0, whole. */
-@external('env', 'tsc')
-declare function hostTsc(): f64;
-@external('env', 'random32')
-declare function random32(): u32;
-/** Reads EAX and ECX of the state, writes EAX to EDX. */
-@external('env', 'cpuid')
-declare function hostCpuid(cpu: usize): void;
 
 const CR0_PE: u64 = 1;
 const CR4_VME: u64 = 1;
@@ -84,26 +104,27 @@ export function pushf_value(cpu: usize, size: u32): u64 {
 
 /** POPF of `size` bytes, with the value from the stack. */
 export function popf(cpu: usize, value: u32, size: u32): void {
-  let image = value;
+  if (vm86(cpu) && iopl(cpu) != 3) popfExtended(cpu, value, size);
+  else loadFlags(cpu, value & ~(VIF | VIP), popfMask(cpu, size));
+  updateKey(cpu);
+}
+
+/** Flags that POPF loads where IF is itself (SDM vol. 2, table 4-15). */
+function popfMask(cpu: usize, size: u32): u32 {
+  const cpl = cplOf(cpu);
   let mask = ARITHMETIC | TF | DF | NT;
   if (size != 2) mask |= AC | ID;
-  const cpl = cplOf(cpu);
-  if (vm86(cpu) && iopl(cpu) != 3) {
-    if (!(load<u64>(cpu, S_CR4) & CR4_VME) || size != 2) raiseZero(cpu, GP);
-    const on = (image & IF) != 0;
-    if (image & TF || (on && load<u32>(cpu, S_EFLAGS) & VIP)) raiseZero(cpu, GP);
-    image = on ? image | VIF : image & ~VIF;
-    mask |= VIF;
-  } else {
-    if (vm86(cpu) || cpl <= iopl(cpu)) mask |= IF;
-    if (cpl == 0) mask |= IOPL;
-    if (cpl == 0 && size != 2) {
-      image &= ~(VIF | VIP);
-      mask |= VIF | VIP;
-    }
-  }
-  loadFlags(cpu, image, mask);
-  updateKey(cpu);
+  if (vm86(cpu) || cpl <= iopl(cpu)) mask |= IF;
+  if (cpl == 0) mask |= size == 2 ? IOPL : IOPL | VIF | VIP;
+  return mask;
+}
+
+/** In virtual-8086 mode below IOPL 3 VIF stands for IF. */
+function popfExtended(cpu: usize, value: u32, size: u32): void {
+  if (!(load<u64>(cpu, S_CR4) & CR4_VME) || size != 2) raiseZero(cpu, GP);
+  const on = (value & IF) != 0;
+  if (value & TF || (on && load<u32>(cpu, S_EFLAGS) & VIP)) raiseZero(cpu, GP);
+  loadFlags(cpu, on ? value | VIF : value & ~VIF, ARITHMETIC | TF | DF | NT | VIF);
 }
 
 export function hlt(cpu: usize): void {
@@ -113,7 +134,8 @@ export function hlt(cpu: usize): void {
 
 /** #GP(0) unless this privilege may use the ports [port, port + size). */
 export function check_io(cpu: usize, port: u32, size: u32): void {
-  if (load<u64>(cpu, S_CR0) & CR0_PE && (vm86(cpu) || cplOf(cpu) > iopl(cpu))) checkIoMap(cpu, port, size);
+  if (load<u64>(cpu, S_CR0) & CR0_PE && (vm86(cpu) || cplOf(cpu) > iopl(cpu)))
+    checkIoMap(cpu, port, size);
   checkPortBreakpoint(cpu, port, size);
 }
 
@@ -166,8 +188,8 @@ export function rdpmc(cpu: usize): void {
 }
 
 /** 64 random bits, for RDRAND and RDSEED. */
-export function random64(cpu: usize): u64 {
-  return <u64>random32() | (<u64>random32() << 32);
+export function random64(_cpu: usize): u64 {
+  return <u64>random32() | ((<u64>random32()) << 32);
 }
 
 export function cpuid(cpu: usize): void {

@@ -1,6 +1,18 @@
 import {
-  A_TLB, A_TLB_EXEC, A_TLB_FILLED, A_TLB_NONE, KEY_BITS, S_AREA, S_JUMP_GEN, S_LARGE_PAGES,
-  S_STAT_FLUSHES, S_TLB_LOGGED, TLB_BYTES, TLB_ENTRIES, TLB_ENTRY_SIZE, TLB_FILLED_MAX,
+  A_TLB,
+  A_TLB_EXEC,
+  A_TLB_FILLED,
+  A_TLB_NONE,
+  KEY_BITS,
+  S_AREA,
+  S_JUMP_GEN,
+  S_LARGE_PAGES,
+  S_STAT_FLUSHES,
+  S_TLB_LOGGED,
+  TLB_BYTES,
+  TLB_ENTRIES,
+  TLB_ENTRY_SIZE,
+  TLB_FILLED_MAX,
 } from '../ir/state.ts';
 
 /** One entry of a TLB. Emitted code reads it: see ir/state.ts. */
@@ -33,11 +45,11 @@ export function tlbEntry(table: usize, vaddr: u64): TlbEntry {
 
 /** True when the entry cannot match any address that looks there: tag bit 12 is not that of its index. */
 function isEmpty(entry: TlbEntry): bool {
-  return (((<usize>(entry.tag >> 12)) ^ (changetype<usize>(entry) >> 4)) & 1) != 0;
+  return ((<usize>(entry.tag >> 12) ^ (changetype<usize>(entry) >> 4)) & 1) != 0;
 }
 
 function clear(entry: TlbEntry): void {
-  entry.tag = <u64>((~(changetype<usize>(entry) >> 4)) & 1) << 12;
+  entry.tag = (<u64>(~(changetype<usize>(entry) >> 4) & 1)) << 12;
 }
 
 /** Fills an entry and logs it, so that a flush costs what was filled and no more. Tables are 32-byte aligned. */
@@ -54,7 +66,7 @@ export function fillEntry(cpu: usize, table: usize, vaddr: u64, host: usize, pag
   entry.delta = <u32>host - <u32>base;
   entry.page = page;
   if (page & TLB_LARGE) {
-    const bit: u64 = page & TLB_HUGE ? ~0 : <u64>1 << ((vaddr >> 21) & 63);
+    const bit: u64 = page & TLB_HUGE ? ~0 : (<u64>1) << ((vaddr >> 21) & 63);
     store<u64>(cpu, load<u64>(cpu, S_LARGE_PAGES) | bit, S_LARGE_PAGES);
   }
 }

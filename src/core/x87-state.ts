@@ -1,8 +1,34 @@
 import {
-  S_CPL, S_FPU_CONTROL, S_FPU_CS, S_FPU_DP, S_FPU_DS, S_FPU_EMPTY, S_FPU_IP, S_FPU_OPCODE, S_FPU_REGS,
-  S_FPU_STATUS, S_FPU_TOP, S_MXCSR, S_RAX, S_RCX, S_RDX, S_XCR0, S_XMM, S_CR4,
+  S_CPL,
+  S_CR4,
+  S_FPU_CONTROL,
+  S_FPU_CS,
+  S_FPU_DP,
+  S_FPU_DS,
+  S_FPU_EMPTY,
+  S_FPU_IP,
+  S_FPU_OPCODE,
+  S_FPU_REGS,
+  S_FPU_STATUS,
+  S_FPU_TOP,
+  S_MXCSR,
+  S_RAX,
+  S_RCX,
+  S_RDX,
+  S_XCR0,
+  S_XMM,
 } from '../ir/state.ts';
-import { probeWrite, read16, read32, read64, read8, write16, write32, write64, write8 } from './access.ts';
+import {
+  probeWrite,
+  read8,
+  read16,
+  read32,
+  read64,
+  write8,
+  write16,
+  write32,
+  write64,
+} from './access.ts';
 import { GP, raise, raiseError, UD } from './raise.ts';
 
 // Saving and loading the x87 and SSE state. Source: Intel SDM vol. 1, 10.5 and 13.
@@ -80,11 +106,13 @@ function loadX87(cpu: usize, at: u64, wide: bool): void {
 }
 
 function saveXmm(cpu: usize, at: u64, count: u32): void {
-  for (let i: u32 = 0; i < count * 2; i++) write64(cpu, at + 160 + <u64>i * 8, load<u64>(cpu + i * 8, S_XMM));
+  for (let i: u32 = 0; i < count * 2; i++)
+    write64(cpu, at + 160 + <u64>i * 8, load<u64>(cpu + i * 8, S_XMM));
 }
 
 function loadXmm(cpu: usize, at: u64, count: u32): void {
-  for (let i: u32 = 0; i < count * 2; i++) store<u64>(cpu + i * 8, read64(cpu, at + 160 + <u64>i * 8), S_XMM);
+  for (let i: u32 = 0; i < count * 2; i++)
+    store<u64>(cpu + i * 8, read64(cpu, at + 160 + <u64>i * 8), S_XMM);
 }
 
 /** `mode`: bit 0: 64-bit operand size (FXSAVE64), bit 1: 64-bit code, in which there are 16 XMM registers. */
@@ -112,7 +140,9 @@ function requireXsave(cpu: usize): void {
 }
 
 function requested(cpu: usize): u64 {
-  return (<u64>load<u32>(cpu, S_RAX) | (<u64>load<u32>(cpu, S_RDX) << 32)) & load<u64>(cpu, S_XCR0);
+  return (
+    (<u64>load<u32>(cpu, S_RAX) | ((<u64>load<u32>(cpu, S_RDX)) << 32)) & load<u64>(cpu, S_XCR0)
+  );
 }
 
 /** XSAVE, and XSAVEOPT, which may save all. */
@@ -135,7 +165,8 @@ export function xrstor(cpu: usize, at: u64, mode: u32): void {
   requireXsave(cpu);
   if (at & 63) raiseError(cpu, GP, 0);
   const present = read64(cpu, at + 512);
-  if (present & ~load<u64>(cpu, S_XCR0) || read64(cpu, at + 520) != 0 || read64(cpu, at + 528) != 0) raiseError(cpu, GP, 0);
+  if (present & ~load<u64>(cpu, S_XCR0) || read64(cpu, at + 520) != 0 || read64(cpu, at + 528) != 0)
+    raiseError(cpu, GP, 0);
   const mask = requested(cpu);
   if (mask & XCR0_SSE) {
     const mxcsr = read32(cpu, at + 24);
@@ -161,9 +192,14 @@ export function xgetbv(cpu: usize): void {
 
 export function xsetbv(cpu: usize): void {
   requireXsave(cpu);
-  const value = <u64>load<u32>(cpu, S_RAX) | (<u64>load<u32>(cpu, S_RDX) << 32);
+  const value = <u64>load<u32>(cpu, S_RAX) | ((<u64>load<u32>(cpu, S_RDX)) << 32);
   const known = XCR0_X87 | XCR0_SSE;
-  if (load<u32>(cpu, S_CPL) != 0 || load<u32>(cpu, S_RCX) != 0 || !(value & XCR0_X87) || value & ~known) {
+  if (
+    load<u32>(cpu, S_CPL) != 0 ||
+    load<u32>(cpu, S_RCX) != 0 ||
+    !(value & XCR0_X87) ||
+    value & ~known
+  ) {
     raiseError(cpu, GP, 0);
   }
   store<u64>(cpu, value, S_XCR0);

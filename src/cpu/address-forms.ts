@@ -1,6 +1,14 @@
 import { Block, type Inst } from '#ir/block.ts';
 import {
-  REC_BASE, REC_DISP, REC_IMM, REC_INDEX, REC_SEG, REC_SHIFT, S_EA, S_SEGS, SEG_SIZE,
+  REC_BASE,
+  REC_DISP,
+  REC_IMM,
+  REC_INDEX,
+  REC_SEG,
+  REC_SHIFT,
+  S_EA,
+  S_SEGS,
+  SEG_SIZE,
 } from '#ir/state.ts';
 
 // Handlers that come from no instruction: address records, which leave a linear address in S_EA for the record after

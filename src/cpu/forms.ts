@@ -1,8 +1,18 @@
-import type { InsnRow, OperandSpec } from '#isa/x86/insn.ts';
 import type { Block, Inst } from '#ir/block.ts';
 import {
-  REC_A, REC_B, REC_BASE, REC_DISP, REC_IMM, REC_INDEX, REC_SEG, REC_SHIFT, S_EA, S_FPU_REGS, S_XMM,
+  REC_A,
+  REC_B,
+  REC_BASE,
+  REC_DISP,
+  REC_IMM,
+  REC_INDEX,
+  REC_SEG,
+  REC_SHIFT,
+  S_EA,
+  S_FPU_REGS,
+  S_XMM,
 } from '#ir/state.ts';
+import type { InsnRow, OperandSpec } from '#isa/x86/insn.ts';
 import type { Binding, LiftContext } from '#translate/x86/lifter.ts';
 
 /** How a record reaches its memory operand: none or a register; base + displacement; with index; left by the record before. */
@@ -94,16 +104,22 @@ export function coldContext(form: Form): LiftContext {
   const bindings = row.operands.map((spec): Binding => {
     const size = operandBytes(spec.size, opSize);
     if (spec.kind === 'fixed') {
-      return { kind: 'reg', size, slot: { fixed: byteRegister(spec.reg ?? 0, spec.size === 'high') } };
+      return {
+        kind: 'reg',
+        size,
+        slot: { fixed: byteRegister(spec.reg ?? 0, spec.size === 'high') },
+      };
     }
-    if (spec.kind === 'one') return { kind: 'imm', size: 1, make: (b, type) => b.add(`${type}.const`, [], { imm: 1 }) };
+    if (spec.kind === 'one')
+      return { kind: 'imm', size: 1, make: (b, type) => b.add(`${type}.const`, [], { imm: 1 }) };
     if (spec.kind === 'J') return { kind: 'rel', size: opSize };
     if (isImmediate(spec)) {
       const at = REC_IMM + 4 * immediates++;
       return { kind: 'imm', size, make: (b, type) => immediate(b, type, at, immediateCount > 1) };
     }
     if (isMemoryOperand(spec, mem)) return { kind: 'mem', size };
-    if (!takesRegisterField(spec, mem)) throw new Error(`forms: operand ${spec.kind}${spec.size} of ${row.name}`);
+    if (!takesRegisterField(spec, mem))
+      throw new Error(`forms: operand ${spec.kind}${spec.size} of ${row.name}`);
     return registerBinding(spec, size, FIELDS[fields++] ?? REC_A);
   });
   return {
@@ -128,8 +144,10 @@ function immediate(b: Block, type: 'i32' | 'i64', at: number, narrow: boolean): 
 }
 
 function registerBinding(spec: OperandSpec, size: number, field: number): Binding {
-  if ('VWU'.includes(spec.kind)) return { kind: 'vec', size, slot: { field, base: S_XMM, stride: 16 } };
-  if ('PQN'.includes(spec.kind)) return { kind: 'vec', size, slot: { field, base: S_FPU_REGS, stride: 16 } };
+  if ('VWU'.includes(spec.kind))
+    return { kind: 'vec', size, slot: { field, base: S_XMM, stride: 16 } };
+  if ('PQN'.includes(spec.kind))
+    return { kind: 'vec', size, slot: { field, base: S_FPU_REGS, stride: 16 } };
   if ('SCDL'.includes(spec.kind)) {
     const make = (b: Block, type: 'i32' | 'i64') => {
       const number = b.add('rec.u8', [], { imm: field });

@@ -1,12 +1,21 @@
 import type { HandlerSource, InterpreterLayout } from '#codegen/interpreter.ts';
-import type { InsnRow } from '#isa/x86/insn.ts';
-import { TABLE } from '#isa/x86/table.ts';
 import type { Block } from '#ir/block.ts';
 import { S_EA } from '#ir/state.ts';
+import type { InsnRow } from '#isa/x86/insn.ts';
+import { TABLE } from '#isa/x86/table.ts';
 import { Lifter } from '#translate/x86/lifter.ts';
 import { LIFTS } from '#translate/x86/lifts.ts';
 import { ADDRESS_FORMS } from './address-forms.ts';
-import { coldContext, type Form, formKey, isMemoryOperand, MEM_BASE, MEM_INDEX, MEM_LEFT, MEM_NONE } from './forms.ts';
+import {
+  coldContext,
+  type Form,
+  formKey,
+  isMemoryOperand,
+  MEM_BASE,
+  MEM_INDEX,
+  MEM_LEFT,
+  MEM_NONE,
+} from './forms.ts';
 
 /** What the predecoder needs of the build: which handler serves a form. */
 export interface HandlerMap {
@@ -23,7 +32,9 @@ export interface HandlerMap {
 
 /** Integer instructions common enough in 64-bit code to stand inside the interpreter's switch. */
 const INLINE = new Set(
-  `mov movzx movsx movsxd lea add sub and or xor cmp test inc dec push pop call ret jmp jcc shl shr sar imul nop`.split(' '),
+  `mov movzx movsx movsxd lea add sub and or xor cmp test inc dec push pop call ret jmp jcc shl shr sar imul nop`.split(
+    ' ',
+  ),
 );
 const SIZES = [2, 4, 8] as const;
 
@@ -69,7 +80,12 @@ export function liftForm(form: Form): Block {
 
 function isInline({ row, opSize, mem, stackSize }: Form): boolean {
   const jump = row.name === 'jcc' || row.name === 'jmp';
-  return INLINE.has(row.name) && mem !== MEM_LEFT && (opSize === 8 || (opSize === 4 && stackSize === 8)) && (!jump || opSize === 8 || mem === MEM_NONE);
+  return (
+    INLINE.has(row.name) &&
+    mem !== MEM_LEFT &&
+    (opSize === 8 || (opSize === 4 && stackSize === 8)) &&
+    (!jump || opSize === 8 || mem === MEM_NONE)
+  );
 }
 
 interface Entry {
@@ -83,7 +99,9 @@ function signature(block: Block, opSize: number): string {
   const numbers = new Map(block.insts.map((inst, i) => [inst, i]));
   const jumps = ['jump', 'branch'].includes(block.terminator?.op.name ?? '');
   const lines = block.insts.map((inst) => {
-    const attr = JSON.stringify(inst.attr, (_, v: unknown) => (typeof v === 'bigint' ? `${v}n` : v));
+    const attr = JSON.stringify(inst.attr, (_, v: unknown) =>
+      typeof v === 'bigint' ? `${v}n` : v,
+    );
     return `${inst.op.name} ${inst.args.map((a) => numbers.get(a)).join(',')} ${attr}`;
   });
   return `${jumps ? opSize : ''}|${lines.join(';')}`;
@@ -106,7 +124,12 @@ function writesMemory(block: Block): boolean {
 /** Lifts all forms and lays the handlers out: the interpreter's module and the predecoder's map come from this. */
 export function planHandlers(): { layout: InterpreterLayout; map: HandlerMap } {
   const entries = new Map<string, Entry>();
-  const add = (block: Block, opSize: 2 | 4 | 8, key: number | undefined, inline: boolean): Entry => {
+  const add = (
+    block: Block,
+    opSize: 2 | 4 | 8,
+    key: number | undefined,
+    inline: boolean,
+  ): Entry => {
     const text = signature(block, opSize);
     const entry = entries.get(text) ?? { source: { block, opSize }, keys: [], inline: false };
     entries.set(text, entry);
@@ -135,5 +158,8 @@ export function planHandlers(): { layout: InterpreterLayout; map: HandlerMap } {
     endingInline: inline.filter(ends).map((e) => ids.get(e) ?? 0),
   };
   const sources = (list: Entry[]) => list.map((e) => e.source);
-  return { layout: { inline: sources(inline), called: sources(called), ending: sources(ending) }, map };
+  return {
+    layout: { inline: sources(inline), called: sources(called), ending: sources(ending) },
+    map,
+  };
 }

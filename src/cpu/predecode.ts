@@ -1,13 +1,60 @@
-import type { Feature } from '#isa/x86/insn.ts';
 import {
-  B_BYTES, B_COUNT, B_HEADER, B_KEY, B_PADDR, B_PADDR2, B_RECORDS, KEY_CODE32, KEY_CODE64, KEY_FLAT, KEY_NO_FPU, KEY_NO_SSE,
-  KEY_PROTECTED, KEY_STACK32, KEY_STACK64, KEY_STEP, PAGE_RAM, REC_A, REC_B, REC_BASE, REC_DISP, REC_HANDLER, REC_IMM, REC_INDEX, REC_NEXT,
-  REC_SEG, REC_SHIFT, REC_SIZE, REC_START, S_KEY, S_PAGE_MAP, S_RAM_HOST, S_RIP, S_ROM_HOST, S_ROM_PADDR, S_SEGS, S_ZERO, SEG_CS,
-  SEG_FS, SEG_LIMIT, SEG_SIZE, SEG_SS,
+  B_BYTES,
+  B_COUNT,
+  B_HEADER,
+  B_KEY,
+  B_PADDR,
+  B_PADDR2,
+  B_RECORDS,
+  KEY_CODE32,
+  KEY_CODE64,
+  KEY_FLAT,
+  KEY_NO_FPU,
+  KEY_NO_SSE,
+  KEY_PROTECTED,
+  KEY_STACK32,
+  KEY_STACK64,
+  KEY_STEP,
+  PAGE_RAM,
+  REC_A,
+  REC_B,
+  REC_BASE,
+  REC_DISP,
+  REC_HANDLER,
+  REC_IMM,
+  REC_INDEX,
+  REC_NEXT,
+  REC_SEG,
+  REC_SHIFT,
+  REC_SIZE,
+  REC_START,
+  S_KEY,
+  S_PAGE_MAP,
+  S_RAM_HOST,
+  S_RIP,
+  S_ROM_HOST,
+  S_ROM_PADDR,
+  S_SEGS,
+  S_ZERO,
+  SEG_CS,
+  SEG_FS,
+  SEG_LIMIT,
+  SEG_SIZE,
+  SEG_SS,
 } from '#ir/state.ts';
+import type { Feature } from '#isa/x86/insn.ts';
 import { Decoder, type Insn, type MemoryOperand } from '#translate/x86/decode.ts';
 import {
-  byteRegister, formKey, isImmediate, isMemoryOperand, MEM_BASE, MEM_INDEX, MEM_LEFT, MEM_NONE, operandBytes, takesRegisterField,
+  byteRegister,
+  formKey,
+  isImmediate,
+  isMemoryOperand,
+  MEM_BASE,
+  MEM_INDEX,
+  MEM_LEFT,
+  MEM_NONE,
+  operandBytes,
+  takesRegisterField,
 } from './forms.ts';
 import type { HandlerMap } from './handlers.ts';
 
@@ -50,7 +97,13 @@ export class Predecoder {
   #key = 0;
   #codeSize: Size = 8;
 
-  constructor(memory: WebAssembly.Memory, cpu: number, store: BlockStore, handlers: HandlerMap, features: ReadonlySet<Feature>) {
+  constructor(
+    memory: WebAssembly.Memory,
+    cpu: number,
+    store: BlockStore,
+    handlers: HandlerMap,
+    features: ReadonlySet<Feature>,
+  ) {
     this.#bytes = new Uint8Array(memory.buffer);
     this.#view = new DataView(memory.buffer);
     this.#cpu = cpu;
@@ -61,7 +114,11 @@ export class Predecoder {
     this.#writing = new Set(handlers.writing);
     this.#special = handlers.special;
     this.#firstEnding = handlers.firstEnding;
-    const decoders = (bytes: Uint8Array) => ({ 2: new Decoder(bytes, 2), 4: new Decoder(bytes, 4), 8: new Decoder(bytes, 8) });
+    const decoders = (bytes: Uint8Array) => ({
+      2: new Decoder(bytes, 2),
+      4: new Decoder(bytes, 4),
+      8: new Decoder(bytes, 8),
+    });
     this.#decoders = decoders(this.#bytes);
     this.#straddleDecoders = decoders(this.#straddle);
   }
@@ -111,7 +168,8 @@ export class Predecoder {
     // Code where no memory stands: the zero page of the core, 00 00 for ever, is as good as what a bus would give.
     if (((this.#bytes[map + (paddr >>> 12)] ?? 0) & PAGE_RAM) === 0) return paddr & 0xfff;
     const rom = this.#view.getUint32(this.#cpu + S_ROM_PADDR, true);
-    if (rom !== 0 && paddr >= rom) return this.#view.getUint32(this.#cpu + S_ROM_HOST, true) + (paddr - rom);
+    if (rom !== 0 && paddr >= rom)
+      return this.#view.getUint32(this.#cpu + S_ROM_HOST, true) + (paddr - rom);
     return this.#view.getUint32(this.#cpu + S_RAM_HOST, true) + paddr;
   }
 
@@ -136,13 +194,18 @@ export class Predecoder {
 
   /** Appends the records of one instruction; true when the block ends with it. */
   #append(insn: Insn | 'undefined' | 'too-long' | 'short', offset: number): boolean {
-    if (insn === 'too-long' || insn === 'short') return this.#raise('raiseError', VECTOR_GP, offset);
-    if (insn === 'undefined' || !this.#isOffered(insn)) return this.#raise('raise', VECTOR_UD, offset);
+    if (insn === 'too-long' || insn === 'short')
+      return this.#raise('raiseError', VECTOR_GP, offset);
+    if (insn === 'undefined' || !this.#isOffered(insn))
+      return this.#raise('raise', VECTOR_UD, offset);
     this.#checkUnit(insn, offset);
     const mem = this.#memForm(insn, offset);
-    const stackSize: Size = (this.#key & KEY_STACK64) !== 0 ? 8 : (this.#key & KEY_STACK32) !== 0 ? 4 : 2;
+    const stackSize: Size =
+      (this.#key & KEY_STACK64) !== 0 ? 8 : (this.#key & KEY_STACK32) !== 0 ? 4 : 2;
     const { row, opSize, addrSize, rep } = insn;
-    const id = this.#ids.get(formKey({ row, opSize, mem, rep, addrSize, codeSize: this.#codeSize, stackSize }));
+    const id = this.#ids.get(
+      formKey({ row, opSize, mem, rep, addrSize, codeSize: this.#codeSize, stackSize }),
+    );
     if (id === undefined) return this.#raise('raise', VECTOR_UD, offset);
     if (mem === MEM_LEFT) this.#noteWrite(id);
     const rec = this.#record(id, offset, insn.length);
@@ -153,7 +216,8 @@ export class Predecoder {
   /** Tells the address record before the handler's that the access is a write. Other address records ignore it. */
   #noteWrite(id: number): void {
     const address = (this.#count - 1) * REC_SIZE;
-    const segmented = this.#out.getUint16(address + REC_HANDLER, true) === this.#special['segmented'];
+    const segmented =
+      this.#out.getUint16(address + REC_HANDLER, true) === this.#special['segmented'];
     if (segmented && this.#writing.has(id)) this.#out.setUint8(address + REC_IMM + 1, 1);
   }
 
@@ -199,24 +263,43 @@ export class Predecoder {
   /** Chooses how the memory operand is reached; appends an address record where the handler cannot do it itself. */
   #memForm(insn: Insn, offset: number): number {
     const { memory, row } = insn;
-    if (memory === undefined || !row.operands.some((o) => isMemoryOperand(o, MEM_BASE))) return MEM_NONE;
+    if (memory === undefined || !row.operands.some((o) => isMemoryOperand(o, MEM_BASE)))
+      return MEM_NONE;
     const lea = row.name === 'lea';
     const absolute = row.operands.some((o) => o.kind === 'O');
     if (this.#codeSize === 8) {
       const based = memory.seg >= SEG_FS && !lea;
       if (absolute) {
-        const rec = this.#record(this.#special[based ? 'absoluteSegment' : 'absolute'] ?? 0, offset, insn.length);
+        const rec = this.#record(
+          this.#special[based ? 'absoluteSegment' : 'absolute'] ?? 0,
+          offset,
+          insn.length,
+        );
         this.#out.setUint8(rec + REC_SEG, memory.seg);
-        this.#out.setBigInt64(rec + REC_IMM, insn.addrSize === 4 ? memory.disp & 0xffffffffn : memory.disp, true);
+        this.#out.setBigInt64(
+          rec + REC_IMM,
+          insn.addrSize === 4 ? memory.disp & 0xffffffffn : memory.disp,
+          true,
+        );
         return MEM_LEFT;
       }
       if (insn.addrSize === 8 && !based) return memory.index < 0 ? MEM_BASE : MEM_INDEX;
       const name = insn.addrSize === 4 ? (based ? 'segment32' : 'flat32') : 'segment64';
-      this.#addressFields(this.#record(this.#special[name] ?? 0, offset, insn.length), insn, memory);
+      this.#addressFields(
+        this.#record(this.#special[name] ?? 0, offset, insn.length),
+        insn,
+        memory,
+      );
       return MEM_LEFT;
     }
-    const flat = insn.addrSize === 4 && ((this.#key & KEY_FLAT) !== 0 && memory.seg !== SEG_CS && memory.seg < SEG_FS || lea);
-    const rec = this.#record(this.#special[flat ? 'flat32' : 'segmented'] ?? 0, offset, insn.length);
+    const flat =
+      insn.addrSize === 4 &&
+      (((this.#key & KEY_FLAT) !== 0 && memory.seg !== SEG_CS && memory.seg < SEG_FS) || lea);
+    const rec = this.#record(
+      this.#special[flat ? 'flat32' : 'segmented'] ?? 0,
+      offset,
+      insn.length,
+    );
     this.#addressFields(rec, insn, memory);
     if (!flat) this.#segmentedFields(rec, insn, lea);
     return MEM_LEFT;
@@ -241,7 +324,8 @@ export class Predecoder {
     this.#out.setUint8(rec + REC_SHIFT, memory.shift);
     this.#out.setUint8(rec + REC_SEG, memory.seg);
     this.#out.setInt32(rec + REC_DISP, Number(BigInt.asIntN(32, disp)), true);
-    if (insn.row.options.stack === true && insn.memory === undefined) this.#out.setUint8(rec + REC_SEG, SEG_SS);
+    if (insn.row.options.stack === true && insn.memory === undefined)
+      this.#out.setUint8(rec + REC_SEG, SEG_SS);
   }
 
   #operands(insn: Insn, rec: number, mem: number): void {
@@ -258,14 +342,18 @@ export class Predecoder {
       if (spec.kind === 'J') this.#branchTarget(insn, rec);
       else if (isImmediate(spec)) this.#immediate(insn, rec, immediates++, immediateCount > 1);
       else if (takesRegisterField(spec, mem)) {
-        this.#out.setUint8(rec + (FIELDS[fields++] ?? REC_A), registerField(insn, spec.kind, operandBytes(spec.size, insn.opSize)));
+        this.#out.setUint8(
+          rec + (FIELDS[fields++] ?? REC_A),
+          registerField(insn, spec.kind, operandBytes(spec.size, insn.opSize)),
+        );
       }
     }
   }
 
   #immediate(insn: Insn, rec: number, number: number, narrow: boolean): void {
     const value = insn.immediates[number] ?? 0n;
-    if (narrow) this.#out.setInt32(rec + REC_IMM + 4 * number, Number(BigInt.asIntN(32, value)), true);
+    if (narrow)
+      this.#out.setInt32(rec + REC_IMM + 4 * number, Number(BigInt.asIntN(32, value)), true);
     else this.#out.setBigInt64(rec + REC_IMM, BigInt.asIntN(64, value), true);
   }
 
@@ -274,9 +362,13 @@ export class Predecoder {
     this.#out.setInt32(rec + REC_DISP, next + insn.rel, true);
   }
 
-  #finish(paddr: number, { insns, bytes, paddr2 }: { insns: number; bytes: number; paddr2: number }): number {
+  #finish(
+    paddr: number,
+    { insns, bytes, paddr2 }: { insns: number; bytes: number; paddr2: number },
+  ): number {
     const block = this.#store.new_block(this.#cpu, this.#count);
-    const header = (field: number, value: number) => this.#view.setUint32(block + field, value, true);
+    const header = (field: number, value: number) =>
+      this.#view.setUint32(block + field, value, true);
     this.#bytes.fill(0, block, block + B_HEADER);
     header(B_PADDR, paddr);
     header(B_KEY, this.#key);

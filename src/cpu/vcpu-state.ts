@@ -1,8 +1,30 @@
 import type { SegmentState, VcpuState } from '#accel/accel.ts';
 import {
-  S_CPL, S_CR0, S_CR2, S_CR3, S_CR4, S_CR8, S_EFER, S_EFLAGS, S_FLAGS_AUX, S_FLAGS_RES, S_GDT_BASE, S_GDT_LIMIT,
-  S_IDT_BASE, S_IDT_LIMIT, S_REGS, S_RIP, S_SEGS, SEG_BASE, SEG_CS, SEG_LDTR, SEG_LIMIT, SEG_RIGHTS, SEG_SELECTOR,
-  SEG_SIZE, SEG_TR,
+  S_CPL,
+  S_CR0,
+  S_CR2,
+  S_CR3,
+  S_CR4,
+  S_CR8,
+  S_EFER,
+  S_EFLAGS,
+  S_FLAGS_AUX,
+  S_FLAGS_RES,
+  S_GDT_BASE,
+  S_GDT_LIMIT,
+  S_IDT_BASE,
+  S_IDT_LIMIT,
+  S_REGS,
+  S_RIP,
+  S_SEGS,
+  SEG_BASE,
+  SEG_CS,
+  SEG_LDTR,
+  SEG_LIMIT,
+  SEG_RIGHTS,
+  SEG_SELECTOR,
+  SEG_SIZE,
+  SEG_TR,
 } from '#ir/state.ts';
 
 // The state of a virtual CPU as the contract of accel/ has it, out of and into the core's layout.
@@ -22,8 +44,12 @@ function arithmeticFlags(res: bigint, aux: bigint): number {
   parity ^= parity >> 2;
   parity ^= parity >> 1;
   return (
-    carry | ((~parity & 1) << 2) | (bit(aux, 3) << 4) | ((res === 0n ? 1 : 0) << 6) |
-    ((bit(res, 63) ^ bit(aux, 0)) << 7) | ((carry ^ bit(aux, 62)) << 11)
+    carry |
+    ((~parity & 1) << 2) |
+    (bit(aux, 3) << 4) |
+    ((res === 0n ? 1 : 0) << 6) |
+    ((bit(res, 63) ^ bit(aux, 0)) << 7) |
+    ((carry ^ bit(aux, 62)) << 11)
   );
 }
 
@@ -80,7 +106,11 @@ export function readState(memory: WebAssembly.Memory, cpu: number): VcpuState {
 }
 
 /** Sets what `state` names. The caller flushes the TLB and updates the key. */
-export function writeState(memory: WebAssembly.Memory, cpu: number, state: Partial<VcpuState>): void {
+export function writeState(
+  memory: WebAssembly.Memory,
+  cpu: number,
+  state: Partial<VcpuState>,
+): void {
   const view = new DataView(memory.buffer);
   const long = (field: number, value: bigint | undefined) => {
     if (value !== undefined) view.setBigUint64(cpu + field, value, true);
@@ -96,15 +126,29 @@ export function writeState(memory: WebAssembly.Memory, cpu: number, state: Parti
   state.segments?.forEach((segment, i) => writeSegment(view, segmentAt(cpu, i), segment));
   if (state.segments !== undefined) {
     const cs = state.segments[SEG_CS];
-    view.setUint32(cpu + S_CPL, (Number(state.cr0 ?? 0n) & 1) === 0 ? 0 : (cs?.selector ?? 0) & 3, true);
+    view.setUint32(
+      cpu + S_CPL,
+      (Number(state.cr0 ?? 0n) & 1) === 0 ? 0 : (cs?.selector ?? 0) & 3,
+      true,
+    );
   }
   if (state.ldtr !== undefined) writeSegment(view, segmentAt(cpu, SEG_LDTR), state.ldtr);
   if (state.tr !== undefined) writeSegment(view, segmentAt(cpu, SEG_TR), state.tr);
-  for (const [base, limit, table] of [[S_GDT_BASE, S_GDT_LIMIT, state.gdtr], [S_IDT_BASE, S_IDT_LIMIT, state.idtr]] as const) {
+  for (const [base, limit, table] of [
+    [S_GDT_BASE, S_GDT_LIMIT, state.gdtr],
+    [S_IDT_BASE, S_IDT_LIMIT, state.idtr],
+  ] as const) {
     if (table === undefined) continue;
     long(base, table.base);
     view.setUint32(cpu + limit, table.limit, true);
   }
-  const registers = [[S_CR0, state.cr0], [S_CR2, state.cr2], [S_CR3, state.cr3], [S_CR4, state.cr4], [S_CR8, state.cr8], [S_EFER, state.efer]] as const;
+  const registers = [
+    [S_CR0, state.cr0],
+    [S_CR2, state.cr2],
+    [S_CR3, state.cr3],
+    [S_CR4, state.cr4],
+    [S_CR8, state.cr8],
+    [S_EFER, state.efer],
+  ] as const;
   for (const [field, value] of registers) long(field, value);
 }

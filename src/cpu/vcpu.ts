@@ -1,9 +1,23 @@
 import type { VcpuExit } from '#accel/accel.ts';
-import type { Feature } from '#isa/x86/insn.ts';
 import {
-  ATTN_INTERRUPT, ATTN_INVALIDATE, ATTN_STEP, ATTN_STOP, EXC_EXTERNAL, KEY_STEP, S_ATTENTION, S_BUDGET, S_EFLAGS, S_EXC_VECTOR, S_HALTED, S_ICOUNT,
-  S_INHIBIT, S_IRQ_PENDING, S_KEY, S_TF_ARMED,
+  ATTN_INTERRUPT,
+  ATTN_INVALIDATE,
+  ATTN_STEP,
+  ATTN_STOP,
+  EXC_EXTERNAL,
+  KEY_STEP,
+  S_ATTENTION,
+  S_BUDGET,
+  S_EFLAGS,
+  S_EXC_VECTOR,
+  S_HALTED,
+  S_ICOUNT,
+  S_INHIBIT,
+  S_IRQ_PENDING,
+  S_KEY,
+  S_TF_ARMED,
 } from '#ir/state.ts';
+import type { Feature } from '#isa/x86/insn.ts';
 import type { HandlerMap } from './handlers.ts';
 import { Predecoder } from './predecode.ts';
 
@@ -205,10 +219,15 @@ export class SoftwareVcpu {
   #boundary(): VcpuExit | undefined {
     this.boundaries++;
     const index = (this.#cpu + S_ATTENTION) >> 2;
-    const attention = Atomics.and(this.#words, index, ~(ATTN_INTERRUPT | ATTN_STEP | ATTN_INVALIDATE));
+    const attention = Atomics.and(
+      this.#words,
+      index,
+      ~(ATTN_INTERRUPT | ATTN_STEP | ATTN_INVALIDATE),
+    );
     if ((attention & ATTN_STOP) !== 0) return { type: 'stopped' };
     if ((attention & ATTN_INVALIDATE) !== 0) {
-      for (const page of this.#host.invalidated()) this.core.invalidateRange(this.#cpu, page * 4096, 4096);
+      for (const page of this.#host.invalidated())
+        this.core.invalidateRange(this.#cpu, page * 4096, 4096);
     }
     this.#host.poll(this.#host.nowNs());
     const ended = this.#host.ended();

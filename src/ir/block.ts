@@ -40,10 +40,13 @@ export class Block {
   add(name: string, args: readonly Inst[] = [], attr: Attributes = {}): Inst {
     const op = opcode(name);
     if (!name.startsWith('call.')) {
-      if (args.length !== op.args.length) throw new Error(`ir: ${name} takes ${op.args.length} arguments`);
+      if (args.length !== op.args.length)
+        throw new Error(`ir: ${name} takes ${op.args.length} arguments`);
       args.forEach((arg, i) => {
         if (arg.op.result !== op.args[i])
-          throw new Error(`ir: argument ${i} of ${name} is ${arg.op.result} (${arg.op.name}), not ${op.args[i]}`);
+          throw new Error(
+            `ir: argument ${i} of ${name} is ${arg.op.result} (${arg.op.name}), not ${op.args[i]}`,
+          );
       });
     }
     const inst: Inst = { op, args, attr };

@@ -16,7 +16,8 @@ export function parseHelpers(text: string): Record<string, Helper> {
   for (const line of text.split('\n')) {
     if (line.trim() === '') continue;
     const [, name, params, result] = /^\s*(\w+)\(([ilfdv]*)\)\s*([ilfdv-])\s*$/.exec(line) ?? [];
-    if (name === undefined || params === undefined || result === undefined) throw new Error(`helpers: ${line}`);
+    if (name === undefined || params === undefined || result === undefined)
+      throw new Error(`helpers: ${line}`);
     list[name] = {
       params: [...params].map((p) => types[p] ?? 'i32'),
       result: result === '-' ? 'void' : (types[result] ?? 'i32'),

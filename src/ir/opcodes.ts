@@ -21,7 +21,12 @@ export interface Opcode {
 
 const table = new Map<string, Opcode>();
 
-function row(name: string, result: ResultType, args: readonly ValueType[], more: Partial<Opcode> = {}) {
+function row(
+  name: string,
+  result: ResultType,
+  args: readonly ValueType[],
+  more: Partial<Opcode> = {},
+) {
   const opcode: Opcode = { name, result, args, ...more };
   table.set(name, opcode);
 }
@@ -41,9 +46,19 @@ const V2: ValueType[] = ['v128', 'v128'];
 
 // Numeric instructions. Source: WebAssembly core specification 3.0, 5.4.8.
 run(0x45, 'i32.eqz', 'i32', ['i32']);
-run(0x46, 'i32.eq i32.ne i32.lt_s i32.lt_u i32.gt_s i32.gt_u i32.le_s i32.le_u i32.ge_s i32.ge_u', 'i32', I2);
+run(
+  0x46,
+  'i32.eq i32.ne i32.lt_s i32.lt_u i32.gt_s i32.gt_u i32.le_s i32.le_u i32.ge_s i32.ge_u',
+  'i32',
+  I2,
+);
 run(0x50, 'i64.eqz', 'i32', ['i64']);
-run(0x51, 'i64.eq i64.ne i64.lt_s i64.lt_u i64.gt_s i64.gt_u i64.le_s i64.le_u i64.ge_s i64.ge_u', 'i32', L2);
+run(
+  0x51,
+  'i64.eq i64.ne i64.lt_s i64.lt_u i64.gt_s i64.gt_u i64.le_s i64.le_u i64.ge_s i64.ge_u',
+  'i32',
+  L2,
+);
 run(0x5b, 'f32.eq f32.ne f32.lt f32.gt f32.le f32.ge', 'i32', S2);
 run(0x61, 'f64.eq f64.ne f64.lt f64.gt f64.le f64.ge', 'i32', D2);
 run(0x67, 'i32.clz i32.ctz i32.popcnt', 'i32', ['i32']);
@@ -81,7 +96,11 @@ run(0xfd0f, 'i8x16.splat i16x8.splat i32x4.splat', 'v128', ['i32']);
 run(0xfd12, 'i64x2.splat', 'v128', ['i64']);
 run(0xfd13, 'f32x4.splat', 'v128', ['f32']);
 run(0xfd14, 'f64x2.splat', 'v128', ['f64']);
-const cmp = (shape: string) => 'eq ne lt_s lt_u gt_s gt_u le_s le_u ge_s ge_u'.split(' ').map((c) => `${shape}.${c}`).join(' ');
+const cmp = (shape: string) =>
+  'eq ne lt_s lt_u gt_s gt_u le_s le_u ge_s ge_u'
+    .split(' ')
+    .map((c) => `${shape}.${c}`)
+    .join(' ');
 run(0xfd23, cmp('i8x16'), 'v128', V2);
 run(0xfd2d, cmp('i16x8'), 'v128', V2);
 run(0xfd37, cmp('i32x4'), 'v128', V2);
@@ -97,7 +116,12 @@ run(0xfd63, 'i8x16.all_true i8x16.bitmask', 'i32', ['v128']);
 run(0xfd65, 'i8x16.narrow_i16x8_s i8x16.narrow_i16x8_u', 'v128', V2);
 const shifts = (shape: string) => ['shl', 'shr_s', 'shr_u'].map((s) => `${shape}.${s}`).join(' ');
 run(0xfd6b, shifts('i8x16'), 'v128', ['v128', 'i32']);
-run(0xfd6e, 'i8x16.add i8x16.add_sat_s i8x16.add_sat_u i8x16.sub i8x16.sub_sat_s i8x16.sub_sat_u', 'v128', V2);
+run(
+  0xfd6e,
+  'i8x16.add i8x16.add_sat_s i8x16.add_sat_u i8x16.sub i8x16.sub_sat_s i8x16.sub_sat_u',
+  'v128',
+  V2,
+);
 run(0xfd76, 'i8x16.min_s i8x16.min_u i8x16.max_s i8x16.max_u', 'v128', V2);
 run(0xfd7b, 'i8x16.avgr_u', 'v128', V2);
 run(0xfd7c, 'i16x8.extadd_pairwise_i8x16_s i16x8.extadd_pairwise_i8x16_u', 'v128', ['v128']);
@@ -106,33 +130,71 @@ run(0xfd80, 'i16x8.abs i16x8.neg', 'v128', ['v128']);
 run(0xfd82, 'i16x8.q15mulr_sat_s', 'v128', V2);
 run(0xfd83, 'i16x8.all_true i16x8.bitmask', 'i32', ['v128']);
 run(0xfd85, 'i16x8.narrow_i32x4_s i16x8.narrow_i32x4_u', 'v128', V2);
-const extend = (to: string, from: string) => ['low', 'high'].flatMap((h) => [`${to}.extend_${h}_${from}_s`]).join(' ') + ' ' + ['low', 'high'].map((h) => `${to}.extend_${h}_${from}_u`).join(' ');
+const extend = (to: string, from: string) =>
+  ['low', 'high'].flatMap((h) => [`${to}.extend_${h}_${from}_s`]).join(' ') +
+  ' ' +
+  ['low', 'high'].map((h) => `${to}.extend_${h}_${from}_u`).join(' ');
 run(0xfd87, extend('i16x8', 'i8x16'), 'v128', ['v128']);
 run(0xfd8b, shifts('i16x8'), 'v128', ['v128', 'i32']);
-run(0xfd8e, 'i16x8.add i16x8.add_sat_s i16x8.add_sat_u i16x8.sub i16x8.sub_sat_s i16x8.sub_sat_u', 'v128', V2);
+run(
+  0xfd8e,
+  'i16x8.add i16x8.add_sat_s i16x8.add_sat_u i16x8.sub i16x8.sub_sat_s i16x8.sub_sat_u',
+  'v128',
+  V2,
+);
 run(0xfd95, 'i16x8.mul i16x8.min_s i16x8.min_u i16x8.max_s i16x8.max_u', 'v128', V2);
-run(0xfd9b, 'i16x8.avgr_u i16x8.extmul_low_i8x16_s i16x8.extmul_high_i8x16_s i16x8.extmul_low_i8x16_u i16x8.extmul_high_i8x16_u', 'v128', V2);
+run(
+  0xfd9b,
+  'i16x8.avgr_u i16x8.extmul_low_i8x16_s i16x8.extmul_high_i8x16_s i16x8.extmul_low_i8x16_u i16x8.extmul_high_i8x16_u',
+  'v128',
+  V2,
+);
 run(0xfda0, 'i32x4.abs i32x4.neg', 'v128', ['v128']);
 run(0xfda3, 'i32x4.all_true i32x4.bitmask', 'i32', ['v128']);
 run(0xfda7, extend('i32x4', 'i16x8'), 'v128', ['v128']);
 run(0xfdab, shifts('i32x4'), 'v128', ['v128', 'i32']);
 run(0xfdae, 'i32x4.add', 'v128', V2);
 run(0xfdb1, 'i32x4.sub', 'v128', V2);
-run(0xfdb5, 'i32x4.mul i32x4.min_s i32x4.min_u i32x4.max_s i32x4.max_u i32x4.dot_i16x8_s', 'v128', V2);
-run(0xfdbc, 'i32x4.extmul_low_i16x8_s i32x4.extmul_high_i16x8_s i32x4.extmul_low_i16x8_u i32x4.extmul_high_i16x8_u', 'v128', V2);
+run(
+  0xfdb5,
+  'i32x4.mul i32x4.min_s i32x4.min_u i32x4.max_s i32x4.max_u i32x4.dot_i16x8_s',
+  'v128',
+  V2,
+);
+run(
+  0xfdbc,
+  'i32x4.extmul_low_i16x8_s i32x4.extmul_high_i16x8_s i32x4.extmul_low_i16x8_u i32x4.extmul_high_i16x8_u',
+  'v128',
+  V2,
+);
 run(0xfdc0, 'i64x2.abs i64x2.neg', 'v128', ['v128']);
 run(0xfdc3, 'i64x2.all_true i64x2.bitmask', 'i32', ['v128']);
 run(0xfdc7, extend('i64x2', 'i32x4'), 'v128', ['v128']);
 run(0xfdcb, shifts('i64x2'), 'v128', ['v128', 'i32']);
 run(0xfdce, 'i64x2.add', 'v128', V2);
 run(0xfdd1, 'i64x2.sub', 'v128', V2);
-run(0xfdd5, 'i64x2.mul i64x2.eq i64x2.ne i64x2.lt_s i64x2.gt_s i64x2.le_s i64x2.ge_s i64x2.extmul_low_i32x4_s i64x2.extmul_high_i32x4_s i64x2.extmul_low_i32x4_u i64x2.extmul_high_i32x4_u', 'v128', V2);
+run(
+  0xfdd5,
+  'i64x2.mul i64x2.eq i64x2.ne i64x2.lt_s i64x2.gt_s i64x2.le_s i64x2.ge_s i64x2.extmul_low_i32x4_s i64x2.extmul_high_i32x4_s i64x2.extmul_low_i32x4_u i64x2.extmul_high_i32x4_u',
+  'v128',
+  V2,
+);
 run(0xfde0, 'f32x4.abs f32x4.neg', 'v128', ['v128']);
 run(0xfde3, 'f32x4.sqrt', 'v128', ['v128']);
-run(0xfde4, 'f32x4.add f32x4.sub f32x4.mul f32x4.div f32x4.min f32x4.max f32x4.pmin f32x4.pmax', 'v128', V2);
+run(
+  0xfde4,
+  'f32x4.add f32x4.sub f32x4.mul f32x4.div f32x4.min f32x4.max f32x4.pmin f32x4.pmax',
+  'v128',
+  V2,
+);
 run(0xfdec, 'f64x2.abs f64x2.neg', 'v128', ['v128']);
 run(0xfdef, 'f64x2.sqrt', 'v128', ['v128']);
-run(0xfdf0, 'f64x2.add f64x2.sub f64x2.mul f64x2.div f64x2.min f64x2.max f64x2.pmin f64x2.pmax', 'v128', V2);
+run(
+  0xfdf0,
+  'f64x2.add f64x2.sub f64x2.mul f64x2.div f64x2.min f64x2.max f64x2.pmin f64x2.pmax',
+  'v128',
+  V2,
+);
 run(0xfdf8, 'i32x4.trunc_sat_f32x4_s', 'v128', ['v128']);
 run(0xfdfa, 'f32x4.convert_i32x4_s', 'v128', ['v128']);
 run(0xfdfc, 'i32x4.trunc_sat_f64x2_s_zero', 'v128', ['v128']);

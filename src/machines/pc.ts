@@ -2,7 +2,12 @@ import { DebugExit, E9Port, POST_STATE, PostPort } from '#devices/pc/debug-ports
 import { HPET_STATE, Hpet } from '#devices/pc/hpet.ts';
 import { I8042, I8042_STATE } from '#devices/pc/i8042.ts';
 import { PM_PORTS, PM_STATE, PowerManagement } from '#devices/pc/pm-timer.ts';
-import { RESET_CONTROL_STATE, ResetControl, SYSTEM_CONTROL_STATE, SystemControl } from '#devices/pc/reset.ts';
+import {
+  RESET_CONTROL_STATE,
+  ResetControl,
+  SYSTEM_CONTROL_STATE,
+  SystemControl,
+} from '#devices/pc/reset.ts';
 import { RTC_PORTS, RTC_STATE, Rtc } from '#devices/pc/rtc.ts';
 import { UART_PORTS, UART_STATE, Uart } from '#devices/pc/uart.ts';
 import { PCI_CONFIG_PORTS, PCI_HOST_STATE, PciHost } from '#devices/pci/config-space.ts';
@@ -65,10 +70,18 @@ export class PcBoard {
     this.ports = new PortBus(wires.log);
     this.mmio = new MmioBus(wires.log);
     this.#com1 = this.#own(
-      new Uart(carver.take(UART_STATE), { irq: line(COM1.gsi), transmit: wires.consoleOutput, drained: wires.consoleDrained }),
+      new Uart(carver.take(UART_STATE), {
+        irq: line(COM1.gsi),
+        transmit: wires.consoleOutput,
+        drained: wires.consoleDrained,
+      }),
     );
     this.ports.map(COM1.port, UART_PORTS, this.#com1);
-    const com2 = new Uart(carver.take(UART_STATE), { irq: line(COM2.gsi), transmit: () => {}, drained: () => {} });
+    const com2 = new Uart(carver.take(UART_STATE), {
+      irq: line(COM2.gsi),
+      transmit: () => {},
+      drained: () => {},
+    });
     this.ports.map(COM2.port, UART_PORTS, this.#own(com2));
     this.#timers(carver, wires);
     this.#control(carver, wires);

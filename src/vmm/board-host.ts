@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { VcpuExit } from '#accel/accel.ts';
-import { cpuid, type CpuModel } from '#cpu/cpuid.ts';
-import { IrqChip, IRQCHIP_PORTS, irqChipStateSize } from '#cpu/irqchip/irqchip.ts';
+import { type CpuModel, cpuid } from '#cpu/cpuid.ts';
+import { IRQCHIP_PORTS, IrqChip, irqChipStateSize } from '#cpu/irqchip/irqchip.ts';
 import type { MemoryLayout } from '#cpu/layout.ts';
 import type { VcpuHost } from '#cpu/vcpu.ts';
 import type { Clock, DeviceLog, DeviceState, PortDevice } from '#hw/device.ts';
@@ -77,7 +77,8 @@ export class BoardHost implements VcpuHost {
       reset: () => this.#end({ type: 'reset' }),
       debugExit: (value) => this.#end({ type: 'debug-exit', value: value & 0xff }),
     });
-    for (const { base, count } of IRQCHIP_PORTS) this.#board.ports.map(base, count, this.#irqchipPorts(base));
+    for (const { base, count } of IRQCHIP_PORTS)
+      this.#board.ports.map(base, count, this.#irqchipPorts(base));
     this.#irqchip.reset();
     this.#board.reset();
   }
@@ -144,13 +145,15 @@ export class BoardHost implements VcpuHost {
 
   mmioRead(paddr: number, size: number): number {
     this.exits.mmio++;
-    if (this.#irqchip.ownsPage(0, Math.floor(paddr / 4096))) return this.#irqchip.readMmio(0, paddr, size);
+    if (this.#irqchip.ownsPage(0, Math.floor(paddr / 4096)))
+      return this.#irqchip.readMmio(0, paddr, size);
     return this.#board.mmio.read(paddr, size);
   }
 
   mmioWrite(paddr: number, size: number, value: number): void {
     this.exits.mmio++;
-    if (this.#irqchip.ownsPage(0, Math.floor(paddr / 4096))) this.#irqchip.writeMmio(0, paddr, size, value);
+    if (this.#irqchip.ownsPage(0, Math.floor(paddr / 4096)))
+      this.#irqchip.writeMmio(0, paddr, size, value);
     else this.#board.mmio.write(paddr, size, value);
   }
 
@@ -178,7 +181,9 @@ export class BoardHost implements VcpuHost {
   }
 
   unknownMsr(msr: number, write: boolean): void {
-    this.#options.log.guestBug(`${write ? 'write to' : 'read of'} MSR 0x${msr.toString(16)}, which is not there`);
+    this.#options.log.guestBug(
+      `${write ? 'write to' : 'read of'} MSR 0x${msr.toString(16)}, which is not there`,
+    );
   }
 
   taskPriority(): number {
@@ -233,12 +238,17 @@ export class BoardHost implements VcpuHost {
 }
 
 /** The shared state of the interrupt controllers and of the board's chips, one behind the other. */
-function deviceState(memory: WebAssembly.Memory, address: number): { irqchip: DeviceState; board: DeviceState } {
+function deviceState(
+  memory: WebAssembly.Memory,
+  address: number,
+): { irqchip: DeviceState; board: DeviceState } {
   const size = irqChipStateSize(1);
   const f64At = Math.ceil(address / 8) * 8;
   const i32At = f64At + DEVICE_F64_WORDS * 8;
-  const f64 = (from: number, count: number) => new Float64Array(memory.buffer, f64At + from * 8, count);
-  const i32 = (from: number, count: number) => new Int32Array(memory.buffer, i32At + from * 4, count);
+  const f64 = (from: number, count: number) =>
+    new Float64Array(memory.buffer, f64At + from * 8, count);
+  const i32 = (from: number, count: number) =>
+    new Int32Array(memory.buffer, i32At + from * 4, count);
   return {
     irqchip: { i32: i32(0, size.i32), f64: f64(0, size.f64) },
     board: {

@@ -1,7 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
-import { readState, writeState } from '#cpu/vcpu-state.ts';
 import { applyModel, findModel } from '#cpu/cpuid.ts';
 import { SoftwareVcpu } from '#cpu/vcpu.ts';
+import { readState, writeState } from '#cpu/vcpu-state.ts';
 import type { Clock } from '#hw/device.ts';
 import { S_STAT_FAULTS, S_STAT_TLB_MISS } from '#ir/state.ts';
 import { BoardHost } from './board-host.ts';
@@ -10,7 +10,28 @@ import type { FromWorker, WorkerStart } from './worker-protocol.ts';
 // The thread of virtual CPU 0. It never goes back to its event loop while the guest runs: what other threads want of it
 // comes through shared memory.
 
-const EXCEPTIONS = ['#DE', '#DB', 'NMI', '#BP', '#OF', '#BR', '#UD', '#NM', '#DF', '#9', '#TS', '#NP', '#SS', '#GP', '#PF', '#15', '#MF', '#AC', '#MC', '#XM'];
+const EXCEPTIONS = [
+  '#DE',
+  '#DB',
+  'NMI',
+  '#BP',
+  '#OF',
+  '#BR',
+  '#UD',
+  '#NM',
+  '#DF',
+  '#9',
+  '#TS',
+  '#NP',
+  '#SS',
+  '#GP',
+  '#PF',
+  '#15',
+  '#MF',
+  '#AC',
+  '#MC',
+  '#XM',
+];
 
 function send(message: FromWorker): void {
   parentPort?.postMessage(message);
@@ -25,7 +46,11 @@ function startClock(startedAtMs: number): Clock {
   };
 }
 
-function counts(read: (i: number) => number, length: number, name: (i: number) => string): Record<string, number> {
+function counts(
+  read: (i: number) => number,
+  length: number,
+  name: (i: number) => string,
+): Record<string, number> {
   const list: Record<string, number> = {};
   for (let i = 0; i < length; i++) if (read(i) > 0) list[name(i)] = read(i);
   return list;
@@ -68,8 +93,16 @@ function runGuest(start: WorkerStart): void {
       instructions: vcpu.instructions,
       exits: { ...host.exits, hlt: vcpu.halts, boundary: vcpu.boundaries },
       tlbMisses: Number(view.getBigUint64(cpu + S_STAT_TLB_MISS, true)),
-      faults: counts((i) => view.getUint32(cpu + S_STAT_FAULTS + i * 4, true), 32, (i) => EXCEPTIONS[i] ?? `#${i}`),
-      interrupts: counts((i) => vcpu.interrupts[i] ?? 0, 256, (i) => `${i}`),
+      faults: counts(
+        (i) => view.getUint32(cpu + S_STAT_FAULTS + i * 4, true),
+        32,
+        (i) => EXCEPTIONS[i] ?? `#${i}`,
+      ),
+      interrupts: counts(
+        (i) => vcpu.interrupts[i] ?? 0,
+        256,
+        (i) => `${i}`,
+      ),
       seconds: (performance.now() - began) / 1000,
     },
   });

@@ -4,10 +4,19 @@ import { gunzipSync, zstdDecompressSync } from 'node:zlib';
 import type { VcpuState } from '#accel/accel.ts';
 import { RequestError } from '#base/errors.ts';
 import type { Vm, VmConfig, VmExit, VmStats } from '#control/vm.ts';
+import { findModel } from '#cpu/cpuid.ts';
 import type { HandlerMap } from '#cpu/handlers.ts';
 import { layOut, type MemoryLayout } from '#cpu/layout.ts';
-import { findModel } from '#cpu/cpuid.ts';
-import { ATTN_INTERRUPT, ATTN_STOP, PAGE_RAM, S_AREA, S_ATTENTION, S_PAGE_MAP, S_RAM_HOST, S_RAM_SIZE } from '#ir/state.ts';
+import {
+  ATTN_INTERRUPT,
+  ATTN_STOP,
+  PAGE_RAM,
+  S_AREA,
+  S_ATTENTION,
+  S_PAGE_MAP,
+  S_RAM_HOST,
+  S_RAM_SIZE,
+} from '#ir/state.ts';
 import { BootError } from '#machines/boot/boot-error.ts';
 import { planBoot } from '#machines/boot/plan.ts';
 import { buildTables } from '#machines/tables/tables.ts';
@@ -33,7 +42,9 @@ function loadEngine(): Engine {
       handlers: JSON.parse(file('handlers.json').toString()) as HandlerMap,
     };
   } catch (cause) {
-    throw new RequestError("the engine has not been built; run 'npm run build'", undefined, { cause });
+    throw new RequestError("the engine has not been built; run 'npm run build'", undefined, {
+      cause,
+    });
   }
 }
 
@@ -54,7 +65,14 @@ class SoftwareVm implements Vm {
   #attention: Int32Array | undefined;
   #attentionAt = 0;
   #stopped = false;
-  #stats: VmStats = { instructions: 0, exits: {}, tlbMisses: 0, faults: {}, interrupts: {}, seconds: 0 };
+  #stats: VmStats = {
+    instructions: 0,
+    exits: {},
+    tlbMisses: 0,
+    faults: {},
+    interrupts: {},
+    seconds: 0,
+  };
 
   constructor(config: VmConfig, engine: Engine) {
     this.#config = config;
@@ -154,7 +172,11 @@ class SoftwareVm implements Vm {
   }
 }
 
-function toVmExit(end: Extract<FromWorker, { type: 'exit' }>, memory: WebAssembly.Memory, layout: MemoryLayout): VmExit {
+function toVmExit(
+  end: Extract<FromWorker, { type: 'exit' }>,
+  memory: WebAssembly.Memory,
+  layout: MemoryLayout,
+): VmExit {
   const { exit, state } = end;
   switch (exit.type) {
     case 'debug-exit':
@@ -172,7 +194,9 @@ function makeMemory(pages: number): WebAssembly.Memory {
   try {
     return new WebAssembly.Memory({ initial: pages, maximum: MAX_PAGES, shared: true });
   } catch (cause) {
-    throw new RequestError('the host does not have that much memory; give less', 'memory', { cause });
+    throw new RequestError('the host does not have that much memory; give less', 'memory', {
+      cause,
+    });
   }
 }
 
@@ -196,9 +220,15 @@ function prepare(config: VmConfig, engine: Engine): WorkerStart {
   };
 }
 
-function placeKernel(config: VmConfig, rsdpPaddr: number, bytes: Uint8Array, ram: number): Partial<VcpuState> {
+function placeKernel(
+  config: VmConfig,
+  rsdpPaddr: number,
+  bytes: Uint8Array,
+  ram: number,
+): Partial<VcpuState> {
   const { kernel } = config;
-  if (kernel === undefined) throw new RequestError('there is nothing to run; give a kernel', 'kernel');
+  if (kernel === undefined)
+    throw new RequestError('there is nothing to run; give a kernel', 'kernel');
   try {
     const plan = planBoot({
       kernel,
@@ -206,12 +236,16 @@ function placeKernel(config: VmConfig, rsdpPaddr: number, bytes: Uint8Array, ram
       cmdline: config.append,
       memoryBytes: config.memoryBytes,
       rsdpPaddr,
-      decompress: { gzip: (data, limit) => gunzipSync(data, { maxOutputLength: limit }), zstd: (data, limit) => zstdDecompressSync(data, { maxOutputLength: limit }) },
+      decompress: {
+        gzip: (data, limit) => gunzipSync(data, { maxOutputLength: limit }),
+        zstd: (data, limit) => zstdDecompressSync(data, { maxOutputLength: limit }),
+      },
     });
     for (const { paddr, bytes: data } of plan.writes) bytes.set(data, ram + paddr);
     return plan.state;
   } catch (error) {
-    if (error instanceof BootError) throw new RequestError(error.message, 'kernel', { cause: error });
+    if (error instanceof BootError)
+      throw new RequestError(error.message, 'kernel', { cause: error });
     throw error;
   }
 }

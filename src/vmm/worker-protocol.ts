@@ -1,7 +1,7 @@
 import type { VcpuExit, VcpuState } from '#accel/accel.ts';
+import type { VmStats } from '#control/vm.ts';
 import type { HandlerMap } from '#cpu/handlers.ts';
 import type { MemoryLayout } from '#cpu/layout.ts';
-import type { VmStats } from '#control/vm.ts';
 
 /** What the thread of a vCPU starts with. */
 export interface WorkerStart {

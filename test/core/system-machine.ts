@@ -35,6 +35,11 @@ import {
 } from '#ir/state.ts';
 
 const UNWIND = { name: 'unwind' };
+/** Functions that the core imports from its host. */
+const IMPORTS =
+  'unwind tsc mmio_read mmio_write port_read port_write random32 cpuid apic_msr_read apic_msr_write unknown_msr task_priority set_task_priority predecode'.split(
+    ' ',
+  );
 const RAM_BYTES = 4 << 20;
 export const GDT = 0x1000;
 export const IDT = 0x2000;
@@ -98,9 +103,7 @@ export class SystemMachine {
       readFileSync(new URL('../../build/core.wasm', import.meta.url)),
     );
     const env: Record<string, WebAssembly.ImportValue> = { memory };
-    for (const { name, kind } of WebAssembly.Module.imports(module)) {
-      if (kind === 'function') env[name] = () => 0;
-    }
+    for (const name of IMPORTS) env[name] = () => 0;
     env['unwind'] = () => {
       throw UNWIND;
     };

@@ -1,16 +1,37 @@
 import { readFileSync } from 'node:fs';
-import type { Feature } from '#isa/x86/insn.ts';
 import type { HandlerMap } from '#cpu/handlers.ts';
 import { layOut } from '#cpu/layout.ts';
 import { SoftwareVcpu, type VcpuHost } from '#cpu/vcpu.ts';
-import {
-  PAGE_RAM, S_AREA, S_HALTED, S_PAGE_MAP, S_RAM_HOST, S_RAM_SIZE,
-} from '#ir/state.ts';
+import { PAGE_RAM, S_AREA, S_HALTED, S_PAGE_MAP, S_RAM_HOST, S_RAM_SIZE } from '#ir/state.ts';
+import type { Feature } from '#isa/x86/insn.ts';
 
 const BUILD = new URL('../../build/', import.meta.url);
 export const ALL_FEATURES: readonly Feature[] = [
-  'cmov', 'cx8', 'cx16', 'mmx', 'sse', 'sse2', 'sse3', 'ssse3', 'sse4.1', 'sse4.2', 'popcnt', 'fxsr', 'xsave', 'sep',
-  'syscall', 'rdtscp', 'rdrand', 'rdseed', 'fsgsbase', 'invpcid', 'smap', 'clflush', 'lahf64', 'monitor', 'x87',
+  'cmov',
+  'cx8',
+  'cx16',
+  'mmx',
+  'sse',
+  'sse2',
+  'sse3',
+  'ssse3',
+  'sse4.1',
+  'sse4.2',
+  'popcnt',
+  'fxsr',
+  'xsave',
+  'sep',
+  'syscall',
+  'rdtscp',
+  'rdrand',
+  'rdseed',
+  'fsgsbase',
+  'invpcid',
+  'smap',
+  'clflush',
+  'lahf64',
+  'monitor',
+  'x87',
 ];
 
 /** A virtual CPU with RAM and nothing else; exceptions are not delivered but reported. */
@@ -71,7 +92,10 @@ export class BareMachine {
       nextDeadlineNs: () => Number.POSITIVE_INFINITY,
       nowNs: () => 0,
       poll: () => {},
-      ended: () => (this.#stop || this.view.getUint32(this.cpu + S_HALTED, true) !== 0 ? { type: 'stopped' } : undefined),
+      ended: () =>
+        this.#stop || this.view.getUint32(this.cpu + S_HALTED, true) !== 0
+          ? { type: 'stopped' }
+          : undefined,
       intercept: (vector) => {
         this.exception = vector;
         this.#stop = true;

@@ -4,7 +4,14 @@ import type { Random } from './random.ts';
 export interface Encoded {
   readonly bytes: Uint8Array;
   /** Registers that take part in the address, to be set so that the operand lies in the data area. */
-  readonly address: { readonly base: number; readonly index: number; readonly shift: number; readonly disp: number } | undefined;
+  readonly address:
+    | {
+        readonly base: number;
+        readonly index: number;
+        readonly shift: number;
+        readonly disp: number;
+      }
+    | undefined;
 }
 
 const MODRM_KINDS = 'EMRGSCDVWUPQN';
@@ -12,7 +19,12 @@ const MEMORY_KINDS = 'EMWQ';
 
 function needsModRm(row: InsnRow): boolean {
   const { reg, rm, mod } = row.options;
-  return reg !== undefined || rm !== undefined || mod !== undefined || row.operands.some((o) => MODRM_KINDS.includes(o.kind));
+  return (
+    reg !== undefined ||
+    rm !== undefined ||
+    mod !== undefined ||
+    row.operands.some((o) => MODRM_KINDS.includes(o.kind))
+  );
 }
 
 /** A random encoding of the row for 64-bit mode. */
@@ -20,7 +32,8 @@ export function encode(row: InsnRow, random: Random): Encoded {
   const bytes: number[] = [];
   const { options } = row;
   if (typeof options.prefix === 'number') bytes.push(options.prefix);
-  else if (options.prefix === undefined && options.size === undefined && random.below(4) === 0) bytes.push(0x66);
+  else if (options.prefix === undefined && options.size === undefined && random.below(4) === 0)
+    bytes.push(0x66);
   if (options.rep === true && random.below(2) === 0) bytes.push(random.pick([0xf2, 0xf3]));
   const modRm = needsModRm(row);
   let rex = random.below(3) === 0 ? 0 : 0x40 | random.below(16);
@@ -38,7 +51,12 @@ export function encode(row: InsnRow, random: Random): Encoded {
     if (memory) address = pushMemory(bytes, reg, random);
     else bytes.push(0xc0 | (reg << 3) | (options.rm ?? random.below(8)));
   }
-  const opSize = (rex & 8) !== 0 || (options.force64 === true) ? 8 : bytes[0] === 0x66 && options.prefix === undefined ? 2 : 4;
+  const opSize =
+    (rex & 8) !== 0 || options.force64 === true
+      ? 8
+      : bytes[0] === 0x66 && options.prefix === undefined
+        ? 2
+        : 4;
   for (const spec of row.operands) pushImmediate(bytes, spec.kind, spec.size, opSize, random);
   return { bytes: Uint8Array.from(bytes), address };
 }
@@ -62,11 +80,24 @@ function pushMemory(bytes: number[], reg: number, random: Random): NonNullable<E
   }
   const shift = random.below(4);
   const disp = random.below(65536) - 32768;
-  bytes.push(0x84 | (reg << 3), (shift << 6) | (7 << 3) | base, disp & 0xff, (disp >> 8) & 0xff, (disp >> 16) & 0xff, (disp >> 24) & 0xff);
+  bytes.push(
+    0x84 | (reg << 3),
+    (shift << 6) | (7 << 3) | base,
+    disp & 0xff,
+    (disp >> 8) & 0xff,
+    (disp >> 16) & 0xff,
+    (disp >> 24) & 0xff,
+  );
   return { base, index: 7, shift, disp };
 }
 
-function pushImmediate(bytes: number[], kind: string, size: string, opSize: number, random: Random): void {
+function pushImmediate(
+  bytes: number[],
+  kind: string,
+  size: string,
+  opSize: number,
+  random: Random,
+): void {
   if (kind !== 'I' && kind !== 'J') return;
   let count = 1;
   if (size === 'w') count = 2;

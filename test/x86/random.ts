@@ -32,7 +32,15 @@ export class Random {
       case 1:
         return BigInt.asUintN(64, (1n << BigInt(this.below(65))) - BigInt(this.below(3)));
       case 2:
-        return this.pick([0n, 0x8080808080808080n, 0x7f7f7f7f7f7f7f7fn, 0xffffffffn, 0x80000000n, 0xffffn, 0x8000n]);
+        return this.pick([
+          0n,
+          0x8080808080808080n,
+          0x7f7f7f7f7f7f7f7fn,
+          0xffffffffn,
+          0x80000000n,
+          0xffffn,
+          0x8000n,
+        ]);
       default:
         return this.u64();
     }

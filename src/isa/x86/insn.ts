@@ -64,9 +64,34 @@ export interface InsnOptions {
 }
 
 export type Feature =
-  | 'cmov' | 'cx8' | 'cx16' | 'mmx' | 'sse' | 'sse2' | 'sse3' | 'ssse3' | 'sse4.1' | 'sse4.2' | 'popcnt' | 'movbe'
-  | 'fxsr' | 'xsave' | 'sep' | 'syscall' | 'rdtscp' | 'rdrand' | 'rdseed' | 'fsgsbase' | 'invpcid' | 'smap' | 'clflush'
-  | 'lahf64' | 'monitor' | 'x87' | 'aes' | 'pclmul';
+  | 'cmov'
+  | 'cx8'
+  | 'cx16'
+  | 'mmx'
+  | 'sse'
+  | 'sse2'
+  | 'sse3'
+  | 'ssse3'
+  | 'sse4.1'
+  | 'sse4.2'
+  | 'popcnt'
+  | 'movbe'
+  | 'fxsr'
+  | 'xsave'
+  | 'sep'
+  | 'syscall'
+  | 'rdtscp'
+  | 'rdrand'
+  | 'rdseed'
+  | 'fsgsbase'
+  | 'invpcid'
+  | 'smap'
+  | 'clflush'
+  | 'lahf64'
+  | 'monitor'
+  | 'x87'
+  | 'aes'
+  | 'pclmul';
 
 export interface OperandSpec {
   /** A letter of the list above, or 'fixed' with `reg`. */
@@ -77,9 +102,17 @@ export interface OperandSpec {
 }
 
 const FIXED: Readonly<Record<string, readonly [number, string]>> = {
-  AL: [0, 'b'], CL: [1, 'b'], DL: [2, 'b'], AH: [4, 'high'],
-  AX: [0, 'w'], CX: [1, 'w'], DX: [2, 'w'],
-  EAX: [0, 'd'], rAX: [0, 'v'], rCX: [1, 'v'], rDX: [2, 'v'],
+  AL: [0, 'b'],
+  CL: [1, 'b'],
+  DL: [2, 'b'],
+  AH: [4, 'high'],
+  AX: [0, 'w'],
+  CX: [1, 'w'],
+  DX: [2, 'w'],
+  EAX: [0, 'd'],
+  rAX: [0, 'v'],
+  rCX: [1, 'v'],
+  rDX: [2, 'v'],
 };
 
 function parseOperand(text: string): OperandSpec {
@@ -90,12 +123,22 @@ function parseOperand(text: string): OperandSpec {
 }
 
 /** A row. `operands` are separated by spaces; '' for none. */
-export function insn(opcode: number, name: string, operands = '', options: InsnOptions = {}): InsnRow {
+export function insn(
+  opcode: number,
+  name: string,
+  operands = '',
+  options: InsnOptions = {},
+): InsnRow {
   const specs = operands === '' ? [] : operands.split(' ').map(parseOperand);
   return { opcode, name, operands: specs, options, id: -1 };
 }
 
 /** Rows of eight opcodes in sequence that carry a register in their low bits (Z operands). */
-export function insnZ(opcode: number, name: string, operands: string, options: InsnOptions = {}): InsnRow[] {
+export function insnZ(
+  opcode: number,
+  name: string,
+  operands: string,
+  options: InsnOptions = {},
+): InsnRow[] {
   return Array.from({ length: 8 }, (_, i) => insn(opcode + i, name, operands, options));
 }

@@ -11,7 +11,15 @@ import { X87 } from './x87.ts';
 
 /** Every encoding; a row's `id` is its place here. */
 export const TABLE: readonly InsnRow[] = [
-  ...ARITH, ...BITS, ...MOVE, ...FLOW, ...STRING, ...SYSTEM, ...X87, ...MMX, ...SSE,
+  ...ARITH,
+  ...BITS,
+  ...MOVE,
+  ...FLOW,
+  ...STRING,
+  ...SYSTEM,
+  ...X87,
+  ...MMX,
+  ...SSE,
 ];
 TABLE.forEach((row, id) => {
   row.id = id;

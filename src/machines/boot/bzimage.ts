@@ -34,21 +34,32 @@ interface SetupHeader {
 }
 
 export function isBzImage(bytes: Uint8Array): boolean {
-  return bytes.length > 0x206 && new DataView(bytes.buffer, bytes.byteOffset).getUint32(0x202, true) === HEADER_MAGIC;
+  return (
+    bytes.length > 0x206 &&
+    new DataView(bytes.buffer, bytes.byteOffset).getUint32(0x202, true) === HEADER_MAGIC
+  );
 }
 
 /** @throws {BootError} for kernels before 3.8 or 32-bit ones, and for files that are cut off. */
 export function parseSetupHeader(kernel: Uint8Array): SetupHeader {
-  if (kernel.length < 0x268) throw new BootError('truncated', 'the kernel ends inside its setup header; get it anew');
+  if (kernel.length < 0x268)
+    throw new BootError('truncated', 'the kernel ends inside its setup header; get it anew');
   const view = new DataView(kernel.buffer, kernel.byteOffset, kernel.byteLength);
   const version = view.getUint16(0x206, true);
   if (version < OLDEST_VERSION || (view.getUint16(0x236, true) & XLF_KERNEL_64) === 0) {
-    throw new BootError('unsupported', 'the kernel has no 64-bit entry; give an x86-64 Linux of version 3.8 or later');
+    throw new BootError(
+      'unsupported',
+      'the kernel has no 64-bit entry; give an x86-64 Linux of version 3.8 or later',
+    );
   }
   const setupBytes = ((view.getUint8(HEADER) || 4) + 1) * 512;
   const start = setupBytes + view.getUint32(0x248, true);
   const end = start + view.getUint32(0x24c, true);
-  if (end > kernel.length) throw new BootError('truncated', 'the kernel ends before its payload does; it is cut off, get it anew');
+  if (end > kernel.length)
+    throw new BootError(
+      'truncated',
+      'the kernel ends before its payload does; it is cut off, get it anew',
+    );
   return {
     setupBytes,
     payload: kernel.subarray(start, end),
@@ -66,12 +77,21 @@ export function planBzImage(input: BootInput): BootPlan {
   const initrd = placeInitrd(input, header, image.end);
   const command = new TextEncoder().encode(`${input.cmdline}\0`);
   if (command.length > header.cmdlineBytes + 1) {
-    throw new BootError('too-large', `the command line has ${command.length - 1} bytes and the kernel takes ${header.cmdlineBytes}; give a shorter one`);
+    throw new BootError(
+      'too-large',
+      `the command line has ${command.length - 1} bytes and the kernel takes ${header.cmdlineBytes}; give a shorter one`,
+    );
   }
   const params = bootParams(input, initrd);
   const start = start64(BigInt(image.entry), { rsi: BigInt(BOOT_PARAMS) });
-  const own = [{ paddr: BOOT_PARAMS, bytes: params }, { paddr: COMMAND_LINE, bytes: command }];
-  return { writes: [...image.writes, ...(initrd ? [initrd] : []), ...own, ...start.writes], state: start.state };
+  const own = [
+    { paddr: BOOT_PARAMS, bytes: params },
+    { paddr: COMMAND_LINE, bytes: command },
+  ];
+  return {
+    writes: [...image.writes, ...(initrd ? [initrd] : []), ...own, ...start.writes],
+    state: start.state,
+  };
 }
 
 interface Image {
@@ -82,10 +102,16 @@ interface Image {
 
 function placeImage(input: BootInput, header: SetupHeader): Image {
   const vmlinux = unpackPayload(header.payload, input.memoryBytes, input.decompress);
-  const image = vmlinux !== undefined && isElf(vmlinux) ? placeVmlinux(vmlinux, header) : placePacked(input.kernel, header);
+  const image =
+    vmlinux !== undefined && isElf(vmlinux)
+      ? placeVmlinux(vmlinux, header)
+      : placePacked(input.kernel, header);
   if (image.end > input.memoryBytes) {
     const need = Math.ceil(image.end / 2 ** 20);
-    throw new BootError('too-large', `the kernel needs ${need} MiB of memory; give more with --memory`);
+    throw new BootError(
+      'too-large',
+      `the kernel needs ${need} MiB of memory; give more with --memory`,
+    );
   }
   return image;
 }
@@ -96,24 +122,38 @@ function placeVmlinux(vmlinux: Uint8Array, header: SetupHeader): Image {
     paddr: s.paddr,
     bytes: vmlinux.subarray(s.offset, s.offset + s.fileBytes),
   }));
-  const end = Math.max(header.prefAddress + header.initBytes, ...loadable(elf).map((s) => s.paddr + s.memoryBytes));
+  const end = Math.max(
+    header.prefAddress + header.initBytes,
+    ...loadable(elf).map((s) => s.paddr + s.memoryBytes),
+  );
   return { writes, entry: Number(elf.entry), end };
 }
 
 function placePacked(kernel: Uint8Array, header: SetupHeader): Image {
   const end = Math.max(KERNEL + kernel.length, header.prefAddress + header.initBytes);
-  return { writes: [{ paddr: KERNEL, bytes: kernel.subarray(header.setupBytes) }], entry: KERNEL + ENTRY_64, end };
+  return {
+    writes: [{ paddr: KERNEL, bytes: kernel.subarray(header.setupBytes) }],
+    entry: KERNEL + ENTRY_64,
+    end,
+  };
 }
 
 /** As high as the kernel lets it lie: page-aligned, behind the kernel. */
-function placeInitrd(input: BootInput, header: SetupHeader, kernelEnd: number): Placement | undefined {
+function placeInitrd(
+  input: BootInput,
+  header: SetupHeader,
+  kernelEnd: number,
+): Placement | undefined {
   const { initrd, memoryBytes } = input;
   if (initrd === undefined) return undefined;
   const top = Math.min(memoryBytes, header.initrdMax + 1);
   const paddr = Math.floor((top - initrd.length) / 4096) * 4096;
   if (paddr < kernelEnd) {
     const need = Math.ceil((kernelEnd + initrd.length) / 2 ** 20) + 1;
-    throw new BootError('too-large', `kernel and initrd need ${need} MiB of memory; give more with --memory`);
+    throw new BootError(
+      'too-large',
+      `kernel and initrd need ${need} MiB of memory; give more with --memory`,
+    );
   }
   return { paddr, bytes: initrd };
 }

@@ -28,7 +28,10 @@ function placeSegments(elf: Elf, memoryBytes: number): Placement[] {
   return loadable(elf).map((s) => {
     if (s.fileBytes > s.memoryBytes || s.paddr + s.memoryBytes > memoryBytes) {
       const where = `0x${s.paddr.toString(16)}`;
-      throw new BootError('too-large', `the kernel's segment at ${where} lies outside memory; give more with --memory`);
+      throw new BootError(
+        'too-large',
+        `the kernel's segment at ${where} lies outside memory; give more with --memory`,
+      );
     }
     return { paddr: s.paddr, bytes: elf.bytes.subarray(s.offset, s.offset + s.fileBytes) };
   });
@@ -51,10 +54,17 @@ function startInfo(input: BootInput, kernelEnd: number): Placement[] {
   info.setBigUint64(40, BigInt(MEMORY_MAP), true);
   info.setUint32(48, map.length, true);
   const bytes = (view: DataView) => new Uint8Array(view.buffer);
-  const writes = [{ paddr: MEMORY_MAP, bytes: bytes(table) }, { paddr: COMMAND_LINE, bytes: new TextEncoder().encode(`${input.cmdline}\0`) }];
+  const writes = [
+    { paddr: MEMORY_MAP, bytes: bytes(table) },
+    { paddr: COMMAND_LINE, bytes: new TextEncoder().encode(`${input.cmdline}\0`) },
+  ];
   if (input.initrd !== undefined) {
     const paddr = Math.floor((input.memoryBytes - input.initrd.length) / 4096) * 4096;
-    if (paddr < kernelEnd) throw new BootError('too-large', 'kernel and initrd do not fit in memory; give more with --memory');
+    if (paddr < kernelEnd)
+      throw new BootError(
+        'too-large',
+        'kernel and initrd do not fit in memory; give more with --memory',
+      );
     const module = new DataView(new ArrayBuffer(32));
     module.setBigUint64(0, BigInt(paddr), true);
     module.setBigUint64(8, BigInt(input.initrd.length), true);

@@ -36,7 +36,10 @@ function viewOf(bytes: Uint8Array): DataView {
 
 function need(bytes: Uint8Array, offset: number, count: number, what: string): void {
   if (offset + count > bytes.length) {
-    throw new BootError('truncated', `the ELF file ends inside its ${what}; it is cut off, get it anew`);
+    throw new BootError(
+      'truncated',
+      `the ELF file ends inside its ${what}; it is cut off, get it anew`,
+    );
   }
 }
 
@@ -54,10 +57,18 @@ export function parseElf(bytes: Uint8Array): Elf {
   const entryBytes = view.getUint16(is64 ? 54 : 42, true);
   const count = view.getUint16(is64 ? 56 : 44, true);
   need(bytes, table, entryBytes * count, 'program headers');
-  if (entryBytes < (is64 ? 56 : 32)) throw new BootError('unsupported', 'the ELF file has no usable program headers');
-  const segments = Array.from({ length: count }, (_, i) => segmentAt(bytes, table + i * entryBytes, is64));
+  if (entryBytes < (is64 ? 56 : 32))
+    throw new BootError('unsupported', 'the ELF file has no usable program headers');
+  const segments = Array.from({ length: count }, (_, i) =>
+    segmentAt(bytes, table + i * entryBytes, is64),
+  );
   const entry = is64 ? view.getBigUint64(24, true) : BigInt(view.getUint32(24, true));
-  return { is64, entry, segments: segments.filter((s) => s.type === PT_LOAD || s.type === PT_NOTE), bytes };
+  return {
+    is64,
+    entry,
+    segments: segments.filter((s) => s.type === PT_LOAD || s.type === PT_NOTE),
+    bytes,
+  };
 }
 
 function segmentAt(bytes: Uint8Array, at: number, is64: boolean): Segment {
@@ -65,8 +76,22 @@ function segmentAt(bytes: Uint8Array, at: number, is64: boolean): Segment {
   const word = (offset: number) => view.getUint32(at + offset, true);
   const long = (offset: number) => Number(view.getBigUint64(at + offset, true));
   const segment = is64
-    ? { type: word(0), offset: long(8), vaddr: view.getBigUint64(at + 16, true), paddr: long(24), fileBytes: long(32), memoryBytes: long(40) }
-    : { type: word(0), offset: word(4), vaddr: BigInt(word(8)), paddr: word(12), fileBytes: word(16), memoryBytes: word(20) };
+    ? {
+        type: word(0),
+        offset: long(8),
+        vaddr: view.getBigUint64(at + 16, true),
+        paddr: long(24),
+        fileBytes: long(32),
+        memoryBytes: long(40),
+      }
+    : {
+        type: word(0),
+        offset: word(4),
+        vaddr: BigInt(word(8)),
+        paddr: word(12),
+        fileBytes: word(16),
+        memoryBytes: word(20),
+      };
   if (segment.type === PT_LOAD) need(bytes, segment.offset, segment.fileBytes, 'segments');
   return segment;
 }
@@ -90,7 +115,8 @@ export function pvhEntry(elf: Elf): number | undefined {
       const dataBytes = view.getUint32(at + 4, true);
       const data = at + 12 + ((nameBytes + 3) & ~3);
       const isXen = nameBytes === 4 && view.getUint32(at + 12, true) === 0x006e6558;
-      if (isXen && view.getUint32(at + 8, true) === XEN_ELFNOTE_PHYS32_ENTRY && data + 4 <= end) return view.getUint32(data, true);
+      if (isXen && view.getUint32(at + 8, true) === XEN_ELFNOTE_PHYS32_ENTRY && data + 4 <= end)
+        return view.getUint32(data, true);
       at = data + ((dataBytes + 3) & ~3);
     }
   }

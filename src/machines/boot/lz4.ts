@@ -5,7 +5,9 @@ const BLOCK_BYTES = 8 << 20;
 const MIN_MATCH = 4;
 
 export function isLz4Legacy(bytes: Uint8Array): boolean {
-  return bytes.length >= 4 && new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true) === MAGIC;
+  return (
+    bytes.length >= 4 && new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true) === MAGIC
+  );
 }
 
 /** Unpacks at most `limit` bytes. @throws {RangeError} on damaged data or a result that is larger. */
@@ -48,7 +50,8 @@ function unpackBlock(block: Uint8Array, out: Uint8Array, start: number): number 
   while (at < block.length) {
     const token = block[at++] ?? 0;
     const literals = extended(token >> 4);
-    if (at + literals > block.length || to + literals > out.length) throw new RangeError('lz4: literals out of bounds');
+    if (at + literals > block.length || to + literals > out.length)
+      throw new RangeError('lz4: literals out of bounds');
     out.set(block.subarray(at, at + literals), to);
     at += literals;
     to += literals;
@@ -56,7 +59,8 @@ function unpackBlock(block: Uint8Array, out: Uint8Array, start: number): number 
     const offset = (block[at] ?? 0) | ((block[at + 1] ?? 0) << 8);
     at += 2;
     const match = extended(token & 15) + MIN_MATCH;
-    if (offset === 0 || to - offset < start || to + match > out.length) throw new RangeError('lz4: a match out of bounds');
+    if (offset === 0 || to - offset < start || to + match > out.length)
+      throw new RangeError('lz4: a match out of bounds');
     // Matches may overlap what they write: short distances repeat.
     if (offset >= match) out.copyWithin(to, to - offset, to - offset + match);
     else for (let i = 0; i < match; i++) out[to + i] = out[to + i - offset] ?? 0;

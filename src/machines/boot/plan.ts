@@ -8,5 +8,8 @@ import type { BootInput, BootPlan } from './plan-types.ts';
 export function planBoot(input: BootInput): BootPlan {
   if (isBzImage(input.kernel)) return planBzImage(input);
   if (isElf(input.kernel)) return planElf(input);
-  throw new BootError('not-a-kernel', 'it is neither a bzImage nor an ELF file; give a Linux kernel (vmlinuz) or a vmlinux');
+  throw new BootError(
+    'not-a-kernel',
+    'it is neither a bzImage nor an ELF file; give a Linux kernel (vmlinuz) or a vmlinux',
+  );
 }

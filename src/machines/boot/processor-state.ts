@@ -66,7 +66,8 @@ export type Registers = Partial<Record<'rax' | 'rbx' | 'rsi' | 'rsp', bigint>>;
 function registers(values: Registers): bigint[] {
   const regs = new Array<bigint>(16).fill(0n);
   const NUMBERS = { rax: 0, rbx: 3, rsp: 4, rsi: 6 } as const;
-  for (const [name, number] of Object.entries(NUMBERS)) regs[number] = values[name as keyof typeof NUMBERS] ?? 0n;
+  for (const [name, number] of Object.entries(NUMBERS))
+    regs[number] = values[name as keyof typeof NUMBERS] ?? 0n;
   return regs;
 }
 

@@ -14,13 +14,23 @@ const RESET_PORT = 0xcf9;
 const RESET_VALUE = 6;
 
 /** \_S5 = { 5, 5, 0, 0 }: the sleep type that machines/pc.ts takes for soft off. */
-const DSDT_AML = [0x08, 0x5f, 0x53, 0x35, 0x5f, 0x12, 0x08, 0x04, 0x0a, 0x05, 0x0a, 0x05, 0x00, 0x00];
+const DSDT_AML = [
+  0x08, 0x5f, 0x53, 0x35, 0x5f, 0x12, 0x08, 0x04, 0x0a, 0x05, 0x0a, 0x05, 0x00, 0x00,
+];
 
 class Table {
   readonly #bytes: number[] = [];
 
   constructor(signature: string, revision: number) {
-    this.text(signature).u32(0).u8(revision).u8(0).text(OEM).text(OEM_TABLE).u32(1).text('RNG0').u32(1);
+    this.text(signature)
+      .u32(0)
+      .u8(revision)
+      .u8(0)
+      .text(OEM)
+      .text(OEM_TABLE)
+      .u32(1)
+      .text('RNG0')
+      .u32(1);
   }
 
   u8(...values: number[]): this {
@@ -77,17 +87,35 @@ function fadt(facs: number, dsdt: number): Uint8Array {
   const RESET_SUPPORTED = 1 << 10;
   const TIMER_32 = 1 << 8;
   const table = new Table('FACP', 5).u32(facs).u32(dsdt).u8(0, 0).u16(SCI).u32(0).u8(0, 0, 0, 0);
-  table.u32(PM_PORT).u32(0).u32(PM_PORT + 4).u32(0).u32(0).u32(PM_PORT + 8).u32(0).u32(0);
+  table
+    .u32(PM_PORT)
+    .u32(0)
+    .u32(PM_PORT + 4)
+    .u32(0)
+    .u32(0)
+    .u32(PM_PORT + 8)
+    .u32(0)
+    .u32(0);
   table.u8(4, 2, 0, 4, 0, 0, 0, 0).u16(0xfff).u16(0xfff).u16(0).u16(0).u8(0, 0, 0, 0, 0x32);
-  table.u16(LEGACY_DEVICES | HAS_8042).u8(0).u32(WBINVD | PROC_C1 | SLP_BUTTON_NONE | TIMER_32 | RESET_SUPPORTED);
+  table
+    .u16(LEGACY_DEVICES | HAS_8042)
+    .u8(0)
+    .u32(WBINVD | PROC_C1 | SLP_BUTTON_NONE | TIMER_32 | RESET_SUPPORTED);
   table.port(RESET_PORT, 8).u8(RESET_VALUE).u16(0).u8(1).u64(facs).u64(dsdt);
-  table.port(PM_PORT, 32).padTo(172).port(PM_PORT + 4, 16).padTo(208);
+  table
+    .port(PM_PORT, 32)
+    .padTo(172)
+    .port(PM_PORT + 4, 16)
+    .padTo(208);
   return fadtTail(table);
 }
 
 /** Extended address blocks that are the same as, or absent like, the 32-bit ones. */
 function fadtTail(table: Table): Uint8Array {
-  return table.port(PM_PORT + 8, 32).padTo(268).done();
+  return table
+    .port(PM_PORT + 8, 32)
+    .padTo(268)
+    .done();
 }
 
 /** 5.2.12. */

@@ -38,7 +38,14 @@ export interface Insn {
 export type Decoded = Insn | 'undefined' | 'too-long' | 'short';
 
 const MAX_LENGTH = 15; // Intel SDM vol. 2, 2.3.11
-const SEG_OVERRIDES: Readonly<Record<number, number>> = { 0x26: 0, 0x2e: 1, 0x36: 2, 0x3e: 3, 0x64: 4, 0x65: 5 };
+const SEG_OVERRIDES: Readonly<Record<number, number>> = {
+  38: 0,
+  46: 1,
+  54: 2,
+  62: 3,
+  100: 4,
+  101: 5,
+};
 
 class Truncated extends Error {}
 class TooLong extends Error {}
@@ -55,11 +62,17 @@ const HAS_MODRM_KINDS = 'EMRGSCDVWUPQN';
 
 function needsModRm(row: InsnRow): boolean {
   const { reg, rm, mod } = row.options;
-  return reg !== undefined || rm !== undefined || mod !== undefined ||
-    row.operands.some((o) => HAS_MODRM_KINDS.includes(o.kind) && o.kind !== 'fixed');
+  return (
+    reg !== undefined ||
+    rm !== undefined ||
+    mod !== undefined ||
+    row.operands.some((o) => HAS_MODRM_KINDS.includes(o.kind) && o.kind !== 'fixed')
+  );
 }
 
-const NEEDS_MODRM = new Set([...BY_OPCODE.entries()].filter(([, rows]) => rows.some(needsModRm)).map(([op]) => op));
+const NEEDS_MODRM = new Set(
+  [...BY_OPCODE.entries()].filter(([, rows]) => rows.some(needsModRm)).map(([op]) => op),
+);
 
 /** Decodes one instruction at a time. `codeSize` is 2, 4 or 8. */
 export class Decoder {
@@ -206,19 +219,39 @@ export class Decoder {
     const absolute = row.operands.some((o) => o.kind === 'O');
     if (absolute) {
       const disp = this.#immediate(addrSize, false);
-      memory = { base: -1, index: -1, shift: 0, disp, ripRelative: false, seg: this.#seg < 0 ? 3 : this.#seg };
+      memory = {
+        base: -1,
+        index: -1,
+        shift: 0,
+        disp,
+        ripRelative: false,
+        seg: this.#seg < 0 ? 3 : this.#seg,
+      };
     }
     const immediates: bigint[] = [];
     let rel = 0;
     for (const spec of row.operands) {
       if (spec.kind === 'I') immediates.push(this.#operandImmediate(spec, opSize));
       else if (spec.kind === 'A') immediates.push(this.#farPointer(opSize));
-      else if (spec.kind === 'J') rel = Number(this.#immediate(spec.size.startsWith('b') ? 1 : opSize === 2 ? 2 : 4, true));
+      else if (spec.kind === 'J')
+        rel = Number(this.#immediate(spec.size.startsWith('b') ? 1 : opSize === 2 ? 2 : 4, true));
     }
     if (this.#lock && !(row.options.lock === true && memory !== undefined)) return 'undefined';
     return {
-      row, length: this.#at - this.#start, opSize, addrSize, rep: this.#rep, lock: this.#lock, rex: this.#rex !== 0,
-      mod, reg, rm: modRm < 0 ? (row.opcode & 7) | ((this.#rex & 1) << 3) : rm, memory, seg: this.#seg < 0 ? 3 : this.#seg, immediates, rel,
+      row,
+      length: this.#at - this.#start,
+      opSize,
+      addrSize,
+      rep: this.#rep,
+      lock: this.#lock,
+      rex: this.#rex !== 0,
+      mod,
+      reg,
+      rm: modRm < 0 ? (row.opcode & 7) | ((this.#rex & 1) << 3) : rm,
+      memory,
+      seg: this.#seg < 0 ? 3 : this.#seg,
+      immediates,
+      rel,
     };
   }
 
@@ -261,7 +294,8 @@ export class Decoder {
     const rm = modRm & 7;
     const direct = mod === 0 && rm === 6;
     const base = direct ? -1 : (BASES[rm] ?? -1);
-    const disp = direct || mod === 2 ? this.#immediate(2, true) : mod === 1 ? this.#immediate(1, true) : 0n;
+    const disp =
+      direct || mod === 2 ? this.#immediate(2, true) : mod === 1 ? this.#immediate(1, true) : 0n;
     return this.#operand(base, INDEXES[rm] ?? -1, 0, disp);
   }
 
@@ -289,8 +323,8 @@ export class Decoder {
     const index = ((sib >> 3) & 7) | ((this.#rex & 2) << 2);
     const noBase = mod === 0 && (sib & 7) === 5;
     const base = noBase ? -1 : (sib & 7) | ((this.#rex & 1) << 3);
-    const disp = mod === 1 ? this.#immediate(1, true) : mod === 2 || noBase ? this.#immediate(4, true) : 0n;
+    const disp =
+      mod === 1 ? this.#immediate(1, true) : mod === 2 || noBase ? this.#immediate(4, true) : 0n;
     return this.#operand(base, index === 4 ? -1 : index, sib >> 6, disp);
   }
-
 }

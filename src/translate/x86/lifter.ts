@@ -1,7 +1,7 @@
-import type { InsnOptions, OperandSpec } from '#isa/x86/insn.ts';
 import { Block, type FlagKind, type Inst, type Slot } from '#ir/block.ts';
 import type { Helper } from '#ir/helpers.ts';
 import { S_EA, S_RSP, SEG_SS } from '#ir/state.ts';
+import type { InsnOptions, OperandSpec } from '#isa/x86/insn.ts';
 import { HELPERS } from './helpers.ts';
 
 /** How one operand is reached, decided by whoever translates: fixed registers (hot tier) or record fields (cold tier). */
@@ -11,7 +11,11 @@ export type Binding =
   | { readonly kind: 'vec'; readonly size: number; readonly slot: Slot }
   | { readonly kind: 'mem'; readonly size: number }
   /** An immediate or the number of a segment, control or debug register; how to make its value. */
-  | { readonly kind: 'imm'; readonly size: number; readonly make: (block: Block, type: 'i32' | 'i64') => Inst }
+  | {
+      readonly kind: 'imm';
+      readonly size: number;
+      readonly make: (block: Block, type: 'i32' | 'i64') => Inst;
+    }
   /** Target of a direct branch. */
   | { readonly kind: 'rel'; readonly size: number };
 
@@ -212,7 +216,10 @@ export class Lifter {
 
   /** RSP += size. */
   popped(size: number): void {
-    this.setStackPointer(this.op('i64.add', [this.reg(S_RSP, 8), this.const64(size)]), this.cx.stackSize);
+    this.setStackPointer(
+      this.op('i64.add', [this.reg(S_RSP, 8), this.const64(size)]),
+      this.cx.stackSize,
+    );
   }
 
   /** Linear address of a stack slot at offset `sp` (i64, any upper bits). */
@@ -331,9 +338,11 @@ export class Lifter {
   call(name: string, args: readonly Inst[] = []): Inst {
     const helper: Helper | undefined = HELPERS[name];
     if (helper === undefined) throw new Error(`lift ${this.cx.name}: no helper ${name}`);
-    if (args.length !== helper.params.length) throw new Error(`lift ${this.cx.name}: arguments of ${name}`);
+    if (args.length !== helper.params.length)
+      throw new Error(`lift ${this.cx.name}: arguments of ${name}`);
     args.forEach((arg, i) => {
-      if (arg.op.result !== helper.params[i]) throw new Error(`lift ${this.cx.name}: argument ${i} of ${name} is ${arg.op.result}`);
+      if (arg.op.result !== helper.params[i])
+        throw new Error(`lift ${this.cx.name}: argument ${i} of ${name} is ${arg.op.result}`);
     });
     return this.op(`call.${helper.result}`, args, { helper: name });
   }

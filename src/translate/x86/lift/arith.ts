@@ -1,7 +1,6 @@
 import { S_RAX, S_RBX, S_RCX, S_RDX } from '#ir/state.ts';
 import type { Lift, Lifter } from '../lifter.ts';
 
-
 // Flags are recorded, not computed: only a reader of EFLAGS pays for them.
 
 function liftAdd(x: Lifter): void {
@@ -130,15 +129,28 @@ function liftCmpxchg8b(x: Lifter): void {
   const address = x.address();
   const old = x.loadw(address, 8);
   const joined = (high: number, low: number) =>
-    x.op('i64.or', [x.op('i64.shl', [x.to64(x.reg(high, 4)), x.const64(32)]), x.to64(x.reg(low, 4))]);
+    x.op('i64.or', [
+      x.op('i64.shl', [x.to64(x.reg(high, 4)), x.const64(32)]),
+      x.to64(x.reg(low, 4)),
+    ]);
   const equal = x.op('i64.eq', [old, joined(S_RDX, S_RAX)]);
   const aux = x.op('get_flags_aux');
   x.store(address, 8, x.select(equal, joined(S_RCX, S_RBX), old));
-  setAccumulators(x, equal, x.op('i64.and', [old, x.const64(0xffffffff)]), x.op('i64.shr_u', [old, x.const64(32)]));
+  setAccumulators(
+    x,
+    equal,
+    x.op('i64.and', [old, x.const64(0xffffffff)]),
+    x.op('i64.shr_u', [old, x.const64(32)]),
+  );
   setZero(x, equal, aux);
 }
 
-function setAccumulators(x: Lifter, equal: ReturnType<Lifter['op']>, low: ReturnType<Lifter['op']>, high: ReturnType<Lifter['op']>): void {
+function setAccumulators(
+  x: Lifter,
+  equal: ReturnType<Lifter['op']>,
+  low: ReturnType<Lifter['op']>,
+  high: ReturnType<Lifter['op']>,
+): void {
   x.setReg(S_RAX, 8, x.select(equal, x.reg(S_RAX, 8), low));
   x.setReg(S_RDX, 8, x.select(equal, x.reg(S_RDX, 8), high));
 }
@@ -146,7 +158,9 @@ function setAccumulators(x: Lifter, equal: ReturnType<Lifter['op']>, low: Return
 /** ZF alone changes: through the helpers that know where flags stand. */
 function setZero(x: Lifter, equal: ReturnType<Lifter['op']>, _aux: ReturnType<Lifter['op']>): void {
   const others = x.op('i32.and', [x.call('arithmetic_flags'), x.const32(~0x40)]);
-  x.call('set_arithmetic_flags', [x.op('i32.or', [others, x.op('i32.shl', [equal, x.const32(6)])])]);
+  x.call('set_arithmetic_flags', [
+    x.op('i32.or', [others, x.op('i32.shl', [equal, x.const32(6)])]),
+  ]);
 }
 
 function liftCmpxchg16b(x: Lifter): void {
@@ -197,4 +211,3 @@ export const ARITH_LIFTS: Record<string, Lift> = {
   aam: (x) => void x.call('aam', [x.read(0)]),
   aad: (x) => void x.call('aad', [x.read(0)]),
 };
-

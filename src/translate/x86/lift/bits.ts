@@ -30,7 +30,9 @@ function bitTest(change: 'bt' | 'bts' | 'btr' | 'btc'): Lift {
       return;
     }
     const moves = x.binding(1).kind === 'reg';
-    const address = moves ? x.call('bit_address', [x.address(), x.signExtend(index, size, 8), x.const32(size)]) : x.address();
+    const address = moves
+      ? x.call('bit_address', [x.address(), x.signExtend(index, size, 8), x.const32(size)])
+      : x.address();
     const value = change === 'bt' ? x.load(address, size) : x.loadw(address, size);
     if (change !== 'bt') x.store(address, size, changed(x, change, value, at));
     setCarry(x, tested(x, value, at));
@@ -59,7 +61,9 @@ function bitScan(forward: boolean): Lift {
     const type = size === 8 ? 'i64' : 'i32';
     const zero = x.op(`${type}.eqz`, [value]);
     const counted = x.op(`${type}.${forward ? 'ctz' : 'clz'}`, [value]);
-    const found = forward ? counted : x.op(`${type}.sub`, [x.const(size === 8 ? 63 : 31, size), counted]);
+    const found = forward
+      ? counted
+      : x.op(`${type}.sub`, [x.const(size === 8 ? 63 : 31, size), counted]);
     if (size === 4) {
       // Written whole, so that the upper half of the destination stays when nothing is found.
       const { slot } = x.binding(0) as { slot: Parameters<Lifter['getSlot']>[0] };
@@ -107,7 +111,9 @@ function liftLahf(x: Lifter): void {
 function liftDirection(set: boolean): Lift {
   return (x) => {
     const flags = x.reg(S_EFLAGS, 4);
-    const changedFlags = set ? x.op('i32.or', [flags, x.const32(DF)]) : x.op('i32.and', [flags, x.const32(~DF)]);
+    const changedFlags = set
+      ? x.op('i32.or', [flags, x.const32(DF)])
+      : x.op('i32.and', [flags, x.const32(~DF)]);
     x.op('set32', [changedFlags], { slot: { fixed: S_EFLAGS } });
   };
 }

@@ -23,7 +23,10 @@ function liftXchgA(x: Lifter): void {
   const low = (v: ReturnType<Lifter['op']>) => x.op('i64.and', [v, x.const64(0xffffffff)]);
   const accumulator = x.reg(S_RAX, 8);
   const other = x.getSlot(b.slot, 8);
-  const isSelf = 'field' in b.slot ? x.op('i32.eqz', [x.op('rec.u8', [], { imm: b.slot.field })]) : x.const32(b.slot.fixed === S_RAX ? 1 : 0);
+  const isSelf =
+    'field' in b.slot
+      ? x.op('i32.eqz', [x.op('rec.u8', [], { imm: b.slot.field })])
+      : x.const32(b.slot.fixed === S_RAX ? 1 : 0);
   x.setSlot(b.slot, 8, x.select(isSelf, accumulator, low(accumulator)));
   x.setReg(S_RAX, 8, x.select(isSelf, accumulator, low(other)));
 }
@@ -128,4 +131,3 @@ export const MOVE_LIFTS: Record<string, Lift> = {
   // The line is as coherent as any; the read raises the faults that CLFLUSH may.
   clflush: (x) => void x.read(0),
 };
-

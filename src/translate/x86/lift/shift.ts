@@ -36,7 +36,10 @@ function finish(x: Lifter, any: Inst, result: Inst, carry: Inst, overflow: Inst)
   const oldRes = x.op('get_flags_res');
   const oldAux = x.op('get_flags_aux');
   x.write(0, cut);
-  x.op('set_flags_raw', [x.select(any, wide, oldRes), x.select(any, aux(x, carry, overflow), oldAux)]);
+  x.op('set_flags_raw', [
+    x.select(any, wide, oldRes),
+    x.select(any, aux(x, carry, overflow), oldAux),
+  ]);
 }
 
 function liftShl(x: Lifter): void {
@@ -142,13 +145,26 @@ interface DoubleShift extends Shift {
 function doubleShift64(x: Lifter, left: boolean, { count, any, value, fill }: DoubleShift): void {
   const back = x.op('i64.sub', [x.const64(64), count]);
   const [main, other] = left ? ['i64.shl', 'i64.shr_u'] : ['i64.shr_u', 'i64.shl'];
-  const joined = x.op('i64.or', [x.op(main ?? '', [value, count]), x.op(other ?? '', [fill, back])]);
+  const joined = x.op('i64.or', [
+    x.op(main ?? '', [value, count]),
+    x.op(other ?? '', [fill, back]),
+  ]);
   const result = x.select(any, joined, value);
   const carry = left ? bit(x, value, back) : bit(x, value, x.op('i64.sub', [count, x.const64(1)]));
-  finish(x, any, result, carry, x.op('i64.xor', [bit(x, result, x.const64(63)), bit(x, value, x.const64(63))]));
+  finish(
+    x,
+    any,
+    result,
+    carry,
+    x.op('i64.xor', [bit(x, result, x.const64(63)), bit(x, value, x.const64(63))]),
+  );
 }
 
-function doubleShiftNarrow(x: Lifter, left: boolean, { count, any, value, fill }: DoubleShift): void {
+function doubleShiftNarrow(
+  x: Lifter,
+  left: boolean,
+  { count, any, value, fill }: DoubleShift,
+): void {
   const bits = x.size * 8;
   const width = x.const64(bits);
   const both = (high: Inst, low: Inst) => x.op('i64.or', [x.op('i64.shl', [high, width]), low]);

@@ -16,4 +16,6 @@ function string(name: string): Lift {
 
 const NAMES = ['movs', 'cmps', 'stos', 'lods', 'scas', 'ins', 'outs'];
 
-export const STRING_LIFTS: Record<string, Lift> = Object.fromEntries(NAMES.map((name) => [name, string(name)]));
+export const STRING_LIFTS: Record<string, Lift> = Object.fromEntries(
+  NAMES.map((name) => [name, string(name)]),
+);

@@ -1,0 +1,64 @@
+// What core/ calls in its host (cpu/vcpu.ts): AssemblyScript's own syntax, which no other tool parses.
+
+// @ts-expect-error asc's own syntax
+@external('env', 'mmio_read')
+export declare function mmio_read(cpu: usize, paddr: u64, size: u32): u32;
+
+// @ts-expect-error asc's own syntax
+@external('env', 'mmio_write')
+export declare function mmio_write(cpu: usize, paddr: u64, size: u32, value: u32): void;
+
+/** Decodes the block at `paddr` (linear address `lin`) into the arena and registers it with `add_block`. */
+// @ts-expect-error asc's own syntax
+@external('env', 'predecode')
+export declare function predecode(cpu: usize, paddr: u32, lin: u64): usize;
+
+/** The task priority lives in the local APIC. */
+// @ts-expect-error asc's own syntax
+@external('env', 'task_priority')
+export declare function task_priority(): u32;
+
+// @ts-expect-error asc's own syntax
+@external('env', 'set_task_priority')
+export declare function set_task_priority(value: u32): void;
+
+/** APIC_BASE, TSC_DEADLINE and the x2APIC's: 1 when done, the value in S_SCRATCH; 0 for #GP. */
+// @ts-expect-error asc's own syntax
+@external('env', 'apic_msr_read')
+export declare function apic_msr_read(cpu: usize, msr: u32): u32;
+
+// @ts-expect-error asc's own syntax
+@external('env', 'apic_msr_write')
+export declare function apic_msr_write(cpu: usize, msr: u32): u32;
+
+/** Reports, once, a register that is not known. */
+// @ts-expect-error asc's own syntax
+@external('env', 'unknown_msr')
+export declare function unknown_msr(msr: u32, write: u32): void;
+
+/** Leaves all of core/ and translated code at once: the host throws, and the run loop catches. Costs about 0.3 µs. */
+// @ts-expect-error asc's own syntax
+@external('env', 'unwind')
+export declare function unwind(): void;
+
+// @ts-expect-error asc's own syntax
+@external('env', 'port_read')
+export declare function port_read(cpu: usize, port: u32, size: u32): u32;
+
+// @ts-expect-error asc's own syntax
+@external('env', 'port_write')
+export declare function port_write(cpu: usize, port: u32, size: u32, value: u32): void;
+
+/** Ticks of the time-stamp counter since it was 0, whole. */
+// @ts-expect-error asc's own syntax
+@external('env', 'tsc')
+export declare function hostTsc(): f64;
+
+// @ts-expect-error asc's own syntax
+@external('env', 'random32')
+export declare function random32(): u32;
+
+/** Reads EAX and ECX of the state, writes EAX to EDX. */
+// @ts-expect-error asc's own syntax
+@external('env', 'cpuid')
+export declare function hostCpuid(cpu: usize): void;
