@@ -5,6 +5,10 @@ import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 
 const WANTED_MAJOR = 24;
+/** What a terminal or a service manager sends to end us. */
+const ENDING = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'];
+/** A signal to the whole process group reaches the child without us, which has ended by then. */
+const FORWARD_AFTER_MS = 200;
 
 /** Path of a Node that is new enough, or undefined: this one, or the one that npm brought along. */
 export function findNode() {
@@ -19,24 +23,39 @@ export function findNode() {
   }
 }
 
-/** Runs that Node with `args`; resolves with the status to exit with. Signals go to the child, which decides. */
-export function runNode(node, args) {
+/** Says on standard error that `findNode` found none. Returns the exit status. */
+export function complainAboutNode() {
+  const how = `install Node ${WANTED_MAJOR} or later, or run 'npm ci' without --omit=optional`;
+  process.stderr.write(`ring0: Node ${process.versions.node} is too old: ${how}\n`);
+  return 1;
+}
+
+/**
+ * Runs that Node with `args`; resolves with the status to exit with, or ends this process by the signal that ended the
+ * child. The signals that end a process go to the child, which decides. `extraStdio` may hold 'ipc': see `endWithLauncher`.
+ */
+export function runNode(node, args, extraStdio = []) {
   return new Promise((resolve) => {
-    const child = spawn(node, args, { stdio: 'inherit' });
-    const forward = (signal) => child.kill(signal);
-    // A terminal sends SIGINT to both; the child ends first.
-    process.on('SIGINT', () => {});
-    for (const signal of ['SIGTERM', 'SIGHUP']) process.on(signal, forward);
+    const child = spawn(node, args, { stdio: ['inherit', 'inherit', 'inherit', ...extraStdio] });
+    for (const signal of ENDING) {
+      process.on(signal, () => setTimeout(() => child.kill(signal), FORWARD_AFTER_MS).unref());
+    }
+    process.on('SIGWINCH', () => child.kill('SIGWINCH'));
     child.on('error', (error) => {
       process.stderr.write(`ring0: ${node}: ${error.message}\n`);
       resolve(1);
     });
     child.on('exit', (status, signal) => {
       if (signal === null) return resolve(status ?? 1);
-      for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.removeAllListeners(name);
+      process.removeAllListeners(signal);
       process.kill(process.pid, signal);
     });
   });
 }
 
-export const NO_NODE = `ring0: Node ${process.versions.node} is too old and no newer one came with npm; install Node ${WANTED_MAJOR} or later, or run 'npm ci' without --omit=optional\n`;
+/** For the child: nothing is left over when the launcher is killed in a way that it cannot forward. */
+export function endWithLauncher() {
+  if (process.channel === undefined) return;
+  process.on('disconnect', () => process.kill(process.pid, 'SIGHUP'));
+  process.channel.unref();
+}

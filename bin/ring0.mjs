@@ -1,17 +1,25 @@
 #!/usr/bin/env node
 import { fileURLToPath } from 'node:url';
-import { findNode, NO_NODE, runNode } from './node24.mjs';
+import { complainAboutNode, endWithLauncher, findNode, runNode } from './node24.mjs';
 
-const node = findNode();
-if (node === undefined) {
-  process.stderr.write(NO_NODE);
-  process.exitCode = 1;
-} else if (node !== process.execPath) {
-  process.exitCode = await runNode(node, [
-    fileURLToPath(import.meta.url),
-    ...process.argv.slice(2),
-  ]);
-} else {
-  const { main } = await import('../src/cli/main.ts');
-  process.exitCode = await main(process.argv.slice(2));
+/** Flags of V8 that must stand before it starts; others can be set at run time. */
+const V8_FLAGS = [];
+
+async function start(args) {
+  const node = findNode();
+  if (node === undefined) return complainAboutNode();
+  if (node !== process.execPath || V8_FLAGS.some((flag) => !process.execArgv.includes(flag))) {
+    return runNode(node, [...V8_FLAGS, fileURLToPath(import.meta.url), ...args], ['ipc']);
+  }
+  endWithLauncher();
+  try {
+    const { main } = await import('../src/cli/main.ts');
+    return await main(args);
+  } catch (error) {
+    if (error?.code !== 'ERR_MODULE_NOT_FOUND') throw error;
+    process.stderr.write(`ring0: ${error.message.split('\n')[0]}; run 'npm ci' first\n`);
+    return 1;
+  }
 }
+
+process.exitCode = await start(process.argv.slice(2));

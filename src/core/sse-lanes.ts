@@ -7,7 +7,6 @@ import {
   GREATER,
   IE,
   isNan,
-  isSignaling,
   LESS,
   note,
   OP_ADD,
@@ -135,9 +134,4 @@ export function lanewise(cpu: usize, op: u32, wide: bool, count: u32, a: v128, b
 
 export function vector(low: u64, high: u64): v128 {
   return i64x2.replace_lane(i64x2.splat(low), 1, high);
-}
-
-/** IE where the operand is a signaling NaN: for conversions between formats. */
-export function noteSignaling(cpu: usize, a: u64): void {
-  if (isSignaling(a)) note(cpu, IE);
 }

@@ -8,11 +8,11 @@ import { raise, UD, XM } from './raise.ts';
 // MXCSR. Source: Intel SDM vol. 1, 10.2.3.
 export const IE: u32 = 1 << 0;
 export const DE: u32 = 1 << 1;
-export const ZE: u32 = 1 << 2;
-export const OE: u32 = 1 << 3;
-export const UE: u32 = 1 << 4;
+const ZE: u32 = 1 << 2;
+const OE: u32 = 1 << 3;
+const UE: u32 = 1 << 4;
 export const PE: u32 = 1 << 5;
-export const DAZ: u32 = 1 << 6;
+const DAZ: u32 = 1 << 6;
 const MASK_SHIFT: u32 = 7;
 const ALL_FLAGS: u32 = 0x3f;
 /** Exceptions found before the result is computed: they hide the others (SDM vol. 1, 11.5.2). */
@@ -21,11 +21,10 @@ const RC_SHIFT: u32 = 13;
 export const RC_NEAREST: u32 = 0;
 export const RC_DOWN: u32 = 1;
 export const RC_UP: u32 = 2;
-export const RC_ZERO: u32 = 3;
 const FZ: u32 = 1 << 15;
 const CR4_OSXMMEXCPT: u64 = 1 << 10;
 
-export const SIGN: u64 = 0x8000_0000_0000_0000;
+const SIGN: u64 = 0x8000_0000_0000_0000;
 const INFINITY: u64 = 0x7ff0_0000_0000_0000;
 const QUIET: u64 = 0x0008_0000_0000_0000;
 const FRACTION: u64 = 0x000f_ffff_ffff_ffff;
@@ -88,7 +87,7 @@ export function isNan(a: u64): bool {
   return (a & ~SIGN) > INFINITY;
 }
 
-export function isSignaling(a: u64): bool {
+function isSignaling(a: u64): bool {
   return isNan(a) && (a & QUIET) == 0;
 }
 
@@ -147,7 +146,7 @@ function roundsUp(rc: u32, sign: u64, kept: u64, rest: u64, half: u64): bool {
  * Rounds ±significand × 2^(exponent - 63) to the format; bit 63 of `significand` is set and bit 0 may be sticky.
  * `sign` is 0 or 1.
  */
-export function round(cpu: usize, wide: bool, sign: u64, exponent: i32, significand: u64): u64 {
+function round(cpu: usize, wide: bool, sign: u64, exponent: i32, significand: u64): u64 {
   const mxcsr = load<u32>(cpu, S_MXCSR);
   const rc = (mxcsr >> RC_SHIFT) & 3;
   const drop: u32 = wide ? 11 : 40;
@@ -212,7 +211,7 @@ export function roundInteger(cpu: usize, wide: bool, value: i64): u64 {
   return round(cpu, wide, u64(value < 0), 63 - <i32>shift, magnitude << shift);
 }
 
-export function softAdd(cpu: usize, wide: bool, a: u64, b: u64): u64 {
+function softAdd(cpu: usize, wide: bool, a: u64, b: u64): u64 {
   if (isInfinite(a)) return pack(a, wide);
   if (isInfinite(b)) return pack(b, wide);
   const exactZero: u64 = roundingControl(cpu) == RC_DOWN ? SIGN : 0;
@@ -233,7 +232,7 @@ export function softAdd(cpu: usize, wide: bool, a: u64, b: u64): u64 {
   return round(cpu, wide, a >> 63, exponent + 1 - <i32>shift, sum << shift);
 }
 
-export function softMul(cpu: usize, wide: bool, a: u64, b: u64): u64 {
+function softMul(cpu: usize, wide: bool, a: u64, b: u64): u64 {
   const sign = (a ^ b) & SIGN;
   if (isInfinite(a) || isInfinite(b)) return pack(sign | INFINITY, wide);
   if (isZero(a) || isZero(b)) return pack(sign, wide);
@@ -248,7 +247,7 @@ export function softMul(cpu: usize, wide: bool, a: u64, b: u64): u64 {
   return round(cpu, wide, sign >> 63, exponent, (high << 1) | (low >> 63) | u64(low << 1 != 0));
 }
 
-export function softDiv(cpu: usize, wide: bool, a: u64, b: u64): u64 {
+function softDiv(cpu: usize, wide: bool, a: u64, b: u64): u64 {
   const sign = (a ^ b) & SIGN;
   if (isInfinite(a)) return pack(sign | INFINITY, wide);
   if (isInfinite(b) || isZero(a)) return pack(sign, wide);
@@ -272,7 +271,7 @@ export function softDiv(cpu: usize, wide: bool, a: u64, b: u64): u64 {
 }
 
 /** Of a positive number. */
-export function softSqrt(cpu: usize, wide: bool, a: u64): u64 {
+function softSqrt(cpu: usize, wide: bool, a: u64): u64 {
   if (isInfinite(a) || isZero(a)) return pack(a, wide);
   const exponent = exponentOf(a);
   // 54 bits, so that the exponent that goes with them is even.

@@ -15,6 +15,7 @@ import {
   S_FLAGS_RES,
   S_FPU_EMPTY,
   S_FPU_REGS,
+  S_FPU_TOP,
   S_KEY,
   S_MXCSR,
   S_RDI,
@@ -117,11 +118,12 @@ export class SseMachine {
     bytes.set(testCase.subarray(C_MEM, C_MEM + 16), PAGE + offset);
     for (let i = 0; i < 4; i++)
       view.setBigUint64(CPU + S_FPU_REGS + 16 * i, input.getBigUint64(C_MM + 8 * i, true), true);
-    view.setUint32(CPU + S_FPU_EMPTY, 0, true);
     view.setUint32(CPU + S_EFLAGS, 0x202, true);
     // All arithmetic flags clear: RES is 1, whose parity is odd.
     view.setBigUint64(CPU + S_FLAGS_RES, 1n, true);
     view.setBigUint64(CPU + S_FLAGS_AUX, 0n, true);
+    view.setUint32(CPU + S_FPU_EMPTY, 0xff, true);
+    view.setUint32(CPU + S_FPU_TOP, 5, true);
     this.#writeRecord(encoding, testCase);
     const raised = this.#call(form);
     for (let i = 0; i < 3; i++)
@@ -133,6 +135,16 @@ export class SseMachine {
       input.setBigUint64(C_MM + 8 * i, view.getBigUint64(CPU + S_FPU_REGS + 16 * i, true), true);
     input.setBigUint64(C_EFLAGS, this.#flags(), true);
     return raised;
+  }
+
+  /** What the last instruction left of the x87 unit: before it TOP is 5 and all registers are empty. */
+  x87(): { top: number; empty: number; exponent: number } {
+    const view = this.#view;
+    return {
+      top: view.getUint32(CPU + S_FPU_TOP, true),
+      empty: view.getUint32(CPU + S_FPU_EMPTY, true),
+      exponent: view.getUint16(CPU + S_FPU_REGS + 16 + 8, true),
+    };
   }
 
   #call(form: number): boolean {

@@ -48,41 +48,37 @@ function floatsOf(name: string): 'single' | 'double' | 'none' {
   return /ps$|ss$|ps2|ss2/.test(name) ? 'single' : 'none';
 }
 
-function makeCases({ row, bytes, immediateAt }: Encoding, r: Random, count: number): Uint8Array {
+function makeCases(encoding: Encoding, r: Random, count: number): Uint8Array {
   const cases = new Uint8Array(count * CASE_SIZE);
-  const floats = floatsOf(row.name);
-  for (let n = 0; n < count; n++) {
-    const view = new DataView(cases.buffer, n * CASE_SIZE, CASE_SIZE);
-    cases.fill(0x90, n * CASE_SIZE, n * CASE_SIZE + 16);
-    cases.set(bytes, n * CASE_SIZE);
-    if (immediateAt >= 0) view.setUint8(immediateAt, r.below(2) === 0 ? r.below(256) : r.below(20));
-    for (let i = 0; i < 3; i++) {
-      view.setBigUint64(
-        C_RAX + 8 * i,
-        r.below(2) === 0
-          ? BigInt.asUintN(64, BigInt(r.below(40) - 20))
-          : r.u64() >> BigInt(r.below(40)),
-        true,
-      );
-    }
-    view.setUint32(C_MXCSR, randomMxcsr(r), true);
-    for (let i = 0; i < 4; i++) fillVector(r, view, C_XMM + 16 * i, floats);
-    fillVector(r, view, C_MEM, floats);
-    for (let i = 0; i < 4; i += 2)
-      fillVector(r, view, C_MM + 8 * i, r.below(2) === 0 ? 'none' : floats);
-    // Small shift counts are the interesting ones, and equal operands.
-    if (/^ps[lr]/.test(row.name) && r.below(2) === 0) {
-      for (const at of [C_MM + 16, C_MEM, C_XMM + 32])
-        view.setBigUint64(at, BigInt(r.below(70)), true);
-    }
-    if (r.below(8) === 0)
-      cases.copyWithin(
-        n * CASE_SIZE + C_XMM + 32,
-        n * CASE_SIZE + C_XMM + 16,
-        n * CASE_SIZE + C_XMM + 32,
-      );
+  for (let at = 0; at < cases.length; at += CASE_SIZE) {
+    makeCase(encoding, r, cases.subarray(at, at + CASE_SIZE));
   }
   return cases;
+}
+
+/** Small values of either sign, or numbers of any length. */
+function randomInteger(r: Random): bigint {
+  if (r.below(2) === 0) return BigInt.asUintN(64, BigInt(r.below(40) - 20));
+  return r.u64() >> BigInt(r.below(40));
+}
+
+function makeCase({ row, bytes, immediateAt }: Encoding, r: Random, into: Uint8Array): void {
+  const view = new DataView(into.buffer, into.byteOffset, CASE_SIZE);
+  const floats = floatsOf(row.name);
+  into.fill(0x90, 0, 16);
+  into.set(bytes);
+  if (immediateAt >= 0) view.setUint8(immediateAt, r.below(r.of([256, 20])));
+  for (let i = 0; i < 3; i++) view.setBigUint64(C_RAX + 8 * i, randomInteger(r), true);
+  view.setUint32(C_MXCSR, randomMxcsr(r), true);
+  for (let i = 0; i < 4; i++) fillVector(r, view, C_XMM + 16 * i, floats);
+  fillVector(r, view, C_MEM, floats);
+  for (const i of [0, 2]) fillVector(r, view, C_MM + 8 * i, r.of(['none', floats]));
+  // Small shift counts are the interesting ones, and equal operands.
+  if (/^ps[lr]/.test(row.name) && r.below(2) === 0) {
+    const counts = [C_MM + 16, C_MEM, C_XMM + 32];
+    for (const at of counts) view.setBigUint64(at, BigInt(r.below(70)), true);
+  }
+  if (r.below(8) === 0) into.copyWithin(C_XMM + 32, C_XMM + 16, C_XMM + 32);
 }
 
 /** RCP and RSQRT may differ from the host's table, by the error that either may have. */
@@ -183,5 +179,27 @@ describe('alignment', () => {
       assert.equal(machine.run(form, encoding, input, 8), wanted);
       if (wanted) assert.deepEqual(input.subarray(0, C_EFLAGS), before.subarray(0, C_EFLAGS));
     });
+  });
+});
+
+describe('the x87 unit after', () => {
+  const left = (name: string, kinds: string) => {
+    const form = all.findIndex(
+      ({ row }) => row.name === name && row.operands.map((o) => o.kind).join('') === kinds,
+    );
+    const input = new Uint8Array(CASE_SIZE);
+    new DataView(input.buffer).setUint32(C_MXCSR, 0x1f80, true);
+    machine.run(form, all[form] as Encoding, input);
+    return machine.x87();
+  };
+  const untouched = { top: 5, empty: 0xff, exponent: 0xffff };
+  it('a write to an MMX register: its own, exponent all ones', () =>
+    assert.deepEqual(left('paddb', 'PQ'), { top: 0, empty: 0, exponent: 0xffff }));
+  it('a read of one: all registers valid', () =>
+    assert.deepEqual(left('pmovmskb', 'GN'), { top: 0, empty: 0, exponent: 0xffff }));
+  it('EMMS: all empty', () => assert.equal(left('emms', '').empty, 0xff));
+  it('CVTPI2PS from memory and SSE: as before', () => {
+    assert.deepEqual(left('cvtpi2ps', 'VM'), untouched);
+    assert.deepEqual(left('paddb', 'VW'), untouched);
   });
 });

@@ -2,9 +2,12 @@ import { readFileSync } from 'node:fs';
 import type { HandlerMap } from '#cpu/handlers.ts';
 import { layOut } from '#cpu/layout.ts';
 import { SoftwareVcpu, type VcpuHost } from '#cpu/vcpu.ts';
-import { PAGE_RAM, S_AREA, S_HALTED, S_PAGE_MAP, S_RAM_HOST, S_RAM_SIZE } from '#ir/state.ts';
+import { PAGE_MAP_BYTES,
+  PAGE_RAM, S_AREA, S_HALTED, S_PAGE_MAP, S_RAM_HOST, S_RAM_SIZE } from '#ir/state.ts';
 import type { Feature } from '#isa/x86/insn.ts';
 
+/** Looks at the clock, one every 20,000 instructions, after which a test is taken to run for ever. */
+const MOST_POLLS = 50;
 const BUILD = new URL('../../build/', import.meta.url);
 export const ALL_FEATURES: readonly Feature[] = [
   'cmov',
@@ -32,6 +35,8 @@ export const ALL_FEATURES: readonly Feature[] = [
   'lahf64',
   'monitor',
   'x87',
+  'aes',
+  'pclmul',
 ];
 
 /** A virtual CPU with RAM and nothing else; exceptions are not delivered but reported. */
@@ -44,7 +49,10 @@ export class BareMachine {
   readonly vcpu: SoftwareVcpu;
   /** Vector of the exception that ended the last run, or -1. */
   exception = -1;
+  /** It reached where no memory is. */
+  strayed = false;
   #stop = false;
+  #polls = 0;
 
   constructor(ramBytes: number) {
     const layout = layOut(1, ramBytes, 0);
@@ -75,8 +83,8 @@ export class BareMachine {
     return {
       portRead: () => 0xffffffff,
       portWrite: () => {},
-      mmioRead: () => 0xffffffff,
-      mmioWrite: () => {},
+      mmioRead: () => this.#strayed(),
+      mmioWrite: () => void this.#strayed(),
       tsc: () => 0,
       random32: () => 4,
       cpuid: () => {},
@@ -91,7 +99,9 @@ export class BareMachine {
       takeNmi: () => false,
       nextDeadlineNs: () => Number.POSITIVE_INFINITY,
       nowNs: () => 0,
-      poll: () => {},
+      poll: () => {
+        if (++this.#polls > MOST_POLLS) this.#stop = true;
+      },
       ended: () =>
         this.#stop || this.view.getUint32(this.cpu + S_HALTED, true) !== 0
           ? { type: 'stopped' }
@@ -105,10 +115,28 @@ export class BareMachine {
     };
   }
 
+  /** Takes the memory away from all pages but those of these ranges. */
+  keepOnly(ranges: readonly (readonly [paddr: number, bytes: number])[]): void {
+    const map = this.view.getUint32(this.cpu + S_PAGE_MAP, true);
+    this.bytes.fill(0, map, map + PAGE_MAP_BYTES);
+    for (const [paddr, bytes] of ranges) {
+      this.bytes.fill(PAGE_RAM, map + paddr / 4096, map + (paddr + bytes) / 4096);
+    }
+  }
+
+  /** An access beyond RAM: a page fault, for all that a program sees. */
+  #strayed(): number {
+    this.strayed = true;
+    this.#stop = true;
+    return 0;
+  }
+
   /** Runs until an exception or HLT. */
   run(): void {
     this.exception = -1;
+    this.strayed = false;
     this.#stop = false;
+    this.#polls = 0;
     this.vcpu.run();
   }
 

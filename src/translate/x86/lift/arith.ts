@@ -112,11 +112,10 @@ function liftCmpxchg(x: Lifter): void {
     x.write(0, value);
     x.setReg(S_RAX, size, x.select(equal, accumulator, old));
   } else if (size === 4) {
-    // A 32-bit accumulator keeps its upper half when nothing is loaded into it.
-    const whole = x.reg(S_RAX, 8);
-    x.write(0, value);
-    const mayBeDestination = x.reg(S_RAX, 8);
-    x.setReg(S_RAX, 8, x.select(equal, x.select(equal, mayBeDestination, whole), x.to64(old)));
+    // Whichever of the two registers is not loaded keeps its upper half.
+    const { slot } = x.binding(0) as { slot: Parameters<Lifter['getSlot']>[0] };
+    x.setSlot(slot, 8, x.select(equal, x.to64(value), x.getSlot(slot, 8)));
+    x.setReg(S_RAX, 8, x.select(equal, x.reg(S_RAX, 8), x.to64(old)));
   } else {
     const before = x.reg(S_RAX, size);
     x.write(0, value);

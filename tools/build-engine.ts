@@ -1,0 +1,106 @@
+import { spawnSync } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const OUT = join(ROOT, 'build');
+const OUTPUTS = ['core.wasm', 'interpreter.wasm', 'handlers.json'];
+/** Folders of src/ that go into them. */
+const SOURCES = ['base', 'codegen', 'core', 'cpu', 'ir', 'isa', 'translate'];
+/** src/cpu/layout.ts: the core's constants begin at 64 KiB. */
+const MEMORY_BASE = '65536';
+const ASC_FLAGS = [
+  ...['-O3', '--noAssert', '--runtime', 'stub', '--disableWarning'],
+  ...['--importMemory', '--sharedMemory', '--initialMemory', '512', '--maximumMemory', '65536'],
+  ...['--memoryBase', MEMORY_BASE],
+  ...['--enable', 'simd,threads,bulk-memory,sign-extension,nontrapping-f2i,mutable-globals'],
+];
+
+/**
+ * Builds build/core.wasm from src/core and the interpreter from the lifts, unless that has been done for the sources as
+ * they are. Safe against others that do the same: they put whole files in place, and the stamp knows what belongs together.
+ * @throws {Error} when a part does not compile; what was built before stays.
+ */
+export async function ensureBuilt(options: { readonly force?: boolean } = {}): Promise<void> {
+  const sources = sourceHash();
+  if (!options.force && readStamp() === `${sources} ${hashOf(OUT, OUTPUTS)}`) return;
+  mkdirSync(OUT, { recursive: true });
+  const temporary = mkdtempSync(join(OUT, 'new-'));
+  try {
+    await timed('core', () => compileCore(join(temporary, 'core.wasm')));
+    const { buildInterpreter } = await import('./build-interpreter.ts');
+    await timed('interpreter', () => buildInterpreter(temporary));
+    writeFileSync(join(temporary, 'stamp'), `${sources} ${hashOf(temporary, OUTPUTS)}`);
+    for (const name of [...OUTPUTS, 'stamp']) renameSync(join(temporary, name), join(OUT, name));
+  } finally {
+    rmSync(temporary, { recursive: true, force: true });
+  }
+}
+
+function sourceHash(): string {
+  const files = SOURCES.flatMap((folder) =>
+    readdirSync(join(ROOT, 'src', folder), { recursive: true, encoding: 'utf8' })
+      .filter((file) => /\.(ts|json)$/.test(file) && !file.endsWith('.test.ts'))
+      .map((file) => join('src', folder, file)),
+  );
+  const tools = readdirSync(join(ROOT, 'tools'))
+    .filter((file) => /^build.*\.ts$/.test(file))
+    .map((file) => join('tools', file));
+  const hash = createHash('sha256').update(hashOf(ROOT, [...files, ...tools].sort()));
+  return hash.update(readFileSync(ascManifest())).digest('hex');
+}
+
+/** One hash of the names and contents of `files` in `folder`; a missing one counts as empty. */
+function hashOf(folder: string, files: readonly string[]): string {
+  const hash = createHash('sha256');
+  for (const file of files) {
+    const bytes = readOr(join(folder, file), Buffer.alloc(0));
+    hash.update(`${file}\0${bytes.length}\0`).update(bytes);
+  }
+  return hash.digest('hex');
+}
+
+function readOr(path: string, otherwise: Buffer): Buffer {
+  try {
+    return readFileSync(path);
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return otherwise;
+    throw error;
+  }
+}
+
+function readStamp(): string {
+  return readOr(join(OUT, 'stamp'), Buffer.alloc(0)).toString();
+}
+
+function ascManifest(): string {
+  return createRequire(import.meta.url).resolve('assemblyscript/package.json');
+}
+
+function compileCore(into: string): void {
+  const asc = join(dirname(ascManifest()), 'bin/asc.js');
+  const result = spawnSync(process.execPath, [asc, 'src/core/index.ts', '-o', into, ...ASC_FLAGS], {
+    cwd: ROOT,
+    stdio: ['ignore', 'inherit', 'inherit'],
+  });
+  if (result.error !== undefined) throw result.error;
+  if (result.status !== 0) throw new Error('the core does not compile');
+}
+
+async function timed(what: string, work: () => void | Promise<void>): Promise<void> {
+  const start = performance.now();
+  await work();
+  const seconds = ((performance.now() - start) / 1000).toFixed(1);
+  process.stderr.write(`build: ${what} in ${seconds} s\n`);
+}
