@@ -116,26 +116,27 @@ export class BlockEmitter {
       const inst = insts[i];
       if (inst === undefined) continue;
       const use = uses.get(inst);
-      const keep = inst.op.effect === true;
-      if (!keep && use === undefined) {
-        this.#places.set(inst, { at: 'dropped' });
-        continue;
-      }
-      let emittedAt = i;
-      const moves = (effectsUpTo[use?.at ?? i] ?? 0) === (effectsUpTo[i] ?? 0);
-      const constant = inst.op.name.endsWith('.const') && inst.op.result !== 'v128';
-      if (!keep && (constant || (use?.count === 1 && (inst.op.reads !== true || moves)))) {
-        this.#places.set(inst, { at: 'inline' });
-        emittedAt = use?.at ?? i;
-      } else {
-        const local = inst.op.result === 'void' ? -1 : this.#cx.pool.take(inst.op.result);
-        this.#places.set(inst, { at: 'local', local });
-      }
+      const still = use === undefined || effectsUpTo[use.at] === effectsUpTo[i];
+      const place = this.#choose(inst, use?.count ?? 0, still);
+      this.#places.set(inst, place);
+      if (place.at === 'dropped') continue;
+      const emittedAt = place.at === 'inline' ? (use?.at ?? i) : i;
       for (const arg of inst.args) {
         const known = uses.get(arg);
         uses.set(arg, { count: (known?.count ?? 0) + 1, at: known?.at ?? emittedAt });
       }
     }
+  }
+
+  /** `still`: no effect lies between the value and where it is used. */
+  #choose(inst: Inst, uses: number, still: boolean): Place {
+    const { name, effect, reads, result } = inst.op;
+    if (effect !== true) {
+      if (uses === 0) return { at: 'dropped' };
+      const constant = name.endsWith('.const') && result !== 'v128';
+      if (constant || (uses === 1 && (reads !== true || still))) return { at: 'inline' };
+    }
+    return { at: 'local', local: result === 'void' ? -1 : this.#cx.pool.take(result) };
   }
 
   /** Addresses of registers named by a record are computed once where they are used more than once. */

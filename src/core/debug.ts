@@ -8,11 +8,13 @@ import {
   S_INHIBIT,
   S_KEY,
   S_RIP,
+  S_SEGS,
   S_TF_ARMED,
+  SEG_BASE,
   SEG_CS,
+  SEG_SIZE,
 } from '../ir/state.ts';
 import { INHIBIT_SS, INHIBIT_STEPPING } from '../ir/state-system.ts';
-import { segBase } from './descriptor.ts';
 import { RF, TF } from './flags.ts';
 import { updateKey } from './key.ts';
 import { raiseDebug } from './raise.ts';
@@ -65,7 +67,9 @@ export function checkPortBreakpoint(cpu: usize, port: u32, size: u32): void {
 export function check_instruction_breakpoint(cpu: usize, rip: u64): void {
   if (load<u32>(cpu, S_EFLAGS) & RF || !(load<u64>(cpu, S_DR7) & 0xff)) return;
   const linear =
-    load<u32>(cpu, S_KEY) & KEY_CODE64 ? rip : (segBase(cpu, SEG_CS) + rip) & 0xffff_ffff;
+    load<u32>(cpu, S_KEY) & KEY_CODE64
+      ? rip
+      : (load<u64>(cpu + SEG_CS * SEG_SIZE, S_SEGS + SEG_BASE) + rip) & 0xffff_ffff;
   const hits = match(cpu, linear, 1, 1 << BREAK_EXECUTE);
   if (hits) raiseDebug(cpu, hits);
 }

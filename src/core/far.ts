@@ -10,6 +10,7 @@ import {
   SEG_GS,
   SEG_SS,
 } from '../ir/state.ts';
+import { checkTarget } from './code-target.ts';
 import {
   baseOf,
   checkLongCode,
@@ -65,12 +66,6 @@ import { checkStackSegment, loadPlainSegment, protectedMode } from './segments.t
 import { switchTask, TASK_CALL, TASK_JUMP } from './task.ts';
 
 // Far JMP, CALL and RET. Source: Intel SDM vol. 2, the operations of JMP, CALL and RET; vol. 3, 5.8.
-
-/** #GP(0) unless `rip` may be executed in the code segment of descriptor `d`. */
-export function checkTarget(cpu: usize, d: u64, rip: u64): void {
-  const ok = longMode(cpu) && rightsOf(d) & R_L ? isCanonical(rip) : rip <= <u64>limitOf(d);
-  if (!ok) raiseZero(cpu, GP);
-}
 
 /** The last step of a transfer: CS, CPL and RIP. The caller updates the key. */
 export function enterCode(cpu: usize, selector: u32, d: u64, cpl: u32, rip: u64): void {

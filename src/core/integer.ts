@@ -244,45 +244,32 @@ function shiftLeft(value: u64, by: u32): u64 {
 }
 
 function cut(value: u64, size: u32): u64 {
-  return size == 8 ? value : value & (((<u64>1) << (<u64>(size * 8))) - 1);
+  return size == 8 ? value : value & (((<u64>1) << (<u64>size * 8)) - 1);
 }
 
-export function rcl_value(cpu: usize, value: u64, count: u32, size: u32): u64 {
+/** RCL, RCR: the turned value; CF, and OF as for a count of 1. A count of 0 changes nothing. */
+export function rcl(cpu: usize, value: u64, count: u32, size: u32): u64 {
+  if (count == 0) return value;
   const n = turns(count, size);
+  const bits = size * 8;
+  const old = carryIn(cpu);
+  const carry = n == 0 ? old : (value >> <u64>(bits - n)) & 1;
+  setCarryOverflow(cpu, carry, ((value >> <u64>(bits - 1)) ^ (value >> <u64>(bits - 2))) & 1);
   if (n == 0) return value;
-  const bits = size * 8;
-  return cut(
-    shiftLeft(value, n) | shiftLeft(carryIn(cpu), n - 1) | shiftRight(value, bits + 1 - n),
-    size,
-  );
+  const around = shiftRight(value, bits + 1 - n);
+  return cut(shiftLeft(value, n) | shiftLeft(old, n - 1) | around, size);
 }
 
-export function rcl_flags(cpu: usize, value: u64, count: u32, size: u32): void {
-  if (count == 0) return;
+export function rcr(cpu: usize, value: u64, count: u32, size: u32): u64 {
+  if (count == 0) return value;
   const n = turns(count, size);
   const bits = size * 8;
-  const result = rcl_value(cpu, value, count, size);
-  const carry = n == 0 ? carryIn(cpu) : (value >> <u64>(bits - n)) & 1;
-  setCarryOverflow(cpu, carry, carry ^ (result >> <u64>(bits - 1)));
-}
-
-export function rcr_value(cpu: usize, value: u64, count: u32, size: u32): u64 {
-  const n = turns(count, size);
+  const old = carryIn(cpu);
+  const carry = n == 0 ? old : (value >> <u64>(n - 1)) & 1;
+  setCarryOverflow(cpu, carry, (value >> <u64>(bits - 1)) ^ old);
   if (n == 0) return value;
-  const bits = size * 8;
-  return cut(
-    shiftRight(value, n) | shiftLeft(carryIn(cpu), bits - n) | shiftLeft(value, bits + 1 - n),
-    size,
-  );
-}
-
-export function rcr_flags(cpu: usize, value: u64, count: u32, size: u32): void {
-  if (count == 0) return;
-  const n = turns(count, size);
-  const bits = size * 8;
-  const result = rcr_value(cpu, value, count, size);
-  const carry = n == 0 ? carryIn(cpu) : (value >> <u64>(n - 1)) & 1;
-  setCarryOverflow(cpu, carry, (result >> <u64>(bits - 1)) ^ ((result >> <u64>(bits - 2)) & 1));
+  const around = shiftLeft(value, bits + 1 - n);
+  return cut(shiftRight(value, n) | shiftLeft(old, bits - n) | around, size);
 }
 
 // Bits and bytes.

@@ -41,6 +41,7 @@ import {
   S_NMI_BLOCKED,
 } from '../ir/state-system.ts';
 import { readSystem8, readSystem16, readSystem64 } from './access.ts';
+import { checkTarget } from './code-target.ts';
 import {
   baseOf,
   cplOf,
@@ -69,7 +70,7 @@ import {
   TYPE_TRAP16,
   typeOf,
 } from './descriptor.ts';
-import { checkTarget, enterCode, enterInner } from './far.ts';
+import { enterCode, enterInner } from './far.ts';
 import {
   AC,
   arithmeticFlags,

@@ -16,6 +16,7 @@ import {
 } from '../ir/state.ts';
 import { S_NMI_BLOCKED } from '../ir/state-system.ts';
 import { readSystem16 } from './access.ts';
+import { checkTarget } from './code-target.ts';
 import {
   code64,
   cplOf,
@@ -30,7 +31,6 @@ import {
 import {
   checkReturnCode,
   checkReturnStack,
-  checkTarget,
   dropInnerSegments,
   enterCode,
   enterStack,
@@ -54,7 +54,7 @@ import {
 import { peek, setStackPointer, stackMask } from './frame.ts';
 import { updateKey } from './key.ts';
 import { GP, TS } from './raise.ts';
-import { loadPlainSegment, protectedMode, vm86 } from './segments.ts';
+import { loadPlainSegment, protectedMode, setVm86Segment, vm86 } from './segments.ts';
 import { switchTask, TASK_RETURN } from './task.ts';
 
 // IRET. Source: Intel SDM vol. 2, IRET; vol. 3, 20.3 for virtual-8086 mode.
@@ -181,9 +181,4 @@ function returnToVm86(cpu: usize, rip: u64, selector: u32, image: u32): void {
   store<u64>(cpu, rip, S_RIP);
   store<u32>(cpu, 0, S_REC);
   updateKey(cpu);
-}
-
-/** Present, DPL 3, writable data, accessed: what every segment is in virtual-8086 mode. */
-export function setVm86Segment(cpu: usize, seg: u32, selector: u32): void {
-  setSegment(cpu, seg, selector, <u64>(selector << 4), 0xffff, 0xf3);
 }

@@ -84,39 +84,51 @@ function isFlatCode(cpu: usize): bool {
   );
 }
 
-/** Recomputes what translated code is specialised by, after a change of CPL, a segment, CR0, CR4, EFER, TF, AC, VM or DR7. */
-export function updateKey(cpu: usize): void {
-  const cr0 = load<u64>(cpu, S_CR0);
-  const cr4 = load<u64>(cpu, S_CR4);
-  const flags = load<u32>(cpu, S_EFLAGS);
-  const cpl = load<u32>(cpu, S_CPL);
+/** KEY_ bits for the sizes of code and stack and for flat segments. */
+function sizeBits(cpu: usize): u32 {
   const cs = rights(cpu, SEG_CS);
+  if (load<u64>(cpu, S_EFER) & EFER_LMA && cs & RIGHTS_L)
+    return KEY_CODE64 | KEY_STACK64 | KEY_FLAT;
   let key: u32 = 0;
-  if (load<u64>(cpu, S_EFER) & EFER_LMA && cs & RIGHTS_L) {
-    key = KEY_CODE64 | KEY_STACK64 | KEY_FLAT;
-  } else {
-    if (cs & RIGHTS_DB) key |= KEY_CODE32;
-    if (rights(cpu, SEG_SS) & RIGHTS_DB) key |= KEY_STACK32;
-    if (isFlat(cpu, SEG_DS) && isFlat(cpu, SEG_ES) && isFlat(cpu, SEG_SS) && isFlatCode(cpu))
-      key |= KEY_FLAT;
-  }
+  if (cs & RIGHTS_DB) key |= KEY_CODE32;
+  if (rights(cpu, SEG_SS) & RIGHTS_DB) key |= KEY_STACK32;
+  if (isFlat(cpu, SEG_DS) && isFlat(cpu, SEG_ES) && isFlat(cpu, SEG_SS) && isFlatCode(cpu))
+    key |= KEY_FLAT;
+  return key;
+}
+
+/** KEY_ bits for the mode, the privilege and the units that are off. */
+function modeBits(cpu: usize, cpl: u32, flags: u32): u32 {
+  const cr0 = load<u64>(cpu, S_CR0);
+  let key: u32 = 0;
   if (flags & VM) key |= KEY_VM86;
   else if (cr0 & CR0_PE) key |= KEY_PROTECTED;
   if (cpl == 3) key |= KEY_USER;
-  if (cr0 & (CR0_EM | CR0_TS)) key |= KEY_NO_FPU;
-  if (cr0 & (CR0_EM | CR0_TS) || !(cr4 & CR4_OSFXSR)) key |= KEY_NO_SSE;
-  const align = cpl == 3 && (cr0 & CR0_AM) != 0 && (flags & AC) != 0;
+  const off = (cr0 & (CR0_EM | CR0_TS)) != 0;
+  if (off) key |= KEY_NO_FPU;
+  if (off || !(load<u64>(cpu, S_CR4) & CR4_OSFXSR)) key |= KEY_NO_SSE;
+  return key;
+}
+
+/** True while each instruction boundary must be looked at. */
+function stepping(cpu: usize, flags: u32, breakpoints: bool): bool {
+  if ((flags & TF) != 0 || breakpoints) return true;
+  return load<u32>(cpu, S_INHIBIT) != 0 || load<u32>(cpu, S_TF_ARMED) != 0;
+}
+
+/** Recomputes what translated code is specialised by, after a change of CPL, a segment, CR0, CR4, EFER, TF, AC, VM or DR7. */
+export function updateKey(cpu: usize): void {
+  const flags = load<u32>(cpu, S_EFLAGS);
+  const cpl = load<u32>(cpu, S_CPL);
+  let key = sizeBits(cpu) | modeBits(cpu, cpl, flags);
+  const align = cpl == 3 && (load<u64>(cpu, S_CR0) & CR0_AM) != 0 && (flags & AC) != 0;
   if (align) key |= KEY_ALIGN;
   const breakpoints = (load<u64>(cpu, S_DR7) & 0xff) != 0;
-  const step =
-    (flags & TF) != 0 ||
-    breakpoints ||
-    load<u32>(cpu, S_INHIBIT) != 0 ||
-    load<u32>(cpu, S_TF_ARMED) != 0;
+  const step = stepping(cpu, flags, breakpoints);
   if (step) key |= KEY_STEP;
   store<u32>(cpu, key, S_KEY);
   setAttention(cpu, step);
-  selectTlb(cpu, cpl, cr4, flags, align || breakpoints);
+  selectTlb(cpu, cpl, load<u64>(cpu, S_CR4), flags, align || breakpoints);
 }
 
 function setAttention(cpu: usize, step: bool): void {

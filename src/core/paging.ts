@@ -94,6 +94,17 @@ function describe(paddr: u64, flags: u32): u64 {
   return paddr | ((<u64>flags) << 32);
 }
 
+/** Whether the combined rights of the entries allow the access. SDM vol. 3, 4.6. */
+function allowed(cpu: usize, access: u32, mode: u32, rights: u64): bool {
+  if (access == ACCESS_FETCH && rights & PTE_NX) return false;
+  const user = (rights & PTE_U) != 0;
+  const writes = access == ACCESS_WRITE;
+  if (mode == TLB_MODE_USER) return user && (!writes || (rights & PTE_W) != 0);
+  if (access == ACCESS_FETCH) return !(user && load<u64>(cpu, S_CR4) & CR4_SMEP);
+  if (user && mode == TLB_MODE_SMAP) return false;
+  return !writes || (rights & PTE_W) != 0 || !(load<u64>(cpu, S_CR0) & CR0_WP);
+}
+
 /** Checks rights over the combined entry bits, sets A and D, and gives the result. */
 function finish(
   cpu: usize,
@@ -104,30 +115,16 @@ function finish(
   leaf: u64,
   leafAddress: u64,
   pageMask: u64,
-  size8: bool,
 ): u64 {
-  const user = (rights & PTE_U) != 0;
-  const cr0 = load<u64>(cpu, S_CR0);
-  const cr4 = load<u64>(cpu, S_CR4);
-  let ok = true;
-  if (mode == TLB_MODE_USER) {
-    ok = user && (access != ACCESS_WRITE || (rights & PTE_W) != 0);
-  } else if (access == ACCESS_FETCH) {
-    ok = !(user && cr4 & CR4_SMEP);
-  } else {
-    if (user && mode == TLB_MODE_SMAP) ok = false;
-    if (access == ACCESS_WRITE && !(rights & PTE_W) && cr0 & CR0_WP) ok = false;
-  }
-  if (access == ACCESS_FETCH && rights & PTE_NX) ok = false;
-  if (!ok) fault(cpu, vaddr, access, mode, ERROR_PRESENT);
+  if (!allowed(cpu, access, mode, rights)) fault(cpu, vaddr, access, mode, ERROR_PRESENT);
   const want = access == ACCESS_WRITE ? PTE_A | PTE_D : PTE_A;
   if ((leaf & want) != want) setBits(cpu, leafAddress, want);
   const paddr = (leaf & ADDRESS & ~pageMask) | (vaddr & (pageMask | 0xfff));
   let flags: u32 = 0;
-  if (leaf & PTE_G && cr4 & CR4_PGE) flags |= TLB_GLOBAL;
+  if (leaf & PTE_G && load<u64>(cpu, S_CR4) & CR4_PGE) flags |= TLB_GLOBAL;
   if (pageMask != 0) flags |= TLB_LARGE;
   if (pageMask >= 0x3fff_ffff) flags |= TLB_HUGE;
-  return describe(size8 ? paddr : paddr & 0xff_ffff_ffff, flags);
+  return describe(paddr, flags);
 }
 
 /** 32-bit paging. SDM vol. 3, 4.3. PSE-36 is not offered. */
@@ -137,13 +134,20 @@ function walk32(cpu: usize, vaddr: u64, access: u32, mode: u32): u64 {
   if (!(pde & PTE_P)) fault(cpu, vaddr, access, mode, 0);
   if (pde & PTE_PS && load<u64>(cpu, S_CR4) & CR4_PSE) {
     if (pde & 0x3f_e000) fault(cpu, vaddr, access, mode, ERROR_PRESENT | ERROR_RESERVED);
-    return finish(cpu, vaddr, access, mode, pde, pde, pdeAddress, 0x3f_f000, false);
+    return finish(cpu, vaddr, access, mode, pde, pde, pdeAddress, 0x3f_f000);
   }
   const pteAddress = (pde & 0xffff_f000) | ((vaddr >> 10) & 0xffc);
   const pte = entryAt(cpu, pteAddress, 4);
   if (!(pte & PTE_P)) fault(cpu, vaddr, access, mode, 0);
   if (!(pde & PTE_A)) setBits(cpu, pdeAddress, PTE_A);
-  return finish(cpu, vaddr, access, mode, pde & pte, pte, pteAddress, 0, false);
+  return finish(cpu, vaddr, access, mode, pde & pte, pte, pteAddress, 0);
+}
+
+/** The page directory of PAE paging: a register, loaded with CR3. */
+function paeDirectory(cpu: usize, vaddr: u64, access: u32, mode: u32): u64 {
+  const pdpte = load<u64>(cpu + (<usize>(vaddr >> 30) & 3) * 8, S_PDPTE);
+  if (!(pdpte & PTE_P)) fault(cpu, vaddr, access, mode, 0);
+  return pdpte & ADDRESS;
 }
 
 /** PAE and 4-level paging. SDM vol. 3, 4.4 and 4.5: they differ above the page directory. */
@@ -152,17 +156,8 @@ function walk64(cpu: usize, vaddr: u64, access: u32, mode: u32, long: bool): u64
   // 32-bit PAE has no bits 62:52 to ignore either.
   const ignored: u64 = long ? 0 : 0x7ff0_0000_0000_0000;
   let rights: u64 = PTE_W | PTE_U;
-  let table: u64;
-  let shift: u64;
-  if (long) {
-    table = load<u64>(cpu, S_CR3) & ADDRESS;
-    shift = 39;
-  } else {
-    const pdpte = load<u64>(cpu + (<usize>(vaddr >> 30) & 3) * 8, S_PDPTE);
-    if (!(pdpte & PTE_P)) fault(cpu, vaddr, access, mode, 0);
-    table = pdpte & ADDRESS;
-    shift = 21;
-  }
+  let table = long ? load<u64>(cpu, S_CR3) & ADDRESS : paeDirectory(cpu, vaddr, access, mode);
+  let shift: u64 = long ? 39 : 21;
   while (true) {
     const address = table | (((vaddr >> shift) & 0x1ff) << 3);
     const entry = entryAt(cpu, address, 8);
@@ -170,13 +165,13 @@ function walk64(cpu: usize, vaddr: u64, access: u32, mode: u32, long: bool): u64
     if (entry & (reserved | ignored))
       fault(cpu, vaddr, access, mode, ERROR_PRESENT | ERROR_RESERVED);
     rights = (rights & entry & (PTE_W | PTE_U)) | ((rights | entry) & PTE_NX);
-    if (shift == 12) return finish(cpu, vaddr, access, mode, rights, entry, address, 0, true);
+    if (shift == 12) return finish(cpu, vaddr, access, mode, rights, entry, address, 0);
     if (entry & PTE_PS) {
       const mask = (((<u64>1) << shift) - 1) & ~0xfff;
       // PAT is bit 12; the bits above it, up to the page's size, must be 0. PS is reserved in the top table.
       if (shift == 39 || entry & mask & ~0x1000)
         fault(cpu, vaddr, access, mode, ERROR_PRESENT | ERROR_RESERVED);
-      return finish(cpu, vaddr, access, mode, rights, entry, address, mask, true);
+      return finish(cpu, vaddr, access, mode, rights, entry, address, mask);
     }
     if (!(entry & PTE_A)) setBits(cpu, address, PTE_A);
     table = entry & ADDRESS;

@@ -350,3 +350,8 @@ export function load_table(cpu: usize, address: u64, size: u32, idt: u32): void 
     store<u32>(cpu, limit, S_GDT_LIMIT);
   }
 }
+
+/** Present, DPL 3, writable data, accessed: what every segment is in virtual-8086 mode. */
+export function setVm86Segment(cpu: usize, seg: u32, selector: u32): void {
+  setSegment(cpu, seg, selector, <u64>(selector << 4), 0xffff, 0xf3);
+}

@@ -22,6 +22,7 @@ import {
   writeSystem16,
   writeSystem32,
 } from './access.ts';
+import { checkTarget } from './code-target.ts';
 import {
   baseOf,
   dplOf,
@@ -48,14 +49,12 @@ import {
   TYPE_TSS16,
   typeOf,
 } from './descriptor.ts';
-import { checkTarget } from './far.ts';
 import { eflags, NT, setEflags, VM } from './flags.ts';
 import { closeFrame, openHere, push } from './frame.ts';
-import { setVm86Segment } from './iret.ts';
 import { updateKey } from './key.ts';
 import { loadPdptes, paePaging } from './paging-registers.ts';
 import { GP, NP, raiseDebug, TS } from './raise.ts';
-import { checkStackSegment, loadDataSegment, loadLdt } from './segments.ts';
+import { checkStackSegment, loadDataSegment, loadLdt, setVm86Segment } from './segments.ts';
 import { flushTlb } from './tlb.ts';
 
 // Hardware task switches. Source: Intel SDM vol. 3, chapter 7: figures 7-2 and 7-10, table 7-1, 7.3.

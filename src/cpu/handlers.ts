@@ -58,19 +58,34 @@ function opSizesOf(row: InsnRow): readonly (2 | 4 | 8)[] {
 }
 
 /** Every form that the decoder can hand to the predecoder. */
-export function* allForms(): Generator<Form> {
-  for (const row of TABLE) {
-    for (const opSize of opSizesOf(row))
-      for (const mem of memsOf(row))
-        for (const rep of row.options.rep === true ? [0, 0xf2, 0xf3] : [0])
-          for (const addrSize of sizesFor(row.options.addrSize, 8))
-            for (const codeSize of sizesFor(row.options.mode, 8))
-              for (const stackSize of sizesFor(row.options.stack, 8))
-                yield { row, opSize, mem, rep, addrSize, codeSize, stackSize };
-  }
+function allForms(): Form[] {
+  return TABLE.flatMap((row) => {
+    const { options } = row;
+    let forms = opSizesOf(row).map(
+      (opSize): Form => ({
+        row,
+        opSize,
+        mem: MEM_NONE,
+        rep: 0,
+        addrSize: 8,
+        codeSize: 8,
+        stackSize: 8,
+      }),
+    );
+    /** Each form so far with each value of one more thing it depends on. */
+    const vary = <K extends keyof Form>(key: K, values: readonly Form[K][]): void => {
+      forms = forms.flatMap((form) => values.map((value) => ({ ...form, [key]: value })));
+    };
+    vary('mem', memsOf(row));
+    vary('rep', options.rep === true ? [0, 0xf2, 0xf3] : [0]);
+    vary('addrSize', sizesFor(options.addrSize, 8));
+    vary('codeSize', sizesFor(options.mode, 8));
+    vary('stackSize', sizesFor(options.stack, 8));
+    return forms;
+  });
 }
 
-export function liftForm(form: Form): Block {
+function liftForm(form: Form): Block {
   const lift = LIFTS[form.row.name];
   if (lift === undefined) throw new Error(`no lift named ${form.row.name}`);
   const x = new Lifter(coldContext(form));

@@ -265,44 +265,34 @@ export class Predecoder {
     const { memory, row } = insn;
     if (memory === undefined || !row.operands.some((o) => isMemoryOperand(o, MEM_BASE)))
       return MEM_NONE;
+    if (this.#codeSize === 8) return this.#memForm64(insn, memory, offset);
     const lea = row.name === 'lea';
-    const absolute = row.operands.some((o) => o.kind === 'O');
-    if (this.#codeSize === 8) {
-      const based = memory.seg >= SEG_FS && !lea;
-      if (absolute) {
-        const rec = this.#record(
-          this.#special[based ? 'absoluteSegment' : 'absolute'] ?? 0,
-          offset,
-          insn.length,
-        );
-        this.#out.setUint8(rec + REC_SEG, memory.seg);
-        this.#out.setBigInt64(
-          rec + REC_IMM,
-          insn.addrSize === 4 ? memory.disp & 0xffffffffn : memory.disp,
-          true,
-        );
-        return MEM_LEFT;
-      }
-      if (insn.addrSize === 8 && !based) return memory.index < 0 ? MEM_BASE : MEM_INDEX;
-      const name = insn.addrSize === 4 ? (based ? 'segment32' : 'flat32') : 'segment64';
-      this.#addressFields(
-        this.#record(this.#special[name] ?? 0, offset, insn.length),
-        insn,
-        memory,
-      );
-      return MEM_LEFT;
-    }
-    const flat =
-      insn.addrSize === 4 &&
-      (((this.#key & KEY_FLAT) !== 0 && memory.seg !== SEG_CS && memory.seg < SEG_FS) || lea);
-    const rec = this.#record(
-      this.#special[flat ? 'flat32' : 'segmented'] ?? 0,
-      offset,
-      insn.length,
-    );
-    this.#addressFields(rec, insn, memory);
+    const checked = (this.#key & KEY_FLAT) === 0 || memory.seg === SEG_CS || memory.seg >= SEG_FS;
+    const flat = insn.addrSize === 4 && (!checked || lea);
+    const rec = this.#addressRecord(flat ? 'flat32' : 'segmented', insn, memory, offset);
     if (!flat) this.#segmentedFields(rec, insn, lea);
     return MEM_LEFT;
+  }
+
+  #memForm64(insn: Insn, memory: MemoryOperand, offset: number): number {
+    const based = memory.seg >= SEG_FS && insn.row.name !== 'lea';
+    if (insn.row.operands.some((o) => o.kind === 'O')) {
+      const name = based ? 'absoluteSegment' : 'absolute';
+      const rec = this.#addressRecord(name, insn, memory, offset);
+      const disp = insn.addrSize === 4 ? memory.disp & 0xffffffffn : memory.disp;
+      this.#out.setBigInt64(rec + REC_IMM, disp, true);
+      return MEM_LEFT;
+    }
+    if (insn.addrSize === 8 && !based) return memory.index < 0 ? MEM_BASE : MEM_INDEX;
+    const narrow = based ? 'segment32' : 'flat32';
+    this.#addressRecord(insn.addrSize === 4 ? narrow : 'segment64', insn, memory, offset);
+    return MEM_LEFT;
+  }
+
+  #addressRecord(name: string, insn: Insn, memory: MemoryOperand, offset: number): number {
+    const rec = this.#record(this.#special[name] ?? 0, offset, insn.length);
+    this.#addressFields(rec, insn, memory);
+    return rec;
   }
 
   #segmentedFields(rec: number, insn: Insn, lea: boolean): void {

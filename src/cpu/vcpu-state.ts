@@ -115,7 +115,7 @@ export function writeState(
   const long = (field: number, value: bigint | undefined) => {
     if (value !== undefined) view.setBigUint64(cpu + field, value, true);
   };
-  state.regs?.forEach((value, i) => long(S_REGS + i * 8, value));
+  for (const [i, value] of state.regs?.entries() ?? []) long(S_REGS + i * 8, value);
   long(S_RIP, state.rip);
   if (state.rflags !== undefined) {
     const [res, aux] = lazyFlags(Number(state.rflags));
@@ -123,7 +123,9 @@ export function writeState(
     long(S_FLAGS_AUX, aux);
     view.setUint32(cpu + S_EFLAGS, (Number(state.rflags) & ~ARITHMETIC) | 2, true);
   }
-  state.segments?.forEach((segment, i) => writeSegment(view, segmentAt(cpu, i), segment));
+  for (const [i, segment] of state.segments?.entries() ?? []) {
+    writeSegment(view, segmentAt(cpu, i), segment);
+  }
   if (state.segments !== undefined) {
     const cs = state.segments[SEG_CS];
     view.setUint32(

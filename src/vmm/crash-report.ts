@@ -42,7 +42,7 @@ export function crashReport(
     );
   }
   lines.push(`rip=${hex(state.rip, 16)} rflags=${hex(state.rflags, 8)}`);
-  state.segments.forEach((s, i) => lines.push(segmentLine(SEGMENTS[i] ?? '', s)));
+  for (const [i, s] of state.segments.entries()) lines.push(segmentLine(SEGMENTS[i] ?? '', s));
   lines.push(segmentLine('ldtr', state.ldtr), segmentLine('tr', state.tr));
   for (const [name, t] of [
     ['gdtr', state.gdtr],

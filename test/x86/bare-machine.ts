@@ -2,8 +2,15 @@ import { readFileSync } from 'node:fs';
 import type { HandlerMap } from '#cpu/handlers.ts';
 import { layOut } from '#cpu/layout.ts';
 import { SoftwareVcpu, type VcpuHost } from '#cpu/vcpu.ts';
-import { PAGE_MAP_BYTES,
-  PAGE_RAM, S_AREA, S_HALTED, S_PAGE_MAP, S_RAM_HOST, S_RAM_SIZE } from '#ir/state.ts';
+import {
+  PAGE_MAP_BYTES,
+  PAGE_RAM,
+  S_AREA,
+  S_HALTED,
+  S_PAGE_MAP,
+  S_RAM_HOST,
+  S_RAM_SIZE,
+} from '#ir/state.ts';
 import type { Feature } from '#isa/x86/insn.ts';
 
 /** Looks at the clock, one every 20,000 instructions, after which a test is taken to run for ever. */

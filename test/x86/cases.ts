@@ -1,8 +1,19 @@
-import type { InsnRow } from '#isa/x86/insn.ts';
 import { readState, writeState } from '#cpu/vcpu-state.ts';
 import {
-  S_FPU_CONTROL, S_FPU_EMPTY, S_FPU_REGS, S_FPU_STATUS, S_FPU_TOP, S_HALTED, S_ICOUNT, S_MXCSR, S_REC, S_RIP, S_XMM, REC_START,
+  REC_START,
+  S_FPU_CONTROL,
+  S_FPU_EMPTY,
+  S_FPU_REGS,
+  S_FPU_STATUS,
+  S_FPU_TOP,
+  S_HALTED,
+  S_ICOUNT,
+  S_MXCSR,
+  S_REC,
+  S_RIP,
+  S_XMM,
 } from '#ir/state.ts';
+import type { InsnRow } from '#isa/x86/insn.ts';
 import type { BareMachine } from './bare-machine.ts';
 import { type Encoded, encode } from './encode.ts';
 import { CODE_PADDR, DATA_BYTES, DATA_PADDR, STATE, TAKEN_PADDR } from './host-cpu.ts';
@@ -34,16 +45,44 @@ const SIGFPE = 8;
 const SIGSEGV = 11;
 const SIGBUS = 7;
 /** Signals by vector: what Linux makes of an exception. */
-const SIGNALS: Readonly<Record<number, number>> = { 0: SIGFPE, 5: SIGSEGV, 6: SIGILL, 7: SIGSEGV, 13: SIGSEGV, 14: SIGSEGV, 12: SIGBUS, 16: SIGFPE, 17: SIGBUS, 19: SIGFPE };
+const SIGNALS: Readonly<Record<number, number>> = {
+  0: SIGFPE,
+  5: SIGSEGV,
+  6: SIGILL,
+  7: SIGSEGV,
+  13: SIGSEGV,
+  14: SIGSEGV,
+  12: SIGBUS,
+  16: SIGFPE,
+  17: SIGBUS,
+  19: SIGFPE,
+};
 
 /**
  * Flags that the book calls undefined and that are not compared, by instruction. Where Intel's parts agree they are.
  */
 const UNDEFINED: Readonly<Record<string, bigint>> = {
-  div: ARITHMETIC, idiv: ARITHMETIC, bsf: 0x895n, bsr: 0x895n,
-  bt: 0x894n, bts: 0x894n, btr: 0x894n, btc: 0x894n,
-  shl: 0x810n, shr: 0x810n, sar: 0x810n, rol: 0x800n, ror: 0x800n, rcl: 0x800n, rcr: 0x800n, shld: 0x811n, shrd: 0x811n,
-  mul: 0xd4n, imul1: 0xd4n, imul: 0xd4n, imul3: 0xd4n,
+  div: ARITHMETIC,
+  idiv: ARITHMETIC,
+  bsf: 0x895n,
+  bsr: 0x895n,
+  bt: 0x894n,
+  bts: 0x894n,
+  btr: 0x894n,
+  btc: 0x894n,
+  shl: 0x810n,
+  shr: 0x810n,
+  sar: 0x810n,
+  rol: 0x800n,
+  ror: 0x800n,
+  rcl: 0x800n,
+  rcr: 0x800n,
+  shld: 0x811n,
+  shrd: 0x811n,
+  mul: 0xd4n,
+  imul1: 0xd4n,
+  imul: 0xd4n,
+  imul3: 0xd4n,
 };
 
 export function makeCase(row: InsnRow, random: Random): Case {
@@ -80,12 +119,26 @@ function isJumpToStack(row: InsnRow, { bytes }: Encoded): boolean {
 }
 
 function usesImplicitMemory(row: InsnRow): boolean {
-  return row.options.rep === true || row.name === 'xlat' || row.name === 'leave' || row.name === 'enter' || row.name === 'maskmov';
+  return (
+    row.options.rep === true ||
+    row.name === 'xlat' ||
+    row.name === 'leave' ||
+    row.name === 'enter' ||
+    row.name === 'maskmov'
+  );
 }
 
-function placeAddress(view: DataView, { address }: Encoded, random: Random, aligned: boolean): void {
+function placeAddress(
+  view: DataView,
+  { address }: Encoded,
+  random: Random,
+  aligned: boolean,
+): void {
   if (address === undefined) return;
-  const target = DATA_MIDDLE + random.below(8) * 16 + (random.below(3) === 0 && aligned === false ? random.below(16) : 0);
+  const target =
+    DATA_MIDDLE +
+    random.below(8) * 16 +
+    (random.below(3) === 0 && aligned === false ? random.below(16) : 0);
   let rest = BigInt(target - address.disp);
   if (address.index >= 0) {
     const index = BigInt(random.below(256) - 128);
@@ -100,7 +153,8 @@ function aimAtTaken(view: DataView, { address }: Encoded): void {
   const target = BigInt(TAKEN_PADDR);
   for (let i = 0; i < DATA_BYTES; i += 8) view.setBigUint64(STATE.data + i, target, true);
   for (let reg = 0; reg < 16; reg++) {
-    if (reg !== RSP && reg !== address?.base && reg !== address?.index) view.setBigUint64(reg * 8, target, true);
+    if (reg !== RSP && reg !== address?.base && reg !== address?.index)
+      view.setBigUint64(reg * 8, target, true);
   }
 }
 
@@ -133,11 +187,24 @@ function vectorValue(random: Random): bigint {
       scratch.setFloat64(0, (random.below(2000) - 1000) / random.pick([1, 3, 8, 1e10, 1e-10]));
       return scratch.getBigUint64(0);
     case 2:
-      for (const at of [0, 4]) scratch.setFloat32(at, (random.below(2000) - 1000) / random.pick([1, 3, 8, 1e10, 1e-10]));
+      for (const at of [0, 4])
+        scratch.setFloat32(at, (random.below(2000) - 1000) / random.pick([1, 3, 8, 1e10, 1e-10]));
       return scratch.getBigUint64(0);
     default:
-      return random.pick([0x7ff0000000000000n, 0x7ff8000000000001n, 0xfff0000000000000n, 0x8000000000000000n, 1n, 0x000fffffffffffffn,
-        0x7f8000007f800000n, 0x7fc00001ffc00001n, 0x8000000080000000n, 0x0000000100000001n, 0x7fa000017fa00001n, 0x7ff4000000000001n]);
+      return random.pick([
+        0x7ff0000000000000n,
+        0x7ff8000000000001n,
+        0xfff0000000000000n,
+        0x8000000000000000n,
+        1n,
+        0x000fffffffffffffn,
+        0x7f8000007f800000n,
+        0x7fc00001ffc00001n,
+        0x8000000080000000n,
+        0x0000000100000001n,
+        0x7fa000017fa00001n,
+        0x7ff4000000000001n,
+      ]);
   }
 }
 
@@ -147,7 +214,8 @@ function patchBranch(row: InsnRow, { bytes }: Encoded): void {
   if (spec === undefined) return;
   const view = new DataView(bytes.buffer);
   // A byte displacement cannot reach: it jumps behind the jump that follows, which is no place to be; left at 0.
-  if (spec.size === 'z' && bytes.length >= 5) view.setInt32(bytes.length - 4, TAKEN_PADDR - (CODE_PADDR + bytes.length), true);
+  if (spec.size === 'z' && bytes.length >= 5)
+    view.setInt32(bytes.length - 4, TAKEN_PADDR - (CODE_PADDR + bytes.length), true);
 }
 
 /** Runs cases on our own processor. */
@@ -165,7 +233,10 @@ export class CaseRunner {
       cr4: 0x40600n,
       efer: 0x501n,
     });
-    machine.keepOnly([[DATA_PADDR, 65536], [CODE_PADDR, 4096]]);
+    machine.keepOnly([
+      [DATA_PADDR, 65536],
+      [CODE_PADDR, 4096],
+    ]);
     machine.set64(S_RIP, 0n);
     vcpu.core.updateKey(cpu);
   }
@@ -174,7 +245,10 @@ export class CaseRunner {
   compare(c: Case, expected: Uint8Array): Difference | undefined {
     this.#load(c);
     this.#machine.run();
-    return this.#difference(c, new DataView(expected.buffer, expected.byteOffset, expected.byteLength));
+    return this.#difference(
+      c,
+      new DataView(expected.buffer, expected.byteOffset, expected.byteLength),
+    );
   }
 
   #load({ state, encoded }: Case): void {
@@ -201,7 +275,11 @@ export class CaseRunner {
     this.#machine.set32(S_FPU_TOP, 0);
     this.#machine.set32(S_FPU_EMPTY, 0);
     for (let i = 0; i < 8; i++) {
-      view.setBigUint64(cpu + S_FPU_REGS + i * 16, given.getBigUint64(STATE.fx + 32 + i * 16, true), true);
+      view.setBigUint64(
+        cpu + S_FPU_REGS + i * 16,
+        given.getBigUint64(STATE.fx + 32 + i * 16, true),
+        true,
+      );
       view.setUint16(cpu + S_FPU_REGS + i * 16 + 8, 0xffff, true);
     }
     bytes.set(state.subarray(STATE.fx + 160, STATE.fx + 416), cpu + S_XMM);
@@ -229,13 +307,22 @@ export class CaseRunner {
     if (signal !== theirs) return report('signal', theirs, signal);
     const went = Number(host.getBigUint64(STATE.rip, true));
     if (signal === 0 && went !== (taken ? 1 : 0)) return report('branch', went, taken ? 1 : 0);
-    return this.#registers(c, host, state.regs, report) ?? this.#flagsAndMemory(c, host, state.rflags, report);
+    return (
+      this.#registers(c, host, state.regs, report) ??
+      this.#flagsAndMemory(c, host, state.rflags, report)
+    );
   }
 
-  #registers(c: Case, host: DataView, regs: readonly bigint[], report: Report): Difference | undefined {
+  #registers(
+    c: Case,
+    host: DataView,
+    regs: readonly bigint[],
+    report: Report,
+  ): Difference | undefined {
     for (let i = 0; i < 16; i++) {
       const theirs = host.getBigUint64(i * 8, true);
-      if (theirs !== regs[i] && !isUndefinedRegister(c)) return report(`r${i}`, theirs, regs[i] ?? 0n);
+      if (theirs !== regs[i] && !isUndefinedRegister(c))
+        return report(`r${i}`, theirs, regs[i] ?? 0n);
     }
     return undefined;
   }
@@ -245,7 +332,8 @@ export class CaseRunner {
     const mask = ARITHMETIC & ~(UNDEFINED[c.row.name] ?? 0n);
     const theirFlags = host.getBigUint64(STATE.flags, true) & mask;
     const faulted = host.getBigUint64(STATE.signal, true) !== 0n;
-    if (!faulted && theirFlags !== (rflags & mask)) return report('flags', theirFlags, rflags & mask);
+    if (!faulted && theirFlags !== (rflags & mask))
+      return report('flags', theirFlags, rflags & mask);
     for (let i = 0; i < DATA_BYTES; i += 8) {
       const theirs = host.getBigUint64(STATE.data + i, true);
       const ours = view.getBigUint64(ram + DATA_PADDR + i, true);
@@ -259,7 +347,8 @@ export class CaseRunner {
     const theirMxcsr = host.getUint32(STATE.fx + 24, true);
     const ourMxcsr = view.getUint32(cpu + S_MXCSR, true);
     if (theirMxcsr !== ourMxcsr) return report('mxcsr', theirMxcsr, ourMxcsr);
-    if (c.row.options.unit !== 'mmx' && !c.row.operands.some((o) => 'PQN'.includes(o.kind))) return undefined;
+    if (c.row.options.unit !== 'mmx' && !c.row.operands.some((o) => 'PQN'.includes(o.kind)))
+      return undefined;
     return this.#mmx(host, report);
   }
 

@@ -22,7 +22,9 @@ export const CODE_PADDR = 0x220000;
 export const TAKEN_PADDR = 0x220900;
 
 /** Compiles host-cpu.c; undefined where there is no gcc or the host is not an x86-64 Linux. */
-export function buildHostCpu(): { run: (cases: Uint8Array) => Uint8Array; close: () => void } | undefined {
+export function buildHostCpu():
+  | { run: (cases: Uint8Array) => Uint8Array; close: () => void }
+  | undefined {
   if (process.arch !== 'x64' || process.platform !== 'linux') return undefined;
   const folder = mkdtempSync(join(tmpdir(), 'ring0-host-cpu-'));
   const program = join(folder, 'host-cpu');
@@ -35,7 +37,8 @@ export function buildHostCpu(): { run: (cases: Uint8Array) => Uint8Array; close:
   }
   const run = (cases: Uint8Array): Uint8Array => {
     const result = spawnSync(program, [], { input: cases, maxBuffer: 2 ** 31 });
-    if (result.status !== 0) throw new Error(`host-cpu ended with ${result.status} ${result.signal}`);
+    if (result.status !== 0)
+      throw new Error(`host-cpu ended with ${result.status} ${result.signal}`);
     return result.stdout;
   };
   return { run, close };

@@ -16,12 +16,28 @@ const CASES_A_ROW = Number(process.env['RING0_CASES'] ?? 150);
 const freshSeed = Number(process.env['RING0_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
 
 /** Instructions whose result is not their operands' alone. System instructions have no host to ask. */
-const LEFT_OUT = new Set(['xsave', 'xrstor', 'fxsave', 'fxrstor', 'xgetbv', 'xsetbv', 'ins', 'outs', 'clflush']);
+const LEFT_OUT = new Set([
+  'xsave',
+  'xrstor',
+  'fxsave',
+  'fxrstor',
+  'xgetbv',
+  'xsetbv',
+  'ins',
+  'outs',
+  'clflush',
+]);
 const SYSTEM_ROWS = new Set(SYSTEM);
 
 function isTested(row: InsnRow): boolean {
   const { options, operands } = row;
-  if (options.not64 === true || LEFT_OUT.has(row.name) || /^(rsqrt|rcp)[ps]s$/.test(row.name) || SYSTEM_ROWS.has(row)) return false;
+  if (
+    options.not64 === true ||
+    LEFT_OUT.has(row.name) ||
+    /^(rsqrt|rcp)[ps]s$/.test(row.name) ||
+    SYSTEM_ROWS.has(row)
+  )
+    return false;
   return !operands.some((o) => 'SCDAO'.includes(o.kind));
 }
 
@@ -31,22 +47,33 @@ function describeDifference(d: Difference): string {
 
 const host = buildHostCpu();
 
-describe('instructions against the host', { skip: host === undefined ? 'needs gcc on x86-64 Linux' : false }, () => {
+describe('instructions against the host', {
+  skip: host === undefined ? 'needs gcc on x86-64 Linux' : false,
+}, () => {
   const machine = new BareMachine(8 * 1024 * 1024);
   const runner = new CaseRunner(machine);
   const rows = TABLE.filter(isTested);
 
-  for (const [name, seed] of [['fixed', FIXED_SEED], ['fresh', freshSeed]] as const) {
+  for (const [name, seed] of [
+    ['fixed', FIXED_SEED],
+    ['fresh', freshSeed],
+  ] as const) {
     it(`${name} seed ${seed}: ${rows.length} rows, ${CASES_A_ROW} cases each`, () => {
       const random = new Random(seed);
-      const cases = rows.flatMap((row) => Array.from({ length: CASES_A_ROW }, () => makeCase(row, random)));
+      const cases = rows.flatMap((row) =>
+        Array.from({ length: CASES_A_ROW }, () => makeCase(row, random)),
+      );
       const input = new Uint8Array(cases.length * STATE.size);
       cases.forEach((c, i) => {
         input.set(c.state, i * STATE.size);
       });
       const output = host?.run(input) ?? new Uint8Array();
       const stuck = cases[Math.floor(output.length / STATE.size)];
-      assert.equal(output.length, input.length, `the host ended at ${stuck?.row.name} ${stuck?.encoded.bytes}`);
+      assert.equal(
+        output.length,
+        input.length,
+        `the host ended at ${stuck?.row.name} ${stuck?.encoded.bytes}`,
+      );
       const differences: Difference[] = [];
       cases.forEach((c, i) => {
         const expected = output.subarray(i * STATE.size, (i + 1) * STATE.size);
@@ -54,7 +81,11 @@ describe('instructions against the host', { skip: host === undefined ? 'needs gc
         if (difference !== undefined) differences.push(difference);
       });
       const shown = summary(differences);
-      assert.equal(differences.length, 0, `${differences.length} of ${cases.length} differ:\n${shown}`);
+      assert.equal(
+        differences.length,
+        0,
+        `${differences.length} of ${cases.length} differ:\n${shown}`,
+      );
     });
   }
 });

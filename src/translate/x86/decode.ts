@@ -74,6 +74,22 @@ const NEEDS_MODRM = new Set(
   [...BY_OPCODE.entries()].filter(([, rows]) => rows.some(needsModRm)).map(([op]) => op),
 );
 
+/** MOV CR and DR take ModRM.mod as 3 whatever it says (SDM vol. 2, MOV). */
+function ignoresMod(row: InsnRow): boolean {
+  return row.operands.some((o) => o.kind === 'C' || o.kind === 'D');
+}
+
+/** Whether the row is for this ModRM byte: its fields that are part of the opcode, memory or register. */
+function fitsModRm(row: InsnRow, modRm: number): boolean {
+  const { reg, rm, mod } = row.options;
+  const isRegister = modRm >= 0xc0;
+  if (reg !== undefined && ((modRm >> 3) & 7) !== reg) return false;
+  if (rm !== undefined && (!isRegister || (modRm & 7) !== rm)) return false;
+  if (mod !== undefined && (mod === 'reg') !== isRegister) return false;
+  if (isRegister) return !row.operands.some((o) => o.kind === 'M');
+  return ignoresMod(row) || !row.operands.some((o) => 'RUN'.includes(o.kind));
+}
+
 /** Decodes one instruction at a time. `codeSize` is 2, 4 or 8. */
 export class Decoder {
   readonly #bytes: Uint8Array;
@@ -178,18 +194,8 @@ export class Decoder {
   #fits(row: InsnRow, modRm: number): boolean {
     const { options } = row;
     if (this.#codeSize === 8 ? options.not64 === true : options.only64 === true) return false;
-    if (options.reg !== undefined && ((modRm >> 3) & 7) !== options.reg) return false;
-    if (options.rm !== undefined && (modRm < 0xc0 || (modRm & 7) !== options.rm)) return false;
-    if (options.mod === 'mem' && modRm >= 0xc0) return false;
-    if (options.mod === 'reg' && modRm < 0xc0) return false;
     if (options.w !== undefined && ((this.#rex >> 3) & 1) !== options.w) return false;
-    // MOV CR and DR take ModRM.mod as 3 whatever it says (SDM vol. 2, MOV).
-    const ignoresMod = row.operands.some((o) => o.kind === 'C' || o.kind === 'D');
-    for (const { kind } of row.operands) {
-      if (kind === 'M' && modRm >= 0xc0) return false;
-      if ('RUN'.includes(kind) && modRm < 0xc0 && !ignoresMod) return false;
-    }
-    return true;
+    return fitsModRm(row, modRm);
   }
 
   #opSize(row: InsnRow): 2 | 4 | 8 {
@@ -213,29 +219,8 @@ export class Decoder {
     const mod = modRm < 0 ? 0 : modRm >> 6;
     const reg = modRm < 0 ? 0 : ((modRm >> 3) & 7) | ((this.#rex & 4) << 1);
     const rm = modRm < 0 ? 0 : (modRm & 7) | ((this.#rex & 1) << 3);
-    const ignoresMod = row.operands.some((o) => o.kind === 'C' || o.kind === 'D');
-    const noMemory = modRm < 0 || mod === 3 || ignoresMod;
-    let memory = noMemory ? undefined : this.#memory(modRm, addrSize);
-    const absolute = row.operands.some((o) => o.kind === 'O');
-    if (absolute) {
-      const disp = this.#immediate(addrSize, false);
-      memory = {
-        base: -1,
-        index: -1,
-        shift: 0,
-        disp,
-        ripRelative: false,
-        seg: this.#seg < 0 ? 3 : this.#seg,
-      };
-    }
-    const immediates: bigint[] = [];
-    let rel = 0;
-    for (const spec of row.operands) {
-      if (spec.kind === 'I') immediates.push(this.#operandImmediate(spec, opSize));
-      else if (spec.kind === 'A') immediates.push(this.#farPointer(opSize));
-      else if (spec.kind === 'J')
-        rel = Number(this.#immediate(spec.size.startsWith('b') ? 1 : opSize === 2 ? 2 : 4, true));
-    }
+    const memory = this.#memoryOperand(row, modRm, addrSize);
+    const { immediates, rel } = this.#immediates(row, opSize);
     if (this.#lock && !(row.options.lock === true && memory !== undefined)) return 'undefined';
     return {
       row,
@@ -253,6 +238,32 @@ export class Decoder {
       immediates,
       rel,
     };
+  }
+
+  #memoryOperand(row: InsnRow, modRm: number, addrSize: number): MemoryOperand | undefined {
+    if (row.operands.some((o) => o.kind === 'O')) {
+      const disp = this.#immediate(addrSize, false);
+      return this.#operand(-1, -1, 0, disp);
+    }
+    return modRm < 0 || modRm >= 0xc0 || ignoresMod(row)
+      ? undefined
+      : this.#memory(modRm, addrSize);
+  }
+
+  #immediates(row: InsnRow, opSize: number): { immediates: bigint[]; rel: number } {
+    const immediates: bigint[] = [];
+    let rel = 0;
+    for (const spec of row.operands) {
+      if (spec.kind === 'I') immediates.push(this.#operandImmediate(spec, opSize));
+      else if (spec.kind === 'A') immediates.push(this.#farPointer(opSize));
+      else if (spec.kind === 'J') rel = this.#branchDisplacement(spec, opSize);
+    }
+    return { immediates, rel };
+  }
+
+  #branchDisplacement(spec: OperandSpec, opSize: number): number {
+    if (spec.size.startsWith('b')) return Number(this.#immediate(1, true));
+    return Number(this.#immediate(opSize === 2 ? 2 : 4, true));
   }
 
   #operandImmediate(spec: OperandSpec, opSize: number): bigint {

@@ -2,9 +2,8 @@ import type { Inst } from '#ir/block.ts';
 import type { Lift, Lifter } from '../lifter.ts';
 
 // Shifts and rotates. The count is masked to 5 bits, 6 for 64-bit operands; a count of 0 changes no flag. All is computed
-// in 64 bits, so that counts past the operand's width need no care. SDM vol. 2, SAL/SAR/SHL/SHR, RCL/RCR/ROL/ROR, SHLD, SHRD.
-
-const CARRY = 1n << 63n;
+// in 64 bits, so that counts past the operand's width need no care. OF is defined for a count of 1 only; Intel's parts
+// give it for any count as if it were 1. SDM vol. 2, SAL/SAR/SHL/SHR, RCL/RCR/ROL/ROR, SHLD, SHRD.
 
 interface Shift {
   readonly count: Inst;
@@ -42,6 +41,12 @@ function finish(x: Lifter, any: Inst, result: Inst, carry: Inst, overflow: Inst)
   ]);
 }
 
+/** 1 where the top two bits of the operand differ: OF of a shift or rotate to the left. */
+function topBitsDiffer(x: Lifter, value: Inst): Inst {
+  const top = x.size * 8 - 1;
+  return x.op('i64.xor', [bit(x, value, x.const64(top)), bit(x, value, x.const64(top - 1))]);
+}
+
 function liftShl(x: Lifter): void {
   const bits = x.size * 8;
   const { count, any } = countOf(x, 1);
@@ -52,19 +57,15 @@ function liftShl(x: Lifter): void {
     x.size === 8
       ? bit(x, value, x.op('i64.sub', [x.const64(64), count]))
       : bit(x, result, x.const64(bits));
-  const sign = bit(x, result, x.const64(bits - 1));
-  finish(x, any, result, carry, x.op('i64.xor', [sign, carry]));
+  finish(x, any, result, carry, topBitsDiffer(x, value));
 }
 
 function liftShr(x: Lifter): void {
   const { count, any } = countOf(x, 1);
   const value = x.to64(x.readForWrite(0));
   const carry = bit(x, value, x.op('i64.sub', [count, x.const64(1)]));
-  const result = x.op('i64.shr_u', [value, count]);
-  // OF is the old sign for a count of 1; for others Intel's parts give the same bit of the value shifted by one less.
-  const sign = bit(x, result, x.const64(x.size * 8 - 1));
-  const next = bit(x, result, x.const64(x.size * 8 - 2));
-  finish(x, any, result, carry, x.op('i64.xor', [sign, next]));
+  const sign = bit(x, value, x.const64(x.size * 8 - 1));
+  finish(x, any, x.op('i64.shr_u', [value, count]), carry, sign);
 }
 
 function liftSar(x: Lifter): void {
@@ -78,32 +79,33 @@ function liftSar(x: Lifter): void {
 /** Rotates leave SF ZF AF PF: CF and OF go into AUX beside them. */
 function rotateFlags(x: Lifter, any: Inst, carry: Inst, overflow: Inst): void {
   const old = x.op('get_flags_aux');
-  const rest = x.op('i64.and', [old, x.const64(~(CARRY | (CARRY >> 1n)))]);
+  const rest = x.op('i64.and', [old, x.const64((1n << 62n) - 1n)]);
   const changed = x.op('i64.or', [rest, aux(x, carry, overflow)]);
   x.op('set_flags_raw', [x.op('get_flags_res'), x.select(any, changed, old)]);
 }
 
 function rotate(left: boolean): Lift {
   return (x) => {
-    const { size } = x;
-    const bits = size * 8;
+    const bits = x.size * 8;
     const { count, any } = countOf(x, 1);
     const value = x.readForWrite(0);
     const by = x.op('i64.and', [count, x.const64(bits - 1)]);
     const result = rotated(x, value, by, left);
     x.write(0, result);
-    const wide = x.to64(result);
-    const top = bit(x, wide, x.const64(bits - 1));
-    const low = x.op('i64.and', [wide, x.const64(1)]);
-    const carry = left ? low : top;
-    const other = left ? top : bit(x, wide, x.const64(bits - 2));
-    rotateFlags(x, any, carry, x.op('i64.xor', [carry, other]));
+    const before = x.to64(value);
+    const after = x.to64(result);
+    const low = (v: Inst) => x.op('i64.and', [v, x.const64(1)]);
+    const top = (v: Inst) => bit(x, v, x.const64(bits - 1));
+    if (left) rotateFlags(x, any, low(after), topBitsDiffer(x, before));
+    else rotateFlags(x, any, top(after), x.op('i64.xor', [low(before), top(before)]));
   };
 }
 
 function rotated(x: Lifter, value: Inst, by: Inst, left: boolean): Inst {
   const { size } = x;
   if (size === 8) return x.op(left ? 'i64.rotl' : 'i64.rotr', [value, by]);
+  if (size === 4)
+    return x.op(left ? 'i32.rotl' : 'i32.rotr', [value, x.op('i32.wrap_i64', [by])]);
   const wide = x.to64(value);
   const back = x.op('i64.sub', [x.const64(size * 8), by]);
   const [up, down] = left ? [by, back] : [back, by];
@@ -111,29 +113,14 @@ function rotated(x: Lifter, value: Inst, by: Inst, left: boolean): Inst {
   return x.mask(x.op('i32.wrap_i64', [joined]), size);
 }
 
-/** RCL and RCR: the value and CF as one ring of bits + 1; core/ turns it. CF comes back in S_SCRATCH's place: AUX. */
+/** RCL and RCR: the value and CF are one ring of bits + 1, which core/ turns, leaving CF and OF. */
 function rotateThrough(name: 'rcl' | 'rcr'): Lift {
   return (x) => {
     const { size } = x;
-    const { count } = countOf(x, 1);
+    const count = x.op('i32.and', [x.read(1, 1), x.const32(size === 8 ? 63 : 31)]);
     const value = x.to64(x.readForWrite(0));
-    const ring = x.call(`${name}_value`, [value, x.op('i32.wrap_i64', [count]), x.const32(size)]);
-    x.write(0, size === 8 ? ring : x.op('i32.wrap_i64', [ring]));
-    x.call(`${name}_flags`, [value, x.op('i32.wrap_i64', [count]), x.const32(size)]);
-  };
-}
-
-/** SHLD and SHRD. A 16-bit operand shifted by more than 16 takes bits of the first operand again, as Intel's parts do. */
-function doubleShift(left: boolean): Lift {
-  return (x) => {
-    const { size } = x;
-    const raw = x.op('i32.and', [x.read(2, 1), x.const32(size === 8 ? 63 : 31)]);
-    const count = x.to64(raw);
-    const any = x.op('i64.ne', [count, x.const64(0)]);
-    const value = x.to64(x.readForWrite(0));
-    const fill = x.to64(x.read(1));
-    if (size === 8) doubleShift64(x, left, { count, any, value, fill });
-    else doubleShiftNarrow(x, left, { count, any, value, fill });
+    const turned = x.call(name, [value, count, x.const32(size)]);
+    x.write(0, x.resize(turned, 8, size));
   };
 }
 
@@ -142,49 +129,50 @@ interface DoubleShift extends Shift {
   readonly fill: Inst;
 }
 
-function doubleShift64(x: Lifter, left: boolean, { count, any, value, fill }: DoubleShift): void {
-  const back = x.op('i64.sub', [x.const64(64), count]);
-  const [main, other] = left ? ['i64.shl', 'i64.shr_u'] : ['i64.shr_u', 'i64.shl'];
-  const joined = x.op('i64.or', [
-    x.op(main ?? '', [value, count]),
-    x.op(other ?? '', [fill, back]),
-  ]);
-  const result = x.select(any, joined, value);
-  const carry = left ? bit(x, value, back) : bit(x, value, x.op('i64.sub', [count, x.const64(1)]));
-  finish(
-    x,
-    any,
-    result,
-    carry,
-    x.op('i64.xor', [bit(x, result, x.const64(63)), bit(x, value, x.const64(63))]),
-  );
+/** SHLD and SHRD. */
+function doubleShift(left: boolean): Lift {
+  return (x) => {
+    const { count, any } = countOf(x, 2);
+    const value = x.to64(x.readForWrite(0));
+    const parts = { count, any, value, fill: x.to64(x.read(1)) };
+    const [result, carry] =
+      x.size === 8 ? doubleShift64(x, left, parts) : doubleShiftNarrow(x, left, parts);
+    const top = bit(x, value, x.const64(x.size * 8 - 1));
+    const overflow = left
+      ? topBitsDiffer(x, value)
+      : x.op('i64.xor', [top, x.op('i64.and', [parts.fill, x.const64(1)])]);
+    finish(x, any, result, carry, overflow);
+  };
 }
 
-function doubleShiftNarrow(
-  x: Lifter,
-  left: boolean,
-  { count, any, value, fill }: DoubleShift,
-): void {
+function doubleShift64(x: Lifter, left: boolean, parts: DoubleShift): [Inst, Inst] {
+  const { count, any, value, fill } = parts;
+  const back = x.op('i64.sub', [x.const64(64), count]);
+  const shl = (v: Inst, by: Inst) => x.op('i64.shl', [v, by]);
+  const shr = (v: Inst, by: Inst) => x.op('i64.shr_u', [v, by]);
+  const joined = left
+    ? x.op('i64.or', [shl(value, count), shr(fill, back)])
+    : x.op('i64.or', [shr(value, count), shl(fill, back)]);
+  const lastOut = left ? back : x.op('i64.sub', [count, x.const64(1)]);
+  return [x.select(any, joined, value), bit(x, value, lastOut)];
+}
+
+/** A 16-bit operand shifted by more than 16 takes bits of the first operand again, as Intel's parts do. */
+function doubleShiftNarrow(x: Lifter, left: boolean, parts: DoubleShift): [Inst, Inst] {
+  const { count, value, fill } = parts;
   const bits = x.size * 8;
   const width = x.const64(bits);
   const both = (high: Inst, low: Inst) => x.op('i64.or', [x.op('i64.shl', [high, width]), low]);
-  // Three operands' worth of bits: enough for counts up to 31 over 16 bits.
-  const again = bits === 16 ? x.op('i64.shl', [value, x.const64(32)]) : x.const64(0);
-  let result: Inst;
-  let carry: Inst;
   if (left) {
     const ring = bits === 16 ? both(both(value, fill), value) : both(value, fill);
-    const size = bits === 16 ? 48 : 64;
+    const ringBits = bits === 16 ? 48 : 64;
     const shifted = x.op('i64.shl', [ring, count]);
-    result = x.op('i64.shr_u', [shifted, x.const64(size - bits)]);
-    carry = bit(x, ring, x.op('i64.sub', [x.const64(size), count]));
-  } else {
-    const ring = x.op('i64.or', [both(fill, value), again]);
-    result = x.op('i64.shr_u', [ring, count]);
-    carry = bit(x, ring, x.op('i64.sub', [count, x.const64(1)]));
+    const result = x.op('i64.shr_u', [shifted, x.const64(ringBits - bits)]);
+    return [result, bit(x, ring, x.op('i64.sub', [x.const64(ringBits), count]))];
   }
-  const top = x.const64(bits - 1);
-  finish(x, any, result, carry, x.op('i64.xor', [bit(x, result, top), bit(x, value, top)]));
+  const ring = bits === 16 ? both(both(value, fill), value) : both(fill, value);
+  const result = x.op('i64.shr_u', [ring, count]);
+  return [result, bit(x, ring, x.op('i64.sub', [count, x.const64(1)]))];
 }
 
 export const SHIFT_LIFTS: Record<string, Lift> = {
