@@ -104,8 +104,3 @@ function raiseTrap(cpu: usize, single: bool): void {
   store<u32>(cpu, 0, S_DB_PENDING);
   raiseDebug(cpu, single ? DR6_BS | pending : pending);
 }
-
-/** The trap of TF alone. */
-export function raise_single_step(cpu: usize): void {
-  raiseTrap(cpu, true);
-}

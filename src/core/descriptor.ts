@@ -20,7 +20,7 @@ import { GP, raiseError } from './raise.ts';
 // Segment descriptors and the hidden parts of segment registers. Source: Intel SDM vol. 3, 3.4 and 3.5.
 
 // Rights: descriptor bits 40-55 with the limit's bits masked out.
-export const R_ACCESSED: u32 = 1;
+const R_ACCESSED: u32 = 1;
 export const R_RW: u32 = 2; // data: writable; code: readable
 export const R_EC: u32 = 4; // data: expand-down; code: conforming
 export const R_CODE: u32 = 8;

@@ -60,7 +60,6 @@ import {
   stackMask,
 } from './frame.ts';
 import { updateKey } from './key.ts';
-import { isCanonical } from './paging.ts';
 import { GP, NP } from './raise.ts';
 import { checkStackSegment, loadPlainSegment, protectedMode } from './segments.ts';
 import { switchTask, TASK_CALL, TASK_JUMP } from './task.ts';

@@ -2,10 +2,10 @@ import { S_EFLAGS, S_FLAGS_AUX, S_FLAGS_RES } from '../ir/state.ts';
 
 // EFLAGS bits. Source: Intel SDM vol. 1, 3.4.3.
 export const CF: u32 = 1 << 0;
-export const PF: u32 = 1 << 2;
+const PF: u32 = 1 << 2;
 export const AF: u32 = 1 << 4;
 export const ZF: u32 = 1 << 6;
-export const SF: u32 = 1 << 7;
+const SF: u32 = 1 << 7;
 export const TF: u32 = 1 << 8;
 export const IF: u32 = 1 << 9;
 export const DF: u32 = 1 << 10;

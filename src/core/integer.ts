@@ -1,4 +1,15 @@
-import { S_FLAGS_AUX, S_RAX, S_RBP, S_RBX, S_RCX, S_RDX, S_RSP, SEG_SS } from '../ir/state.ts';
+import {
+  KEY_CODE64,
+  S_FLAGS_AUX,
+  S_KEY,
+  S_RAX,
+  S_RBP,
+  S_RBX,
+  S_RCX,
+  S_RDX,
+  S_RSP,
+  SEG_SS,
+} from '../ir/state.ts';
 import { probeWrite, read16, read32, read64, write16, write32, write64 } from './access.ts';
 import { AF, arithmeticFlags, CF, setArithmeticFlags, ZF } from './flags.ts';
 import { DE, GP, raise, raiseError } from './raise.ts';
@@ -12,13 +23,6 @@ export function arithmetic_flags(cpu: usize): u32 {
 
 export function set_arithmetic_flags(cpu: usize, flags: u32): void {
   setArithmeticFlags(cpu, flags);
-}
-
-/** Flags of MUL and IMUL: CF = OF = overflow, SF and PF of the product's low half; ZF and AF clear. */
-export function product_flags(cpu: usize, low: i64, overflow: u32): void {
-  const parity = ~popcnt<u32>(<u32>low & 0xff) & 1;
-  const sign = <u32>(<u64>low >> 63);
-  setArithmeticFlags(cpu, (parity << 2) | (sign << 7) | (overflow ? 0x801 : 0));
 }
 
 export function mulh_u(cpu: usize, a: u64, b: u64): u64 {
@@ -247,27 +251,24 @@ function cut(value: u64, size: u32): u64 {
   return size == 8 ? value : value & (((<u64>1) << (<u64>size * 8)) - 1);
 }
 
-/** RCL, RCR: the turned value; CF, and OF as for a count of 1. A count of 0 changes nothing. */
+/** RCL, RCR: the turned value; CF, and OF as for a count of 1. Whole turns change nothing. */
 export function rcl(cpu: usize, value: u64, count: u32, size: u32): u64 {
-  if (count == 0) return value;
   const n = turns(count, size);
+  if (n == 0) return value;
   const bits = size * 8;
   const old = carryIn(cpu);
-  const carry = n == 0 ? old : (value >> <u64>(bits - n)) & 1;
+  const carry = (value >> <u64>(bits - n)) & 1;
   setCarryOverflow(cpu, carry, ((value >> <u64>(bits - 1)) ^ (value >> <u64>(bits - 2))) & 1);
-  if (n == 0) return value;
   const around = shiftRight(value, bits + 1 - n);
   return cut(shiftLeft(value, n) | shiftLeft(old, n - 1) | around, size);
 }
 
 export function rcr(cpu: usize, value: u64, count: u32, size: u32): u64 {
-  if (count == 0) return value;
   const n = turns(count, size);
+  if (n == 0) return value;
   const bits = size * 8;
   const old = carryIn(cpu);
-  const carry = n == 0 ? old : (value >> <u64>(n - 1)) & 1;
-  setCarryOverflow(cpu, carry, (value >> <u64>(bits - 1)) ^ old);
-  if (n == 0) return value;
+  setCarryOverflow(cpu, (value >> <u64>(n - 1)) & 1, (value >> <u64>(bits - 1)) ^ old);
   const around = shiftLeft(value, bits + 1 - n);
   return cut(shiftRight(value, n) | shiftLeft(old, bits - n) | around, size);
 }
@@ -277,25 +278,24 @@ export function rcr(cpu: usize, value: u64, count: u32, size: u32): u64 {
 /** Address of the operand that holds bit `index` of the bit string at `address`. */
 export function bit_address(cpu: usize, address: u64, index: i64, size: u32): u64 {
   const shift: i64 = size == 8 ? 6 : size == 4 ? 5 : 4;
-  return address + <u64>((index >> shift) * <i64>size);
+  const at = address + <u64>((index >> shift) * <i64>size);
+  return load<u32>(cpu, S_KEY) & KEY_CODE64 ? at : at & 0xffff_ffff;
 }
 
-export function bswap(cpu: usize, value: u64, size: u32): u64 {
-  return size == 8 ? bswap64(value) : bswap64(value) >> 32;
-}
+/** What four bits that leave the register put into it: reflected polynomial 82F63B78. */
+const CRC32C: StaticArray<u32> = [
+  0x0000_0000, 0x105e_c76f, 0x20bd_8ede, 0x30e3_49b1, 0x417b_1dbc, 0x5125_dad3, 0x61c6_9362,
+  0x7198_540d, 0x82f6_3b78, 0x92a8_fc17, 0xa24b_b5a6, 0xb215_72c9, 0xc38d_26c4, 0xd3d3_e1ab,
+  0xe330_a81a, 0xf36e_6f75,
+];
 
-function bswap64(value: u64): u64 {
-  const a = ((value >> 8) & 0x00ff_00ff_00ff_00ff) | ((value & 0x00ff_00ff_00ff_00ff) << 8);
-  const b = ((a >> 16) & 0x0000_ffff_0000_ffff) | ((a & 0x0000_ffff_0000_ffff) << 16);
-  return (b >> 32) | (b << 32);
-}
-
-/** CRC-32C, reflected polynomial 82F63B78. */
+/** CRC-32C. */
 export function crc32c(cpu: usize, crc: u32, value: u64, size: u32): u32 {
   let sum = crc;
   for (let i: u32 = 0; i < size; i++) {
     sum ^= <u32>(value >> <u64>(i * 8)) & 0xff;
-    for (let bit = 0; bit < 8; bit++) sum = (sum >> 1) ^ (sum & 1 ? 0x82f6_3b78 : 0);
+    sum = (sum >> 4) ^ unchecked(CRC32C[sum & 15]);
+    sum = (sum >> 4) ^ unchecked(CRC32C[sum & 15]);
   }
   return sum;
 }

@@ -26,7 +26,6 @@ import {
   raiseZero,
   segBase,
   segLimit,
-  setSegment,
 } from './descriptor.ts';
 import {
   checkReturnCode,

@@ -1,18 +1,9 @@
-import {
-  EXC_HAS_ERROR,
-  EXC_SOFTWARE,
-  S_EXC_ADDR,
-  S_EXC_ERROR,
-  S_EXC_FLAGS,
-  S_EXC_VECTOR,
-} from '../ir/state.ts';
+import { EXC_HAS_ERROR, S_EXC_ADDR, S_EXC_ERROR, S_EXC_FLAGS, S_EXC_VECTOR } from '../ir/state.ts';
 import { unwind } from './host.ts';
 
 export const DE: u32 = 0;
 export const DB: u32 = 1;
-export const BP: u32 = 3;
 export const OF: u32 = 4;
-export const BR: u32 = 5;
 export const UD: u32 = 6;
 export const NM: u32 = 7;
 export const DF: u32 = 8;
@@ -21,7 +12,6 @@ export const NP: u32 = 11;
 export const SS: u32 = 12;
 export const GP: u32 = 13;
 export const PF: u32 = 14;
-export const MF: u32 = 16;
 export const AC: u32 = 17;
 export const XM: u32 = 19;
 
@@ -51,12 +41,4 @@ export function raisePageFault(cpu: usize, vaddr: u64, error: u32): void {
 export function raiseDebug(cpu: usize, dr6: u64): void {
   store<u64>(cpu, dr6, S_EXC_ADDR);
   raise(cpu, DB);
-}
-
-/** INT3 or INTO: a trap whose gate's DPL is checked. Does not return. */
-export function raiseSoftware(cpu: usize, vector: u32): void {
-  store<u32>(cpu, vector, S_EXC_VECTOR);
-  store<u32>(cpu, 0, S_EXC_ERROR);
-  store<u32>(cpu, EXC_SOFTWARE, S_EXC_FLAGS);
-  unwind();
 }

@@ -11,6 +11,8 @@ import {
   SEG_BASE,
   SEG_ES,
   SEG_FS,
+  SEG_LIMIT,
+  SEG_RIGHTS,
   SEG_SIZE,
 } from '../ir/state.ts';
 import {
@@ -26,8 +28,8 @@ import {
   write32,
   write64,
 } from './access.ts';
-import { CF, DF, setArithmeticFlags, ZF } from './flags.ts';
-import { seg_address } from './segments.ts';
+import { AF, CF, DF, setArithmeticFlags, ZF } from './flags.ts';
+import { seg_address, withinLimit } from './segments.ts';
 import { check_io, io_in, io_out } from './system.ts';
 
 // String instructions. Source: Intel SDM vol. 2, REP and the instructions themselves.
@@ -36,10 +38,8 @@ import { check_io, io_in, io_out } from './system.ts';
 // REPE) or 2 (REPNE). Each returns 1 when the instruction is done, 0 when it is to run again: counts and pointers stand
 // at the next element then, as they do when an element faults.
 
-/** Elements that one call does at most, so that interrupts are looked at in between. */
+/** Elements after which a call returns, so that interrupts are looked at in between; a run of one page may go beyond. */
 const MOST: u32 = 4096;
-/** Bytes in the fast path at once, for the same reason. */
-const CHUNK: u64 = 4096;
 
 function maskOf(addrSize: u32): u64 {
   return addrSize == 8 ? ~0 : addrSize == 4 ? 0xffff_ffff : 0xffff;
@@ -94,15 +94,25 @@ function nothing(cpu: usize, addrSize: u32, rep: u32): bool {
   return rep != 0 && index(cpu, S_RCX, addrSize) == 0;
 }
 
-/** Whole elements that lie in the page of `vaddr` from there on, at most those left and a chunk. */
+/** Whole elements from `vaddr` to the end of its page, at most those left, and short of where the index wraps. */
 function run(cpu: usize, vaddr: u64, size: u32, addrSize: u32, offset: u64): u64 {
   const toPageEnd = 4096 - (vaddr & 0xfff);
-  const toWrap = maskOf(addrSize) - offset; // an index that wraps ends the run
-  let bytes = toPageEnd < CHUNK ? toPageEnd : CHUNK;
-  if (toWrap < bytes) bytes = toWrap;
-  const elements = bytes / <u64>size;
+  const toWrap = maskOf(addrSize) - offset;
+  const elements = (toWrap < toPageEnd ? toWrap : toPageEnd) / <u64>size;
   const left = index(cpu, S_RCX, addrSize);
   return elements < left ? elements : left;
+}
+
+/** True when an access that begins in the segment may go on for `bytes`. */
+function fits(cpu: usize, seg: u32, offset: u64, bytes: u64): bool {
+  if (load<u32>(cpu, S_KEY) & KEY_CODE64) return true;
+  const at = cpu + seg * SEG_SIZE;
+  const rights = load<u32>(at, S_SEGS + SEG_RIGHTS);
+  return withinLimit(load<u32>(at, S_SEGS + SEG_LIMIT), rights, offset, <u32>bytes);
+}
+
+function less(cpu: usize, addrSize: u32, elements: u64): void {
+  setIndex(cpu, S_RCX, addrSize, index(cpu, S_RCX, addrSize) - elements);
 }
 
 function moveOne(cpu: usize, size: u32, addrSize: u32, seg: u32): void {
@@ -114,31 +124,42 @@ function moveOne(cpu: usize, size: u32, addrSize: u32, seg: u32): void {
   advance(cpu, S_RDI, addrSize, by);
 }
 
+function copyElement(target: usize, source: usize, size: u32): void {
+  if (size == 1) store<u8>(target, load<u8>(source));
+  else if (size == 2) store<u16>(target, load<u16>(source));
+  else if (size == 4) store<u32>(target, load<u32>(source));
+  else store<u64>(target, load<u64>(source));
+}
+
+/** Copies upwards. Onto bytes yet to be read that repeats a pattern, so it goes element by element then. */
+function copy(target: usize, source: usize, size: u32, bytes: usize): void {
+  if (target <= source || target - source >= bytes) {
+    memory.copy(target, source, bytes);
+    return;
+  }
+  for (let at: usize = 0; at < bytes; at += size) copyElement(target + at, source + at, size);
+}
+
 /** Copies what lies within one page on both sides; returns the elements done, 0 when it must go one by one. */
 function moveRun(cpu: usize, size: u32, addrSize: u32, seg: u32): u64 {
   if (load<u32>(cpu, S_EFLAGS) & DF) return 0;
   const si = index(cpu, S_RSI, addrSize);
   const di = index(cpu, S_RDI, addrSize);
   const from = linear(cpu, seg, si, size, 0);
-  const to = linear(cpu, SEG_ES, di, size, 1);
-  let elements = run(cpu, from, size, addrSize, si);
-  const fits = run(cpu, to, size, addrSize, di);
-  if (fits < elements) elements = fits;
-  if (elements < 2) return 0;
-  const bytes = elements * <u64>size;
-  if (!(load<u32>(cpu, S_KEY) & KEY_CODE64)) {
-    seg_address(cpu, seg, si + bytes - <u64>size, size, 0);
-    seg_address(cpu, SEG_ES, di + bytes - <u64>size, size, 1);
-  }
+  const ofSource = run(cpu, from, size, addrSize, si);
+  if (ofSource < 2) return 0;
   const source = hostRead(cpu, from);
+  const to = linear(cpu, SEG_ES, di, size, 1);
+  const ofTarget = run(cpu, to, size, addrSize, di);
+  const elements = ofTarget < ofSource ? ofTarget : ofSource;
+  const bytes = elements * <u64>size;
+  if (elements < 2 || !fits(cpu, seg, si, bytes) || !fits(cpu, SEG_ES, di, bytes)) return 0;
   const target = hostWrite(cpu, to);
   if (source == 0 || target == 0) return 0;
-  // Forward copies onto themselves repeat a pattern: element by element.
-  if (<u32>target > <u32>source && <u64>(target - source) < bytes) return 0;
-  memory.copy(target, source, <usize>bytes);
+  copy(target, source, size, <usize>bytes);
   advance(cpu, S_RSI, addrSize, bytes);
   advance(cpu, S_RDI, addrSize, bytes);
-  setIndex(cpu, S_RCX, addrSize, index(cpu, S_RCX, addrSize) - elements);
+  less(cpu, addrSize, elements);
   return elements;
 }
 
@@ -149,27 +170,24 @@ export function movs(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
     moveOne(cpu, size, addrSize, seg);
     return 1;
   }
-  if (nothing(cpu, addrSize, rep)) return 1;
-  for (let done: u32 = 0; done < MOST; ) {
-    const elements = <u32>moveRun(cpu, size, addrSize, seg);
-    if (elements == 0) {
-      moveOne(cpu, size, addrSize, seg);
-      if (!more(cpu, addrSize)) return 1;
-      done++;
-    } else {
-      if (index(cpu, S_RCX, addrSize) == 0) return 1;
-      done += elements;
-    }
+  for (let done: u64 = 0; done < MOST; ) {
+    if (nothing(cpu, addrSize, rep)) return 1;
+    const elements = moveRun(cpu, size, addrSize, seg);
+    done += elements;
+    if (elements != 0) continue;
+    moveOne(cpu, size, addrSize, seg);
+    less(cpu, addrSize, 1);
+    done++;
   }
   return 0;
 }
 
-function fill(target: usize, size: u32, value: u64, elements: u64): void {
+function fill(target: usize, size: u32, value: u64, bytes: usize): void {
   if (size == 1) {
-    memory.fill(target, <u8>value, <usize>elements);
+    memory.fill(target, <u8>value, bytes);
     return;
   }
-  const end = target + <usize>(elements * <u64>size);
+  const end = target + bytes;
   for (let at = target; at < end; at += size) {
     if (size == 8) store<u64>(at, value);
     else if (size == 4) store<u32>(at, <u32>value);
@@ -188,15 +206,13 @@ function storeRun(cpu: usize, size: u32, addrSize: u32): u64 {
   const di = index(cpu, S_RDI, addrSize);
   const to = linear(cpu, SEG_ES, di, size, 1);
   const elements = run(cpu, to, size, addrSize, di);
-  if (elements < 2) return 0;
   const bytes = elements * <u64>size;
-  if (!(load<u32>(cpu, S_KEY) & KEY_CODE64))
-    seg_address(cpu, SEG_ES, di + bytes - <u64>size, size, 1);
+  if (elements < 2 || !fits(cpu, SEG_ES, di, bytes)) return 0;
   const target = hostWrite(cpu, to);
   if (target == 0) return 0;
-  fill(target, size, load<u64>(cpu, S_RAX), elements);
+  fill(target, size, load<u64>(cpu, S_RAX), <usize>bytes);
   advance(cpu, S_RDI, addrSize, bytes);
-  setIndex(cpu, S_RCX, addrSize, index(cpu, S_RCX, addrSize) - elements);
+  less(cpu, addrSize, elements);
   return elements;
 }
 
@@ -207,17 +223,14 @@ export function stos(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
     storeOne(cpu, size, addrSize);
     return 1;
   }
-  if (nothing(cpu, addrSize, rep)) return 1;
-  for (let done: u32 = 0; done < MOST; ) {
-    const elements = <u32>storeRun(cpu, size, addrSize);
-    if (elements == 0) {
-      storeOne(cpu, size, addrSize);
-      if (!more(cpu, addrSize)) return 1;
-      done++;
-    } else {
-      if (index(cpu, S_RCX, addrSize) == 0) return 1;
-      done += elements;
-    }
+  for (let done: u64 = 0; done < MOST; ) {
+    if (nothing(cpu, addrSize, rep)) return 1;
+    const elements = storeRun(cpu, size, addrSize);
+    done += elements;
+    if (elements != 0) continue;
+    storeOne(cpu, size, addrSize);
+    less(cpu, addrSize, 1);
+    done++;
   }
   return 0;
 }
@@ -239,25 +252,34 @@ export function lods(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
 }
 
 /** Flags of a - b for elements of `size` bytes. */
-function compare(cpu: usize, left: u64, right: u64, size: u32): bool {
+function compareFlags(cpu: usize, left: u64, right: u64, size: u32): void {
   const shift = <u64>(64 - size * 8);
   const a = left << shift;
   const b = right << shift;
   const difference = a - b;
   const low = <u32>((difference >> shift) & 0xff);
-  const sign = <u32>(difference >> 63);
   const overflow = <u32>(((a ^ b) & (a ^ difference)) >> 63);
-  const adjust = <u32>(left ^ right ^ (left - right)) & 0x10;
   setArithmeticFlags(
     cpu,
     (a < b ? CF : 0) |
       ((~popcnt<u32>(low) & 1) << 2) |
-      adjust |
+      (<u32>(left ^ right ^ (left - right)) & AF) |
       (difference == 0 ? ZF : 0) |
-      (sign << 7) |
+      ((<u32>(difference >> 63)) << 7) |
       (overflow << 11),
   );
-  return difference == 0;
+}
+
+function cutTo(value: u64, size: u32): u64 {
+  return value & (~(<u64>0) >> <u64>(64 - size * 8));
+}
+
+/** After a comparison: true when it is the last. Flags are set then alone, so that a fault between leaves the old ones. */
+function compared(cpu: usize, a: u64, b: u64, sizes: u32, rep: u32): bool {
+  const left = rep != 0 && more(cpu, sizes >> 8);
+  if (left && (a == b) == (rep == 1)) return false;
+  compareFlags(cpu, a, b, sizes & 0xff);
+  return true;
 }
 
 export function cmps(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
@@ -267,11 +289,10 @@ export function cmps(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
   for (let done: u32 = 0; done < MOST; done++) {
     const a = readElement(cpu, linear(cpu, seg, index(cpu, S_RSI, addrSize), size, 0), size);
     const b = readElement(cpu, linear(cpu, SEG_ES, index(cpu, S_RDI, addrSize), size, 0), size);
-    const equal = compare(cpu, a, b, size);
     const by = step(cpu, size);
     advance(cpu, S_RSI, addrSize, by);
     advance(cpu, S_RDI, addrSize, by);
-    if (rep == 0 || !more(cpu, addrSize) || equal != (rep == 1)) return 1;
+    if (compared(cpu, a, b, sizes, rep)) return 1;
   }
   return 0;
 }
@@ -280,11 +301,11 @@ export function scas(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
   const size = sizes & 0xff;
   const addrSize = sizes >> 8;
   if (nothing(cpu, addrSize, rep)) return 1;
+  const a = cutTo(load<u64>(cpu, S_RAX), size);
   for (let done: u32 = 0; done < MOST; done++) {
     const b = readElement(cpu, linear(cpu, SEG_ES, index(cpu, S_RDI, addrSize), size, 0), size);
-    const equal = compare(cpu, load<u64>(cpu, S_RAX), b, size);
     advance(cpu, S_RDI, addrSize, step(cpu, size));
-    if (rep == 0 || !more(cpu, addrSize) || equal != (rep == 1)) return 1;
+    if (compared(cpu, a, b, sizes, rep)) return 1;
   }
   return 0;
 }
@@ -293,8 +314,8 @@ export function ins(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
   const size = sizes & 0xff;
   const addrSize = sizes >> 8;
   const port = <u32>load<u16>(cpu, S_RDX);
-  check_io(cpu, port, size);
   if (nothing(cpu, addrSize, rep)) return 1;
+  check_io(cpu, port, size);
   for (let done: u32 = 0; done < MOST; done++) {
     const to = linear(cpu, SEG_ES, index(cpu, S_RDI, addrSize), size, 1);
     // What the port gives is lost when the store faults, so the store is tried first.
@@ -310,8 +331,8 @@ export function outs(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
   const size = sizes & 0xff;
   const addrSize = sizes >> 8;
   const port = <u32>load<u16>(cpu, S_RDX);
-  check_io(cpu, port, size);
   if (nothing(cpu, addrSize, rep)) return 1;
+  check_io(cpu, port, size);
   for (let done: u32 = 0; done < MOST; done++) {
     const value = readElement(cpu, linear(cpu, seg, index(cpu, S_RSI, addrSize), size, 0), size);
     io_out(cpu, port, size, <u32>value);

@@ -44,7 +44,7 @@ import { LAPIC_TIMER_HZ } from './irqchip/lapic-timer.ts';
 // What CPUID answers, and what of the state depends on the model. Source: Intel SDM vol. 2, CPUID.
 
 /** The TSC's frequency: a tick is a nanosecond. */
-export const TSC_KHZ = 1_000_000;
+const TSC_KHZ = 1_000_000;
 
 /** A processor that a guest can be given. */
 export interface CpuModel extends Omit<CpuModelRow, 'features'> {

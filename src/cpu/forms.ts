@@ -83,6 +83,10 @@ export function operandBytes(size: string, opSize: number): number {
       return 16;
     case 't':
       return 10;
+    case 'p':
+      return opSize + 2;
+    case 's':
+      return opSize === 8 ? 10 : 6;
     case 'v':
     case 'z':
       return opSize;

@@ -17,18 +17,14 @@ import {
   S_KEY,
   S_TF_ARMED,
 } from '#ir/state.ts';
+import { INHIBIT_STEPPING, S_NMI_BLOCKED } from '#ir/state-system.ts';
 import type { Feature } from '#isa/x86/insn.ts';
 import type { HandlerMap } from './handlers.ts';
 import { Predecoder } from './predecode.ts';
 
 /** Instructions between two looks at the clock: some 100 µs. */
 const SLICE = 20_000;
-const EFLAGS_TF = 1 << 8;
 const EFLAGS_IF = 1 << 9;
-/** S_INHIBIT while the instruction that shuts interrupts out is being stepped over. */
-const INHIBIT_STEPPING = 3;
-/** S_INHIBIT after a load of SS: debug traps wait too. */
-const INHIBIT_SS = 2;
 /** The longest that a halted vCPU sleeps at once. */
 const MAX_SLEEP_MS = 1000;
 
@@ -81,7 +77,8 @@ export interface Core {
   begin_exception(cpu: number): void;
   deliver_exception(cpu: number): number;
   deliver_event(cpu: number, vector: number, flags: number, error: number): void;
-  raise_single_step(cpu: number): void;
+  begin_step(cpu: number): void;
+  end_step(cpu: number): void;
   [name: string]: unknown;
 }
 
@@ -174,22 +171,22 @@ export class SoftwareVcpu {
   #slice(): boolean {
     const stepping = (this.#get(S_KEY) & KEY_STEP) !== 0;
     const budget = stepping ? 1 : SLICE;
-    const armed = stepping && (this.#get(S_EFLAGS) & EFLAGS_TF) !== 0;
-    if (stepping && this.#get(S_INHIBIT) !== 0) this.#set(S_INHIBIT, INHIBIT_STEPPING);
     this.#set(S_BUDGET, budget);
     let alive = true;
     try {
+      if (stepping) this.core.begin_step(this.#cpu);
       this.#run(this.#cpu);
-      if (armed && this.#get(S_INHIBIT) !== INHIBIT_SS) this.core.raise_single_step(this.#cpu);
+      if (stepping && this.#get(S_BUDGET) !== budget) this.core.end_step(this.#cpu);
     } catch (error) {
       alive = this.#exception(error);
+      if (stepping) this.#stopStepping();
     }
     this.#count(budget);
-    if (stepping) this.#stepped();
     return alive;
   }
 
-  #stepped(): void {
+  /** After a fault in the instruction that was stepped: the handler begins without traps of its own. */
+  #stopStepping(): void {
     if (this.#get(S_INHIBIT) === INHIBIT_STEPPING) this.#set(S_INHIBIT, 0);
     this.#set(S_TF_ARMED, 0);
     this.core.updateKey(this.#cpu);
@@ -238,8 +235,12 @@ export class SoftwareVcpu {
   }
 
   #interrupt(): void {
-    if (this.#get(S_INHIBIT) !== 0) return;
-    if (this.#host.takeNmi()) this.#deliver(2);
+    if (this.#get(S_INHIBIT) !== 0) {
+      // One instruction more comes first: the dispatcher must not turn back before it.
+      this.#set(S_IRQ_PENDING, 0);
+      return;
+    }
+    if (this.#get(S_NMI_BLOCKED) === 0 && this.#host.takeNmi()) this.#deliver(2);
     const waits = this.#host.hasInterrupt();
     const enabled = (this.#get(S_EFLAGS) & EFLAGS_IF) !== 0;
     this.#set(S_IRQ_PENDING, waits && !enabled ? 1 : 0);

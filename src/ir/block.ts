@@ -1,4 +1,4 @@
-import { type Opcode, opcode, type ResultType } from './opcodes.ts';
+import { type Opcode, opcode } from './opcodes.ts';
 
 /** Where a register lives: at a fixed offset of the CPU's state, or (cold tier) at the one that a record's byte names. */
 export type Slot =
@@ -26,10 +26,6 @@ export interface Inst {
   readonly op: Opcode;
   readonly args: readonly Inst[];
   readonly attr: Attributes;
-}
-
-export function resultType(inst: Inst): ResultType {
-  return inst.op.result;
 }
 
 /** A straight line of instructions, the terminator (if any) last. */

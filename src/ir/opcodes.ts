@@ -289,9 +289,6 @@ row('jump', 'void', [], { effect: true, terminator: true });
 /** To the direct target of the record when not 0, else to the next instruction. */
 row('branch', 'void', ['i32'], { effect: true, terminator: true });
 
-/** All rows by name. */
-export const OPCODES: ReadonlyMap<string, Opcode> = table;
-
 /** @throws {Error} when there is no such row: a fault in the caller. */
 export function opcode(name: string): Opcode {
   const found = table.get(name);

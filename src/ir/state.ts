@@ -266,4 +266,3 @@ export const REC_SIZE = 24;
 
 // What `run` returns.
 export const RUN_BOUNDARY = 0; // attention or budget: look at interrupts and the clock
-export const RUN_HALT = 1;

@@ -5,12 +5,17 @@ import { IRQCHIP_PORTS, IrqChip, irqChipStateSize } from '#cpu/irqchip/irqchip.t
 import type { MemoryLayout } from '#cpu/layout.ts';
 import type { VcpuHost } from '#cpu/vcpu.ts';
 import type { Clock, DeviceLog, DeviceState, PortDevice } from '#hw/device.ts';
-import { ATTN_INTERRUPT, PHYS_BITS, S_A20_MASK, S_ATTENTION, S_SCRATCH } from '#ir/state.ts';
+import {
+  ATTN_INTERRUPT,
+  PHYS_BITS,
+  S_A20_MASK,
+  S_ATTENTION,
+  S_SCRATCH,
+  S_TSC_OFFSET,
+} from '#ir/state.ts';
 import { PcBoard } from '#machines/pc.ts';
 import { InputRing, MAILBOX_BYTES } from './mailbox.ts';
 
-/** A tick of the TSC is a nanosecond. */
-export const TSC_KHZ = 1_000_000;
 const A20_BIT = 1 << 20;
 const OUTPUT_BATCH = 4096;
 /** Console output waits at most this long for more. */
@@ -61,7 +66,7 @@ export class BoardHost implements VcpuHost {
       vcpus: layout.cpus.length,
       clock,
       paddrBits: PHYS_BITS,
-      tscToNs: (_vcpu, tsc) => Number(tsc),
+      tscToNs: (_vcpu, tsc) => Number(tsc - this.#view.getBigInt64(this.#cpu + S_TSC_OFFSET, true)),
       attention: () => this.#attention(),
     });
     this.#board = new PcBoard(state.board, {
@@ -157,6 +162,7 @@ export class BoardHost implements VcpuHost {
     else this.#board.mmio.write(paddr, size, value);
   }
 
+  /** A tick is a nanosecond: TSC_KHZ of cpu/cpuid.ts. */
   tsc(): number {
     return Math.floor(this.#options.clock.nowNs());
   }

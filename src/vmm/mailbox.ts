@@ -5,7 +5,7 @@
 const READ = 0;
 const WRITTEN = 1;
 const CONTROL_BYTES = 8;
-export const RING_BYTES = 65536;
+const RING_BYTES = 65536;
 export const MAILBOX_BYTES = CONTROL_BYTES + RING_BYTES;
 
 export class InputRing {

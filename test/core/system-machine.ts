@@ -42,7 +42,7 @@ const IMPORTS =
   );
 const RAM_BYTES = 4 << 20;
 export const GDT = 0x1000;
-export const IDT = 0x2000;
+const IDT = 0x2000;
 export const TSS = 0x3000;
 
 // Selectors of the table that `SystemMachine` begins with.

@@ -16,7 +16,7 @@ import type { Feature } from '#isa/x86/insn.ts';
 /** Looks at the clock, one every 20,000 instructions, after which a test is taken to run for ever. */
 const MOST_POLLS = 50;
 const BUILD = new URL('../../build/', import.meta.url);
-export const ALL_FEATURES: readonly Feature[] = [
+const ALL_FEATURES: readonly Feature[] = [
   'cmov',
   'cx8',
   'cx16',

@@ -27,36 +27,45 @@ function needsModRm(row: InsnRow): boolean {
   );
 }
 
+/** The prefixes of an encoding, REX last; which of them tells the operand size. */
+function pushPrefixes(bytes: number[], row: InsnRow, memory: boolean, random: Random): number {
+  const { prefix, size, rep, w } = row.options;
+  let opSize = 4;
+  if (typeof prefix === 'number') {
+    bytes.push(prefix);
+  } else if (prefix === undefined && size === undefined && random.below(4) === 0) {
+    bytes.push(0x66);
+    opSize = 2;
+  }
+  if (rep === true && random.below(2) === 0) bytes.push(random.pick([0xf2, 0xf3]));
+  let rex = random.below(3) === 0 ? 0 : 0x40 | random.below(16);
+  if (w === 1) rex = 0x48 | (rex & 7);
+  if (w === 0) rex &= ~8;
+  if (memory) rex &= ~3;
+  if (rex >= 0x40) bytes.push(rex);
+  return (rex & 8) !== 0 || row.options.force64 === true ? 8 : opSize;
+}
+
+function pushOpcode(bytes: number[], opcode: number): void {
+  if (opcode > 0xffff) bytes.push(0x0f, (opcode >> 8) & 0xff);
+  else if (opcode > 0xff) bytes.push(0x0f);
+  bytes.push(opcode & 0xff);
+}
+
 /** A random encoding of the row for 64-bit mode. */
 export function encode(row: InsnRow, random: Random): Encoded {
   const bytes: number[] = [];
   const { options } = row;
-  if (typeof options.prefix === 'number') bytes.push(options.prefix);
-  else if (options.prefix === undefined && options.size === undefined && random.below(4) === 0)
-    bytes.push(0x66);
-  if (options.rep === true && random.below(2) === 0) bytes.push(random.pick([0xf2, 0xf3]));
   const modRm = needsModRm(row);
-  let rex = random.below(3) === 0 ? 0 : 0x40 | random.below(16);
-  if (options.w === 1) rex = 0x48 | (rex & 7);
-  if (options.w === 0) rex &= ~8;
   const memory = modRm && canBeMemory(row) && (mustBeMemory(row) || random.below(2) === 0);
-  if (memory) rex &= ~3;
-  if (rex >= 0x40) bytes.push(rex);
-  if (row.opcode > 0xffff) bytes.push(0x0f, (row.opcode >> 8) & 0xff);
-  else if (row.opcode > 0xff) bytes.push(0x0f);
-  bytes.push(row.opcode & 0xff);
+  const opSize = pushPrefixes(bytes, row, memory, random);
+  pushOpcode(bytes, row.opcode);
   let address: Encoded['address'];
   if (modRm) {
     const reg = options.reg ?? random.below(8);
     if (memory) address = pushMemory(bytes, reg, random);
     else bytes.push(0xc0 | (reg << 3) | (options.rm ?? random.below(8)));
   }
-  const opSize =
-    (rex & 8) !== 0 || options.force64 === true
-      ? 8
-      : bytes[0] === 0x66 && options.prefix === undefined
-        ? 2
-        : 4;
   for (const spec of row.operands) pushImmediate(bytes, spec.kind, spec.size, opSize, random);
   return { bytes: Uint8Array.from(bytes), address };
 }

@@ -11,11 +11,11 @@ import { PIC_ELCR, PIC_MASTER, PIC_SLAVE, PIC_STATE, Pic } from './pic.ts';
 import { PIT_BASE, PIT_SPEAKER, PIT_STATE, Pit } from './pit.ts';
 
 /** Where ISA's IRQ 0 arrives at the I/O APIC: the override that every PC's MADT names. */
-export const TIMER_GSI = 2;
+const TIMER_GSI = 2;
 const ISA_IRQS = 16;
 
 /** 82093AA, 3.0: IOREGSEL's default address. */
-export const IOAPIC_PADDR = 0xfec0_0000;
+const IOAPIC_PADDR = 0xfec0_0000;
 const IOAPIC_PAGE = IOAPIC_PADDR / 4096;
 const PAGE_BYTES = 4096;
 

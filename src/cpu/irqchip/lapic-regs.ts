@@ -33,7 +33,6 @@ export const REG_COUNT = 0x40;
 export const MSR_APIC_BASE = 0x1b;
 export const MSR_TSC_DEADLINE = 0x6e0;
 export const MSR_X2APIC_FIRST = 0x800;
-export const MSR_X2APIC_LAST = 0x8ff;
 
 // IA32_APIC_BASE (11.4.4, 11.12.1)
 export const BASE_BSP = 1 << 8;

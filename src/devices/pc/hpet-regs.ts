@@ -1,5 +1,4 @@
 // High precision event timer. Source: Intel IA-PC HPET specification 1.0a, 2.3.
-export const HPET_BYTES = 1024;
 export const HPET_TIMERS = 3;
 export const HPET_PERIOD_FS = 10_000_000;
 

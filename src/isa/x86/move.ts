@@ -2,7 +2,7 @@ import { type InsnRow, insn, insnZ } from './insn.ts';
 
 const STACK = { stack: true, default64: true };
 const CONDITIONS = Array.from({ length: 16 }, (_, cc) => cc);
-/** 0F 18-1F with a ModRM byte do nothing: prefetches and the hint space, ENDBR64 among it. */
+/** 0F 0D and 18-1F with a ModRM byte do nothing and do not look at the operand: prefetches and hints, ENDBR64 among them. */
 const HINTS = [0x18, 0x19, 0x1a, 0x1b, 0x1c, 0x1d, 0x1e, 0x1f, 0x0d];
 
 // Intel SDM vol. 2, appendix A.
@@ -41,9 +41,9 @@ export const MOVE: readonly InsnRow[] = [
   insn(0x61, 'popa', '', { stack: true, not64: true }),
   insn(0xc8, 'enter', 'Iw Ib', STACK),
   insn(0xc9, 'leave', '', STACK),
-  insn(0xd7, 'xlat', '', { addrSize: true, mode: true }),
+  insn(0xd7, 'xlat', '', { addrSize: true }),
   insn(0x0fc3, 'movnti', 'My Gy', { prefix: 'none', feature: 'sse2' }),
-  ...HINTS.map((low) => insn(0x0f00 | low, 'nop', 'Ev')),
+  ...HINTS.map((low) => insn(0x0f00 | low, 'nop', 'E')),
   insn(0x0fae, 'nop', '', { reg: 5, mod: 'reg', prefix: 'none' }),
   insn(0x0fae, 'nop', '', { reg: 6, mod: 'reg', prefix: 'none' }),
   insn(0x0fae, 'nop', '', { reg: 7, mod: 'reg', prefix: 'none' }),

@@ -1,6 +1,6 @@
 import { type InsnRow, insn } from './insn.ts';
 
-const STRING_OPTIONS = { rep: true, addrSize: true, mode: true };
+const STRING_OPTIONS = { rep: true, addrSize: true };
 
 function pair(opcode: number, name: string): InsnRow[] {
   return [

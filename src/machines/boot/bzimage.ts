@@ -41,7 +41,7 @@ export function isBzImage(bytes: Uint8Array): boolean {
 }
 
 /** @throws {BootError} for kernels before 3.8 or 32-bit ones, and for files that are cut off. */
-export function parseSetupHeader(kernel: Uint8Array): SetupHeader {
+function parseSetupHeader(kernel: Uint8Array): SetupHeader {
   if (kernel.length < 0x268)
     throw new BootError('truncated', 'the kernel ends inside its setup header; get it anew');
   const view = new DataView(kernel.buffer, kernel.byteOffset, kernel.byteLength);

@@ -1,6 +1,6 @@
 // The memory map. Types as in the ACPI specification 6.5, table 15.4.
-export const E820_RAM = 1;
-export const E820_RESERVED = 2;
+const E820_RAM = 1;
+const E820_RESERVED = 2;
 
 export interface MemoryRange {
   readonly paddr: number;

@@ -18,7 +18,6 @@ export const HELPERS: Readonly<Record<string, Helper>> = {
     idiv64(l) -
     mulh_u(ll) l
     mulh_s(ll) l
-    product_flags(li) -
     cmpxchg16b(l) -
     daa() -
     das() -
@@ -26,12 +25,9 @@ export const HELPERS: Readonly<Record<string, Helper>> = {
     aas() -
     aam(i) -
     aad(i) -
-    rcl_value(lii) l
-    rcl_flags(lii) -
-    rcr_value(lii) l
-    rcr_flags(lii) -
+    rcl(lii) l
+    rcr(lii) l
     bit_address(lli) l
-    bswap(li) l
     crc32c(ili) i
     arithmetic_flags() i
     set_arithmetic_flags(i) -

@@ -1,4 +1,5 @@
 import { ARITH_LIFTS } from './lift/arith.ts';
+import { BCD_LIFTS } from './lift/bcd.ts';
 import { BITS_LIFTS } from './lift/bits.ts';
 import { FAR_LIFTS } from './lift/far.ts';
 import { FLOW_LIFTS } from './lift/flow.ts';
@@ -15,6 +16,7 @@ import type { Lift } from './lifter.ts';
 /** What each instruction means, by the name in its row. */
 export const LIFTS: Readonly<Record<string, Lift>> = {
   ...ARITH_LIFTS,
+  ...BCD_LIFTS,
   ...BITS_LIFTS,
   ...FAR_LIFTS,
   ...FLOW_LIFTS,

@@ -1,5 +1,8 @@
+import type { Inst } from '#ir/block.ts';
 import { S_RAX, S_RBX, S_RCX, S_RDX } from '#ir/state.ts';
 import type { Lift, Lifter } from '../lifter.ts';
+
+const ZF = 1 << 6;
 
 // Flags are recorded, not computed: only a reader of EFLAGS pays for them.
 
@@ -107,21 +110,22 @@ function liftCmpxchg(x: Lifter): void {
   const old = x.readForWrite(0);
   const accumulator = x.reg(S_RAX, size);
   const equal = x.op(size === 8 ? 'i64.eq' : 'i32.eq', [old, accumulator]);
-  const value = x.select(equal, x.read(1), old);
-  if (x.isMem(0)) {
-    x.write(0, value);
-    x.setReg(S_RAX, size, x.select(equal, accumulator, old));
-  } else if (size === 4) {
-    // Whichever of the two registers is not loaded keeps its upper half.
-    const { slot } = x.binding(0) as { slot: Parameters<Lifter['getSlot']>[0] };
-    x.setSlot(slot, 8, x.select(equal, x.to64(value), x.getSlot(slot, 8)));
-    x.setReg(S_RAX, 8, x.select(equal, x.reg(S_RAX, 8), x.to64(old)));
-  } else {
-    const before = x.reg(S_RAX, size);
-    x.write(0, value);
-    x.setReg(S_RAX, size, x.select(equal, x.reg(S_RAX, size), x.select(equal, before, old)));
-  }
+  const source = x.read(1);
+  if (x.isMem(0)) x.write(0, x.select(equal, source, old));
+  // Of 32-bit registers the one that is not loaded keeps its upper half.
+  if (size === 4) setUnless(x, equal, S_RAX, x.to64(old));
+  else x.setReg(S_RAX, size, x.select(equal, accumulator, old));
+  // After the accumulator, which may be the destination itself.
+  const target = x.binding(0);
+  if (target.kind === 'reg' && size === 4)
+    x.setSlot(target.slot, 8, x.select(equal, x.to64(source), x.getSlot(target.slot, 8)));
+  else if (target.kind === 'reg') x.write(0, x.select(equal, source, old));
   x.setFlags('sub', accumulator, old, x.sub(accumulator, old));
+}
+
+/** Writes all 64 bits of a register unless `condition` holds. */
+function setUnless(x: Lifter, condition: Inst, register: number, value: Inst): void {
+  x.setReg(register, 8, x.select(condition, x.reg(register, 8), value));
 }
 
 function liftCmpxchg8b(x: Lifter): void {
@@ -133,33 +137,12 @@ function liftCmpxchg8b(x: Lifter): void {
       x.to64(x.reg(low, 4)),
     ]);
   const equal = x.op('i64.eq', [old, joined(S_RDX, S_RAX)]);
-  const aux = x.op('get_flags_aux');
   x.store(address, 8, x.select(equal, joined(S_RCX, S_RBX), old));
-  setAccumulators(
-    x,
-    equal,
-    x.op('i64.and', [old, x.const64(0xffffffff)]),
-    x.op('i64.shr_u', [old, x.const64(32)]),
-  );
-  setZero(x, equal, aux);
-}
-
-function setAccumulators(
-  x: Lifter,
-  equal: ReturnType<Lifter['op']>,
-  low: ReturnType<Lifter['op']>,
-  high: ReturnType<Lifter['op']>,
-): void {
-  x.setReg(S_RAX, 8, x.select(equal, x.reg(S_RAX, 8), low));
-  x.setReg(S_RDX, 8, x.select(equal, x.reg(S_RDX, 8), high));
-}
-
-/** ZF alone changes: through the helpers that know where flags stand. */
-function setZero(x: Lifter, equal: ReturnType<Lifter['op']>, _aux: ReturnType<Lifter['op']>): void {
-  const others = x.op('i32.and', [x.call('arithmetic_flags'), x.const32(~0x40)]);
-  x.call('set_arithmetic_flags', [
-    x.op('i32.or', [others, x.op('i32.shl', [equal, x.const32(6)])]),
-  ]);
+  setUnless(x, equal, S_RAX, x.op('i64.and', [old, x.const64(0xffffffff)]));
+  setUnless(x, equal, S_RDX, x.op('i64.shr_u', [old, x.const64(32)]));
+  const others = x.op('i32.and', [x.call('arithmetic_flags'), x.const32(~ZF)]);
+  const zero = x.op('i32.shl', [equal, x.const32(6)]);
+  x.call('set_arithmetic_flags', [x.op('i32.or', [others, zero])]);
 }
 
 function liftCmpxchg16b(x: Lifter): void {
@@ -203,10 +186,4 @@ export const ARITH_LIFTS: Record<string, Lift> = {
   cmpxchg16b: liftCmpxchg16b,
   cbw: liftCbw,
   cwd: liftCwd,
-  daa: (x) => void x.call('daa'),
-  das: (x) => void x.call('das'),
-  aaa: (x) => void x.call('aaa'),
-  aas: (x) => void x.call('aas'),
-  aam: (x) => void x.call('aam', [x.read(0)]),
-  aad: (x) => void x.call('aad', [x.read(0)]),
 };

@@ -53,7 +53,7 @@ function changed(x: Lifter, change: 'bts' | 'btr' | 'btc', value: Inst, at: Inst
   return x.and(value, x.bin('xor', mask, x.const(-1, size), size));
 }
 
-/** BSF, BSR: of zero they set ZF and leave the destination. The other flags are those of the source, as Intel's parts have them. */
+/** BSF, BSR: of zero they set ZF and leave the destination. PF is that of the result and the rest clear, as Intel's parts have it. */
 function bitScan(forward: boolean): Lift {
   return (x) => {
     const { size } = x;
@@ -64,30 +64,48 @@ function bitScan(forward: boolean): Lift {
     const found = forward
       ? counted
       : x.op(`${type}.sub`, [x.const(size === 8 ? 63 : 31, size), counted]);
-    if (size === 4) {
+    const binding = x.binding(0);
+    if (size === 4 && binding.kind === 'reg') {
       // Written whole, so that the upper half of the destination stays when nothing is found.
-      const { slot } = x.binding(0) as { slot: Parameters<Lifter['getSlot']>[0] };
+      const { slot } = binding;
       x.setSlot(slot, 8, x.select(zero, x.getSlot(slot, 8), x.to64(found)));
     } else {
       x.write(0, x.select(zero, x.read(0), found));
     }
-    x.setFlags('logic', value, value, value);
+    const result = x.op('i64.or', [x.to64(found), x.const64(0x100)]);
+    x.op('set_flags_raw', [x.select(zero, x.const64(0), result), x.const64(0)]);
   };
 }
 
+/** All flags but ZF are cleared. */
 function liftPopcnt(x: Lifter): void {
   const value = x.read(1);
   x.write(0, x.op(x.size === 8 ? 'i64.popcnt' : 'i32.popcnt', [value]));
-  // All flags but ZF are cleared: PF and SF too, which RES 0 or 1 with the right correction gives.
-  const zero = x.op(x.size === 8 ? 'i64.eqz' : 'i32.eqz', [value]);
-  x.call('set_arithmetic_flags', [x.op('i32.shl', [zero, x.const32(6)])]);
+  // RES is 1 or 0; AUX corrects the parity of 0, which is even.
+  const zero = x.to64(x.op(x.size === 8 ? 'i64.eqz' : 'i32.eqz', [value]));
+  const result = x.op('i64.xor', [zero, x.const64(1)]);
+  x.op('set_flags_raw', [result, x.op('i64.shl', [zero, x.const64(8)])]);
 }
 
 function liftBswap(x: Lifter): void {
   const { size } = x;
   // Of a 16-bit register Intel's parts make zero.
   if (size === 2) x.write(0, x.const32(0));
-  else x.write(0, x.resize(x.call('bswap', [x.to64(x.read(0)), x.const32(size)]), 8, size));
+  else if (size === 4) x.write(0, swapped(x, x.read(0)));
+  else {
+    const value = x.read(0);
+    const low = x.to64(swapped(x, x.op('i32.wrap_i64', [value])));
+    const upper = x.op('i32.wrap_i64', [x.op('i64.shr_u', [value, x.const64(32)])]);
+    const high = x.to64(swapped(x, upper));
+    x.write(0, x.op('i64.or', [x.op('i64.shl', [low, x.const64(32)]), high]));
+  }
+}
+
+/** Four bytes in reverse: odd and even ones come to their places by one rotation each. */
+function swapped(x: Lifter, value: Inst): Inst {
+  const even = x.op('i32.and', [x.op('i32.rotl', [value, x.const32(8)]), x.const32(0x00ff00ff)]);
+  const odd = x.op('i32.and', [x.op('i32.rotr', [value, x.const32(8)]), x.const32(0xff00ff00)]);
+  return x.op('i32.or', [even, odd]);
 }
 
 function liftCrc32(x: Lifter): void {

@@ -4,10 +4,11 @@ import type { Lift, Lifter } from '../lifter.ts';
 
 /**
  * CF and OF tell whether the upper half matters; SF and PF are those of the lower half, ZF and AF are clear, as Intel's
- * parts leave what the book calls undefined: ZF stays clear because RES is never 0 here.
+ * parts leave what the book calls undefined: bit 8 keeps RES from being 0.
  */
 function productFlags(x: Lifter, low: Inst, overflow: Inst, size: number): void {
-  x.call('product_flags', [x.to64(x.signExtend(low, size, 8)), overflow]);
+  const result = x.op('i64.or', [x.signExtend(low, size, 8), x.const64(0x100)]);
+  x.op('set_flags_raw', [result, x.op('i64.shl', [x.to64(overflow), x.const64(63)])]);
 }
 
 /** The doubled product of one-operand MUL and IMUL into rDX:rAX (AX for bytes). */

@@ -77,35 +77,40 @@ function liftSar(x: Lifter): void {
 }
 
 /** Rotates leave SF ZF AF PF: CF and OF go into AUX beside them. */
-function rotateFlags(x: Lifter, any: Inst, carry: Inst, overflow: Inst): void {
+function rotateFlags(x: Lifter, { count, any }: Shift, carry: Inst, overflow: Inst): void {
   const old = x.op('get_flags_aux');
+  let next = overflow;
+  if (x.cx.specs[1]?.kind === 'I') {
+    // By an immediate other than 1, OF stays.
+    const kept = x.op('i64.xor', [bit(x, old, x.const64(63)), bit(x, old, x.const64(62))]);
+    next = x.select(x.op('i64.eq', [count, x.const64(1)]), overflow, kept);
+  }
   const rest = x.op('i64.and', [old, x.const64((1n << 62n) - 1n)]);
-  const changed = x.op('i64.or', [rest, aux(x, carry, overflow)]);
+  const changed = x.op('i64.or', [rest, aux(x, carry, next)]);
   x.op('set_flags_raw', [x.op('get_flags_res'), x.select(any, changed, old)]);
 }
 
 function rotate(left: boolean): Lift {
   return (x) => {
     const bits = x.size * 8;
-    const { count, any } = countOf(x, 1);
+    const shift = countOf(x, 1);
     const value = x.readForWrite(0);
-    const by = x.op('i64.and', [count, x.const64(bits - 1)]);
+    const by = x.op('i64.and', [shift.count, x.const64(bits - 1)]);
     const result = rotated(x, value, by, left);
     x.write(0, result);
     const before = x.to64(value);
     const after = x.to64(result);
     const low = (v: Inst) => x.op('i64.and', [v, x.const64(1)]);
     const top = (v: Inst) => bit(x, v, x.const64(bits - 1));
-    if (left) rotateFlags(x, any, low(after), topBitsDiffer(x, before));
-    else rotateFlags(x, any, top(after), x.op('i64.xor', [low(before), top(before)]));
+    if (left) rotateFlags(x, shift, low(after), topBitsDiffer(x, before));
+    else rotateFlags(x, shift, top(after), x.op('i64.xor', [low(before), top(before)]));
   };
 }
 
 function rotated(x: Lifter, value: Inst, by: Inst, left: boolean): Inst {
   const { size } = x;
   if (size === 8) return x.op(left ? 'i64.rotl' : 'i64.rotr', [value, by]);
-  if (size === 4)
-    return x.op(left ? 'i32.rotl' : 'i32.rotr', [value, x.op('i32.wrap_i64', [by])]);
+  if (size === 4) return x.op(left ? 'i32.rotl' : 'i32.rotr', [value, x.op('i32.wrap_i64', [by])]);
   const wide = x.to64(value);
   const back = x.op('i64.sub', [x.const64(size * 8), by]);
   const [up, down] = left ? [by, back] : [back, by];

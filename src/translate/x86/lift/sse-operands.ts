@@ -74,7 +74,7 @@ export function dwords(x: Lifter, values: readonly number[]): Inst {
 }
 
 /** Bytes chosen from `a` (0-15) and `b` (16-31). */
-export function shuffle(x: Lifter, a: Inst, b: Inst, lanes: readonly number[]): Inst {
+function shuffle(x: Lifter, a: Inst, b: Inst, lanes: readonly number[]): Inst {
   return x.op('i8x16.shuffle', [a, b], { bytes: Uint8Array.from(lanes) });
 }
 

@@ -1,0 +1,74 @@
+import assert from 'node:assert/strict';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+// The main job as its user runs it: Debian's cloud kernel with busybox, to a shell and back. The first run fetches the
+// guest's packages with apt.
+
+const RING0 = fileURLToPath(new URL('../../bin/ring0.mjs', import.meta.url));
+const PROMPT = '/ # ';
+const PATIENCE_MS = 240_000;
+
+/** A ring0 process whose console is read and typed at. */
+class Console {
+  readonly process: ChildProcess;
+  text = '';
+
+  constructor(args: readonly string[]) {
+    this.process = spawn(process.execPath, [RING0, 'run', ...args], { stdio: 'pipe' });
+    for (const stream of [this.process.stdout, this.process.stderr]) {
+      stream?.on('data', (chunk: Buffer) => {
+        this.text += chunk.toString();
+      });
+    }
+  }
+
+  /** Resolves when `wanted` has come after the text that was there before. */
+  async until(wanted: string): Promise<void> {
+    const from = this.text.length;
+    const deadline = Date.now() + PATIENCE_MS;
+    while (!this.text.slice(from).includes(wanted)) {
+      if (Date.now() > deadline || this.process.exitCode !== null)
+        throw new Error(`no '${wanted}' on the console:\n${this.text.slice(-2000)}`);
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+
+  type(line: string): void {
+    this.process.stdin?.write(`${line}\n`);
+  }
+
+  async exitStatus(): Promise<number | null> {
+    if (this.process.exitCode === null) await once(this.process, 'exit');
+    return this.process.exitCode;
+  }
+}
+
+describe('the default guest', { timeout: PATIENCE_MS * 2 }, () => {
+  it('boots to a shell, runs a command, keeps tsc as its clock, and powers off with status 0', async () => {
+    const guest = new Console(['--timeout', '400']);
+    try {
+      await guest.until(PROMPT);
+      guest.type(
+        'echo sum $((6 * 7)); cat /sys/devices/system/clocksource/clocksource0/current_clocksource',
+      );
+      await guest.until('sum 42');
+      guest.type('yes | head -c 1000000 | sha256sum; dmesg | grep -c -i "marked unstable"');
+      // What sha256sum of coreutils gives.
+      await guest.until('f893c2c2c50aec163cf36deb88e21b61c336fa93c0482b945337862cffeca280');
+      guest.type('poweroff');
+      assert.equal(await guest.exitStatus(), 0);
+      assert.match(guest.text, /^tsc\s*$/m);
+      assert.match(guest.text, /^0\s*$/m);
+    } finally {
+      guest.process.kill('SIGKILL');
+    }
+  });
+
+  it('ends with status 124 at the timeout', async () => {
+    const guest = new Console(['--timeout', '1']);
+    assert.equal(await guest.exitStatus(), 124);
+  });
+});
