@@ -11,7 +11,7 @@ import {
   SEG_SS,
 } from '../ir/state.ts';
 import { probeWrite, read16, read32, read64, write16, write32, write64 } from './access.ts';
-import { AF, arithmeticFlags, CF, setArithmeticFlags, ZF } from './flags.ts';
+import { AF, arithmeticFlags, CF, OF, setArithmeticFlags, ZF } from './flags.ts';
 import { DE, GP, raise, raiseError } from './raise.ts';
 import { seg_address } from './segments.ts';
 
@@ -218,10 +218,14 @@ export function aam(cpu: usize, base: u32): void {
   adjustFlags(cpu, al % base, false, false);
 }
 
+/** The flags that the book calls undefined are those of the addition, as on Intel's parts. */
 export function aad(cpu: usize, base: u32): void {
-  const al = (<u32>load<u8>(cpu, S_RAX) + <u32>load<u8>(cpu, S_RAX + 1) * base) & 0xff;
+  const units = <u32>load<u8>(cpu, S_RAX);
+  const tens = (<u32>load<u8>(cpu, S_RAX + 1) * base) & 0xff;
+  const al = (units + tens) & 0xff;
   store<u16>(cpu, <u16>al, S_RAX);
-  adjustFlags(cpu, al, false, false);
+  adjustFlags(cpu, al, units + tens > 0xff, ((units ^ tens ^ al) & AF) != 0);
+  if (~(units ^ tens) & (units ^ al) & 0x80) setArithmeticFlags(cpu, arithmeticFlags(cpu) | OF);
 }
 
 // Rotation through CF: a ring of size * 8 + 1 bits.

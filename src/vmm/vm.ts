@@ -51,6 +51,8 @@ function loadEngine(): Engine {
 /** Makes a virtual machine; it does not run before `run`. Throws `RequestError` where the configuration cannot be met. */
 export async function createVm(config: VmConfig): Promise<Vm> {
   findModel(config.cpuModel);
+  if (config.trace !== undefined)
+    throw new RequestError('this version cannot trace; leave it out', 'trace');
   return new SoftwareVm(config, loadEngine());
 }
 

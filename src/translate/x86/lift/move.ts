@@ -1,3 +1,4 @@
+import type { Inst } from '#ir/block.ts';
 import { S_RAX, S_RBP, S_RBX, S_RSP } from '#ir/state.ts';
 import type { Lift, Lifter } from '../lifter.ts';
 
@@ -14,20 +15,20 @@ function liftXchg(x: Lifter): void {
 
 /** 90-97: with itself it is NOP, even where a 32-bit write would clear the upper half. */
 function liftXchgA(x: Lifter): void {
-  const { size } = x;
-  if (size !== 4) {
+  const b = x.binding(1);
+  if (x.size !== 4 || b.kind !== 'reg') {
     liftXchg(x);
     return;
   }
-  const b = x.binding(1) as { slot: Parameters<Lifter['getSlot']>[0] };
-  const low = (v: ReturnType<Lifter['op']>) => x.op('i64.and', [v, x.const64(0xffffffff)]);
+  const { slot } = b;
+  const low = (v: Inst) => x.op('i64.and', [v, x.const64(0xffffffff)]);
   const accumulator = x.reg(S_RAX, 8);
-  const other = x.getSlot(b.slot, 8);
+  const other = x.getSlot(slot, 8);
   const isSelf =
-    'field' in b.slot
-      ? x.op('i32.eqz', [x.op('rec.u8', [], { imm: b.slot.field })])
-      : x.const32(b.slot.fixed === S_RAX ? 1 : 0);
-  x.setSlot(b.slot, 8, x.select(isSelf, accumulator, low(accumulator)));
+    'field' in slot
+      ? x.op('i32.eqz', [x.op('rec.u8', [], { imm: slot.field })])
+      : x.const32(slot.fixed === S_RAX ? 1 : 0);
+  x.setSlot(slot, 8, x.select(isSelf, accumulator, low(accumulator)));
   x.setReg(S_RAX, 8, x.select(isSelf, accumulator, low(other)));
 }
 

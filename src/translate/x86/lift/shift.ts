@@ -80,8 +80,8 @@ function liftSar(x: Lifter): void {
 function rotateFlags(x: Lifter, { count, any }: Shift, carry: Inst, overflow: Inst): void {
   const old = x.op('get_flags_aux');
   let next = overflow;
-  if (x.cx.specs[1]?.kind === 'I') {
-    // By an immediate other than 1, OF stays.
+  if (x.cx.specs[1]?.kind === 'I' && !x.isMem(0)) {
+    // Of a register by an immediate other than 1, OF stays.
     const kept = x.op('i64.xor', [bit(x, old, x.const64(63)), bit(x, old, x.const64(62))]);
     next = x.select(x.op('i64.eq', [count, x.const64(1)]), overflow, kept);
   }
