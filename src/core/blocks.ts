@@ -95,6 +95,11 @@ function nextPage(cpu: usize, lin: u64): u64 {
   return load<u32>(cpu, S_KEY) & KEY_CODE64 ? next : next & 0xffff_ffff;
 }
 
+/** Where code is taken from: beyond 4 GiB nothing stands, and the last page below is as empty. */
+function codeAddress(paddr: u64): u32 {
+  return paddr > 0xffff_ffff ? 0xffff_f000 | (<u32>paddr & 0xfff) : <u32>paddr;
+}
+
 /** The block at RIP, made if it is not there. Raises the faults of fetching. */
 export function find_block(cpu: usize): usize {
   const lin = fetchLinear(cpu);
@@ -108,7 +113,7 @@ export function find_block(cpu: usize): usize {
     const block = load<u32>(slot, 12);
     if (load<u32>(block, B_COUNT) != 0) return block;
   }
-  const paddr = <u32>fetch_address(cpu, lin);
+  const paddr = codeAddress(fetch_address(cpu, lin));
   let block: usize = load<u32>(bucketOf(cpu, paddr, key));
   while (block != 0) {
     if (

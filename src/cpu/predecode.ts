@@ -182,7 +182,8 @@ export class Predecoder {
     }
     const mask = this.#codeSize === 8 ? 0xffffffffffffffffn : 0xffffffffn;
     const next = ((lin | 0xfffn) + 1n) & mask;
-    const paddr2 = Number(BigInt.asUintN(40, this.#store.fetch_address(this.#cpu, next)));
+    const found = BigInt.asUintN(40, this.#store.fetch_address(this.#cpu, next));
+    const paddr2 = Number(found > 0xffffffffn ? 0xfffff000n : found);
     this.#straddle.fill(0);
     this.#straddle.set(this.#bytes.subarray(start, start + available));
     const host2 = this.#hostOf(paddr2);
