@@ -83,6 +83,8 @@ export function operandBytes(size: string, opSize: number): number {
       return 16;
     case 't':
       return 10;
+    case 'a':
+      return opSize * 2;
     case 'p':
       return opSize + 2;
     case 's':

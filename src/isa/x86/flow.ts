@@ -19,5 +19,5 @@ export const FLOW: readonly InsnRow[] = [
   insn(0xe1, 'loop', 'Jb', { ...NEAR, addrSize: true, arg: 4 }),
   insn(0xe2, 'loop', 'Jb', { ...NEAR, addrSize: true, arg: -1 }),
   insn(0xe3, 'jcxz', 'Jb', { ...NEAR, addrSize: true }),
-  insn(0x62, 'bound', 'Gv M', { not64: true }),
+  insn(0x62, 'bound', 'Gv Ma', { not64: true }),
 ];

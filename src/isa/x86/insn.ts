@@ -7,7 +7,7 @@
  * U: XMM only in r/m · P, Q, N: the same for MMX · fixed registers by name (AL CL AX DX rAX rDX …) and the constant 1.
  *
  * then a size: b w d q (1, 2, 4, 8 bytes), v (operand size: 2, 4, 8), z (operand size, an immediate of at most 4 bytes,
- * sign-extended), y (4, or 8 with REX.W), dq (16), t (10), p (far pointer), bs (byte immediate, sign-extended to the
+ * sign-extended), y (4, or 8 with REX.W), dq (16), t (10), a (two of the operand size), p (far pointer), bs (byte immediate, sign-extended to the
  * operand size), none for an address without an access.
  */
 export interface InsnRow {
