@@ -11,13 +11,17 @@ import {
   ATTN_INTERRUPT,
   ATTN_STOP,
   PAGE_RAM,
+  PAGE_ROM,
   S_AREA,
   S_ATTENTION,
   S_PAGE_MAP,
   S_RAM_HOST,
   S_RAM_SIZE,
+  S_ROM_HOST,
+  S_ROM_PADDR,
 } from '#ir/state.ts';
 import { BootError } from '#machines/boot/boot-error.ts';
+import { type FirmwarePlan, planFirmware } from '#machines/boot/firmware.ts';
 import { planBoot } from '#machines/boot/plan.ts';
 import { buildTables } from '#machines/tables/tables.ts';
 import { crashReport } from './crash-report.ts';
@@ -26,6 +30,7 @@ import type { FromWorker, WorkerStart } from './worker-protocol.ts';
 
 const BUILD = new URL('../../build/', import.meta.url);
 const MAX_PAGES = 65536;
+const PAGE = 4096;
 
 interface Engine {
   readonly core: WebAssembly.Module;
@@ -202,15 +207,16 @@ function makeMemory(pages: number): WebAssembly.Memory {
   }
 }
 
-/** Lays out memory, places kernel and tables, and says how the vCPU starts. */
+/** Lays out memory, places what runs first, and says how the vCPU starts. */
 function prepare(config: VmConfig, engine: Engine): WorkerStart {
-  const layout = layOut(1, config.memoryBytes, 0);
+  const firmware = config.firmware && bootRequest('firmware', planFirmware, config.firmware);
+  const layout = layOut(1, config.memoryBytes, firmware?.rom.bytes.length ?? 0);
   const memory = makeMemory(layout.pages);
-  const bytes = new Uint8Array(memory.buffer);
-  const tables = buildTables({ cpus: 1 });
-  const state = placeKernel(config, tables.rsdpPaddr, bytes, layout.ram);
-  for (const { paddr, bytes: data } of tables.writes) bytes.set(data, layout.ram + paddr);
   describe(memory, layout, config.memoryBytes);
+  const bytes = new Uint8Array(memory.buffer);
+  // Firmware makes tables of its own, and the processor starts as it comes out of reset.
+  const state = firmware ? {} : placeKernel(config, bytes, layout.ram);
+  if (firmware) placeFirmware(firmware, memory, layout);
   return {
     ...engine,
     memory,
@@ -222,33 +228,53 @@ function prepare(config: VmConfig, engine: Engine): WorkerStart {
   };
 }
 
-function placeKernel(
-  config: VmConfig,
-  rsdpPaddr: number,
-  bytes: Uint8Array,
-  ram: number,
-): Partial<VcpuState> {
-  const { kernel } = config;
+/** Makes a wrong image a wrong request. */
+function bootRequest<T, R>(field: string, plan: (input: T) => R, input: T): R {
+  try {
+    return plan(input);
+  } catch (error) {
+    if (error instanceof BootError) throw new RequestError(error.message, field, { cause: error });
+    throw error;
+  }
+}
+
+function placeKernel(config: VmConfig, bytes: Uint8Array, ram: number): Partial<VcpuState> {
+  const { kernel, kernelName, initrd, modules } = config;
   if (kernel === undefined)
     throw new RequestError('there is nothing to run; give a kernel', 'kernel');
-  try {
-    const plan = planBoot({
-      kernel,
-      ...(config.initrd && { initrd: config.initrd }),
-      cmdline: config.append,
-      memoryBytes: config.memoryBytes,
-      rsdpPaddr,
-      decompress: {
-        gzip: (data, limit) => gunzipSync(data, { maxOutputLength: limit }),
-        zstd: (data, limit) => zstdDecompressSync(data, { maxOutputLength: limit }),
-      },
-    });
-    for (const { paddr, bytes: data } of plan.writes) bytes.set(data, ram + paddr);
-    return plan.state;
-  } catch (error) {
-    if (error instanceof BootError)
-      throw new RequestError(error.message, 'kernel', { cause: error });
-    throw error;
+  const tables = buildTables({ cpus: 1 });
+  const plan = bootRequest('kernel', planBoot, {
+    kernel,
+    ...(kernelName !== undefined && { kernelName }),
+    ...(initrd && { initrd }),
+    ...(modules && { modules }),
+    cmdline: config.append,
+    memoryBytes: config.memoryBytes,
+    rsdpPaddr: tables.rsdpPaddr,
+    decompress: {
+      gzip: (data, limit) => gunzipSync(data, { maxOutputLength: limit }),
+      zstd: (data, limit) => zstdDecompressSync(data, { maxOutputLength: limit }),
+    },
+  });
+  for (const { paddr, bytes: data } of [...plan.writes, ...tables.writes])
+    bytes.set(data, ram + paddr);
+  return plan.state;
+}
+
+/** The ROM below 4 GiB, and its end below 1 MiB, where writes are ignored too. */
+function placeFirmware(plan: FirmwarePlan, memory: WebAssembly.Memory, layout: MemoryLayout): void {
+  const { rom, low } = plan;
+  const view = new DataView(memory.buffer);
+  const bytes = new Uint8Array(memory.buffer);
+  bytes.set(rom.bytes, layout.rom);
+  bytes.set(low.bytes, layout.ram + low.paddr);
+  for (const cpu of layout.cpus) {
+    view.setUint32(cpu + S_ROM_PADDR, rom.paddr, true);
+    view.setUint32(cpu + S_ROM_HOST, layout.rom, true);
+  }
+  for (const { paddr, bytes: data } of [rom, low]) {
+    const first = layout.pageMap + paddr / PAGE;
+    bytes.fill(PAGE_RAM | PAGE_ROM, first, first + data.length / PAGE);
   }
 }
 
@@ -262,7 +288,7 @@ function describe(memory: WebAssembly.Memory, layout: MemoryLayout, ramBytes: nu
     view.setUint32(cpu + S_RAM_HOST, layout.ram, true);
     view.setUint32(cpu + S_RAM_SIZE, ramBytes, true);
   }
-  const map = new Uint8Array(memory.buffer, layout.pageMap, ramBytes / 4096);
+  const map = new Uint8Array(memory.buffer, layout.pageMap, ramBytes / PAGE);
   map.fill(PAGE_RAM);
   map.fill(0, VGA.from, VGA.to);
 }

@@ -1,27 +1,20 @@
 import { BootError } from './boot-error.ts';
-import { memoryMap } from './e820.ts';
-import { isElf, loadable, parseElf } from './elf.ts';
+import { type Elf, isElf, parseElf, physicalEntry, placeSegments, segmentsEnd } from './elf.ts';
+import { BOOT_PARAMS, linuxParams } from './linux-params.ts';
 import { unpackPayload } from './payload.ts';
+import { placeInitrd } from './placement.ts';
 import type { BootInput, BootPlan, Placement } from './plan-types.ts';
 import { start64 } from './processor-state.ts';
 
-// The Linux x86 boot protocol. Source: Linux Documentation/arch/x86/boot.rst and zero-page.rst.
+// The Linux x86 boot protocol. Source: Linux Documentation/arch/x86/boot.rst.
 
 const HEADER = 0x1f1;
+const HEADER_END = 0x290; // the last byte that the zero page has room for
 const HEADER_MAGIC = 0x53726448; // "HdrS" at 0x202
 const OLDEST_VERSION = 0x020c; // the first with xloadflags and the 64-bit entry
 const XLF_KERNEL_64 = 1;
 const ENTRY_64 = 0x200;
-const LOADED_HIGH = 1;
-const LOADER_UNDEFINED = 0xff;
-
-const BOOT_PARAMS = 0x10000;
-const COMMAND_LINE = 0x20000;
 const KERNEL = 0x100000;
-const E820_ENTRIES = 0x1e8;
-const E820_TABLE = 0x2d0;
-const ACPI_RSDP = 0x070;
-const SENTINEL = 0x1ef;
 
 /** What of the setup header says where things go. */
 interface SetupHeader {
@@ -35,7 +28,7 @@ interface SetupHeader {
 
 export function isBzImage(bytes: Uint8Array): boolean {
   return (
-    bytes.length > 0x206 &&
+    bytes.length >= 0x206 &&
     new DataView(bytes.buffer, bytes.byteOffset).getUint32(0x202, true) === HEADER_MAGIC
   );
 }
@@ -73,30 +66,28 @@ function parseSetupHeader(kernel: Uint8Array): SetupHeader {
 /** Linux from a bzImage: unpacked here where its payload can be, else by its own decompressor. */
 export function planBzImage(input: BootInput): BootPlan {
   const header = parseSetupHeader(input.kernel);
-  const image = placeImage(input, header);
-  const initrd = placeInitrd(input, header, image.end);
-  const command = new TextEncoder().encode(`${input.cmdline}\0`);
-  if (command.length > header.cmdlineBytes + 1) {
+  const commandBytes = new TextEncoder().encode(input.cmdline).length;
+  if (commandBytes > header.cmdlineBytes) {
     throw new BootError(
       'too-large',
-      `the command line has ${command.length - 1} bytes and the kernel takes ${header.cmdlineBytes}; give a shorter one`,
+      `the command line has ${commandBytes} bytes and the kernel takes ${header.cmdlineBytes}; give a shorter one`,
     );
   }
-  const params = bootParams(input, initrd);
-  const start = start64(BigInt(image.entry), { rsi: BigInt(BOOT_PARAMS) });
-  const own = [
-    { paddr: BOOT_PARAMS, bytes: params },
-    { paddr: COMMAND_LINE, bytes: command },
-  ];
+  const image = placeImage(input, header);
+  const top = Math.min(input.memoryBytes, header.initrdMax + 1);
+  const initrd = input.initrd && placeInitrd(input.initrd, top, image.end);
+  const headerEnd = Math.min(0x202 + (input.kernel[0x201] ?? 0), HEADER_END);
+  const setup = { at: HEADER, bytes: input.kernel.subarray(HEADER, headerEnd) };
+  const start = start64(image.entry, { rsi: BigInt(BOOT_PARAMS) });
   return {
-    writes: [...image.writes, ...(initrd ? [initrd] : []), ...own, ...start.writes],
+    writes: [...image.writes, ...linuxParams(input, setup, initrd), ...start.writes],
     state: start.state,
   };
 }
 
 interface Image {
   readonly writes: readonly Placement[];
-  readonly entry: number;
+  readonly entry: bigint;
   readonly end: number;
 }
 
@@ -104,7 +95,7 @@ function placeImage(input: BootInput, header: SetupHeader): Image {
   const vmlinux = unpackPayload(header.payload, input.memoryBytes, input.decompress);
   const image =
     vmlinux !== undefined && isElf(vmlinux)
-      ? placeVmlinux(vmlinux, header)
+      ? placeVmlinux(parseElf(vmlinux), header)
       : placePacked(input.kernel, header);
   if (image.end > input.memoryBytes) {
     const need = Math.ceil(image.end / 2 ** 20);
@@ -116,67 +107,18 @@ function placeImage(input: BootInput, header: SetupHeader): Image {
   return image;
 }
 
-function placeVmlinux(vmlinux: Uint8Array, header: SetupHeader): Image {
-  const elf = parseElf(vmlinux);
-  const writes = loadable(elf).map((s) => ({
-    paddr: s.paddr,
-    bytes: vmlinux.subarray(s.offset, s.offset + s.fileBytes),
-  }));
-  const end = Math.max(
-    header.prefAddress + header.initBytes,
-    ...loadable(elf).map((s) => s.paddr + s.memoryBytes),
-  );
-  return { writes, entry: Number(elf.entry), end };
-}
-
-function placePacked(kernel: Uint8Array, header: SetupHeader): Image {
-  const end = Math.max(KERNEL + kernel.length, header.prefAddress + header.initBytes);
+function placeVmlinux(elf: Elf, header: SetupHeader): Image {
   return {
-    writes: [{ paddr: KERNEL, bytes: kernel.subarray(header.setupBytes) }],
-    entry: KERNEL + ENTRY_64,
-    end,
+    writes: placeSegments(elf),
+    entry: physicalEntry(elf),
+    end: Math.max(header.prefAddress + header.initBytes, segmentsEnd(elf)),
   };
 }
 
-/** As high as the kernel lets it lie: page-aligned, behind the kernel. */
-function placeInitrd(
-  input: BootInput,
-  header: SetupHeader,
-  kernelEnd: number,
-): Placement | undefined {
-  const { initrd, memoryBytes } = input;
-  if (initrd === undefined) return undefined;
-  const top = Math.min(memoryBytes, header.initrdMax + 1);
-  const paddr = Math.floor((top - initrd.length) / 4096) * 4096;
-  if (paddr < kernelEnd) {
-    const need = Math.ceil((kernelEnd + initrd.length) / 2 ** 20) + 1;
-    throw new BootError(
-      'too-large',
-      `kernel and initrd need ${need} MiB of memory; give more with --memory`,
-    );
-  }
-  return { paddr, bytes: initrd };
-}
-
-function bootParams(input: BootInput, initrd: Placement | undefined): Uint8Array {
-  const params = new Uint8Array(4096);
-  const headerEnd = 0x202 + (input.kernel[0x201] ?? 0);
-  params.set(input.kernel.subarray(HEADER, Math.min(headerEnd, 0x290)), HEADER);
-  const view = new DataView(params.buffer);
-  params[SENTINEL] = 0;
-  params[0x210] = LOADER_UNDEFINED;
-  params[0x211] = (params[0x211] ?? 0) | LOADED_HIGH;
-  view.setUint32(0x228, COMMAND_LINE, true);
-  view.setUint32(0x218, initrd?.paddr ?? 0, true);
-  view.setUint32(0x21c, initrd?.bytes.length ?? 0, true);
-  view.setBigUint64(ACPI_RSDP, BigInt(input.rsdpPaddr), true);
-  const map = memoryMap(input.memoryBytes);
-  params[E820_ENTRIES] = map.length;
-  map.forEach(({ paddr, bytes, type }, i) => {
-    const at = E820_TABLE + i * 20;
-    view.setBigUint64(at, BigInt(paddr), true);
-    view.setBigUint64(at + 8, BigInt(bytes), true);
-    view.setUint32(at + 16, type, true);
-  });
-  return params;
+function placePacked(kernel: Uint8Array, header: SetupHeader): Image {
+  return {
+    writes: [{ paddr: KERNEL, bytes: kernel.subarray(header.setupBytes) }],
+    entry: BigInt(KERNEL + ENTRY_64),
+    end: Math.max(KERNEL + kernel.length, header.prefAddress + header.initBytes),
+  };
 }

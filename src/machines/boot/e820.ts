@@ -1,5 +1,5 @@
 // The memory map. Types as in the ACPI specification 6.5, table 15.4.
-const E820_RAM = 1;
+export const E820_RAM = 1;
 const E820_RESERVED = 2;
 
 export interface MemoryRange {
@@ -16,10 +16,11 @@ const HIGH = 0x100000;
 
 /** RAM of a machine with `memoryBytes` below the hole of the devices. */
 export function memoryMap(memoryBytes: number): MemoryRange[] {
-  return [
-    { paddr: 0, bytes: EBDA, type: E820_RAM },
+  const low = [
+    { paddr: 0, bytes: Math.min(EBDA, memoryBytes), type: E820_RAM },
     { paddr: EBDA, bytes: VIDEO - EBDA, type: E820_RESERVED },
     { paddr: TABLES, bytes: HIGH - TABLES, type: E820_RESERVED },
-    { paddr: HIGH, bytes: memoryBytes - HIGH, type: E820_RAM },
   ];
+  if (memoryBytes <= HIGH) return low;
+  return [...low, { paddr: HIGH, bytes: memoryBytes - HIGH, type: E820_RAM }];
 }

@@ -1,6 +1,8 @@
 import { BootError } from './boot-error.ts';
 import { memoryMap } from './e820.ts';
-import { type Elf, loadable, parseElf, pvhEntry } from './elf.ts';
+import { type Elf, parseElf, physicalEntry, placeSegments, pvhEntry, segmentsEnd } from './elf.ts';
+import { BOOT_PARAMS, linuxParams } from './linux-params.ts';
+import { cString, placeInitrd } from './placement.ts';
 import type { BootInput, BootPlan, Placement } from './plan-types.ts';
 import { start32, start64 } from './processor-state.ts';
 
@@ -13,32 +15,43 @@ const PVH_MAGIC = 0x336ec578;
 /** An ELF kernel: by the PVH protocol where it says so, else at its entry in the mode of its class. */
 export function planElf(input: BootInput): BootPlan {
   const elf = parseElf(input.kernel);
-  const writes = placeSegments(elf, input.memoryBytes);
-  const end = Math.max(0, ...loadable(elf).map((s) => s.paddr + s.memoryBytes));
   const pvh = pvhEntry(elf);
-  if (pvh !== undefined) {
-    const start = start32(pvh, { rbx: BigInt(START_INFO) });
-    return { writes: [...writes, ...start.writes, ...startInfo(input, end)], state: start.state };
-  }
-  const start = elf.is64 ? start64(elf.entry, {}) : start32(Number(elf.entry), {});
-  return { writes: [...writes, ...start.writes], state: start.state };
+  if (pvh !== undefined) return planPvh(input, elf, pvh);
+  return elf.is64 ? planEntry64(input, elf) : planEntry32(input, elf);
 }
 
-function placeSegments(elf: Elf, memoryBytes: number): Placement[] {
-  return loadable(elf).map((s) => {
-    if (s.fileBytes > s.memoryBytes || s.paddr + s.memoryBytes > memoryBytes) {
-      const where = `0x${s.paddr.toString(16)}`;
-      throw new BootError(
-        'too-large',
-        `the kernel's segment at ${where} lies outside memory; give more with --memory`,
-      );
-    }
-    return { paddr: s.paddr, bytes: elf.bytes.subarray(s.offset, s.offset + s.fileBytes) };
-  });
+/** A vmlinux without PVH: its 64-bit entry takes what the one of a bzImage takes. */
+function planEntry64(input: BootInput, elf: Elf): BootPlan {
+  const initrd = input.initrd && placeInitrd(input.initrd, input.memoryBytes, segmentsEnd(elf));
+  const start = start64(physicalEntry(elf), { rsi: BigInt(BOOT_PARAMS) });
+  const params = linuxParams(input, setupHeader(), initrd);
+  return { writes: [...placeSegments(elf), ...params, ...start.writes], state: start.state };
+}
+
+/** The setup header that a bzImage would have; boot.rst, "The Real-Mode Kernel Header". */
+function setupHeader(): { at: number; bytes: Uint8Array } {
+  const BOOT_FLAG = 0x1fe;
+  const view = new DataView(new ArrayBuffer(0x290 - BOOT_FLAG));
+  view.setUint16(0, 0xaa55, true);
+  view.setUint32(0x202 - BOOT_FLAG, 0x53726448, true);
+  view.setUint16(0x206 - BOOT_FLAG, 0x020f, true);
+  view.setUint32(0x230 - BOOT_FLAG, 0x0100_0000, true); // kernel_alignment
+  return { at: BOOT_FLAG, bytes: new Uint8Array(view.buffer) };
+}
+
+function planEntry32(input: BootInput, elf: Elf): BootPlan {
+  if (input.initrd !== undefined) {
+    throw new BootError(
+      'unsupported',
+      'this kernel takes no initrd; give one with PVH, or a Multiboot kernel',
+    );
+  }
+  const start = start32(Number(physicalEntry(elf)), {});
+  return { writes: [...placeSegments(elf), ...start.writes], state: start.state };
 }
 
 /** hvm_start_info, version 1. Source: Xen public/arch-x86/hvm/start_info.h. */
-function startInfo(input: BootInput, kernelEnd: number): Placement[] {
+function planPvh(input: BootInput, elf: Elf, entry: number): BootPlan {
   const info = new DataView(new ArrayBuffer(56));
   const map = memoryMap(input.memoryBytes);
   const table = new DataView(new ArrayBuffer(map.length * 24));
@@ -53,24 +66,22 @@ function startInfo(input: BootInput, kernelEnd: number): Placement[] {
   info.setBigUint64(32, BigInt(input.rsdpPaddr), true);
   info.setBigUint64(40, BigInt(MEMORY_MAP), true);
   info.setUint32(48, map.length, true);
-  const bytes = (view: DataView) => new Uint8Array(view.buffer);
-  const writes = [
-    { paddr: MEMORY_MAP, bytes: bytes(table) },
-    { paddr: COMMAND_LINE, bytes: new TextEncoder().encode(`${input.cmdline}\0`) },
+  const start = start32(entry, { rbx: BigInt(START_INFO) });
+  const writes: Placement[] = [
+    ...placeSegments(elf),
+    ...start.writes,
+    { paddr: MEMORY_MAP, bytes: new Uint8Array(table.buffer) },
+    { paddr: COMMAND_LINE, bytes: cString(input.cmdline) },
   ];
   if (input.initrd !== undefined) {
-    const paddr = Math.floor((input.memoryBytes - input.initrd.length) / 4096) * 4096;
-    if (paddr < kernelEnd)
-      throw new BootError(
-        'too-large',
-        'kernel and initrd do not fit in memory; give more with --memory',
-      );
+    const initrd = placeInitrd(input.initrd, input.memoryBytes, segmentsEnd(elf));
     const module = new DataView(new ArrayBuffer(32));
-    module.setBigUint64(0, BigInt(paddr), true);
-    module.setBigUint64(8, BigInt(input.initrd.length), true);
+    module.setBigUint64(0, BigInt(initrd.paddr), true);
+    module.setBigUint64(8, BigInt(initrd.bytes.length), true);
     info.setUint32(12, 1, true);
     info.setBigUint64(16, BigInt(MODULES), true);
-    writes.push({ paddr: MODULES, bytes: bytes(module) }, { paddr, bytes: input.initrd });
+    writes.push({ paddr: MODULES, bytes: new Uint8Array(module.buffer) }, initrd);
   }
-  return [...writes, { paddr: START_INFO, bytes: bytes(info) }];
+  writes.push({ paddr: START_INFO, bytes: new Uint8Array(info.buffer) });
+  return { writes, state: start.state };
 }

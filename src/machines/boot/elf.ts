@@ -1,4 +1,5 @@
 import { BootError } from './boot-error.ts';
+import type { Placement } from './plan-types.ts';
 
 // ELF executables. Source: System V ABI, chapters 4 and 5; AMD64 supplement.
 
@@ -10,7 +11,7 @@ const MACHINE_X86_64 = 62;
 const PT_LOAD = 1;
 const PT_NOTE = 4;
 
-export interface Segment {
+interface Segment {
   readonly type: number;
   readonly offset: number;
   readonly vaddr: bigint;
@@ -96,29 +97,64 @@ function segmentAt(bytes: Uint8Array, at: number, is64: boolean): Segment {
   return segment;
 }
 
-/** The segments to be loaded. */
-export function loadable(elf: Elf): Segment[] {
+function loadable(elf: Elf): Segment[] {
   return elf.segments.filter((s) => s.type === PT_LOAD);
 }
 
+/** The segments to be loaded. @throws {BootError} where one has more bytes in the file than in memory. */
+export function placeSegments(elf: Elf): Placement[] {
+  return loadable(elf).map((s) => {
+    if (s.fileBytes > s.memoryBytes)
+      throw new BootError('unsupported', 'the ELF file has a segment larger than its memory');
+    const bytes = elf.bytes.subarray(s.offset, s.offset + s.fileBytes);
+    return { paddr: s.paddr, bytes, spanBytes: s.memoryBytes };
+  });
+}
+
+/** Where the highest segment ends. */
+export function segmentsEnd(elf: Elf): number {
+  return loadable(elf).reduce((end, s) => Math.max(end, s.paddr + s.memoryBytes), 0);
+}
+
+/** The entry as a physical address: some linkers write that, some the virtual one. */
+export function physicalEntry(elf: Elf): bigint {
+  const { entry } = elf;
+  const inside = (start: bigint, s: Segment) =>
+    entry >= start && entry < start + BigInt(s.memoryBytes);
+  const list = loadable(elf);
+  if (list.some((s) => inside(BigInt(s.paddr), s))) return entry;
+  const segment = list.find((s) => inside(s.vaddr, s));
+  return segment ? entry - segment.vaddr + BigInt(segment.paddr) : entry;
+}
+
 const XEN_ELFNOTE_PHYS32_ENTRY = 18; // Xen public/elfnote.h
+const XEN_NAME = 0x006e6558; // "Xen"
+const MAX_NOTE_BYTES = 65536;
 
 /** The 32-bit entry of the PVH boot protocol, where the file has one. */
 export function pvhEntry(elf: Elf): number | undefined {
-  const view = viewOf(elf.bytes);
   for (const { type, offset, fileBytes } of elf.segments) {
     if (type !== PT_NOTE) continue;
-    const end = Math.min(offset + fileBytes, elf.bytes.length);
-    let at = offset;
-    while (at + 12 <= end) {
-      const nameBytes = view.getUint32(at, true);
-      const dataBytes = view.getUint32(at + 4, true);
-      const data = at + 12 + ((nameBytes + 3) & ~3);
-      const isXen = nameBytes === 4 && view.getUint32(at + 12, true) === 0x006e6558;
-      if (isXen && view.getUint32(at + 8, true) === XEN_ELFNOTE_PHYS32_ENTRY && data + 4 <= end)
-        return view.getUint32(data, true);
-      at = data + ((dataBytes + 3) & ~3);
-    }
+    const bytes = elf.bytes.subarray(offset, offset + Math.min(fileBytes, MAX_NOTE_BYTES));
+    const entry = pvhNote(viewOf(bytes));
+    if (entry !== undefined) return entry;
+  }
+  return undefined;
+}
+
+function pvhNote(notes: DataView): number | undefined {
+  const NOTE_HEADER = 12;
+  const align = (value: number) => Math.ceil(value / 4) * 4;
+  let at = 0;
+  while (at + NOTE_HEADER <= notes.byteLength) {
+    const nameBytes = notes.getUint32(at, true);
+    const dataBytes = notes.getUint32(at + 4, true);
+    const type = notes.getUint32(at + 8, true);
+    const data = at + NOTE_HEADER + align(nameBytes);
+    const isEntry = type === XEN_ELFNOTE_PHYS32_ENTRY && nameBytes === 4 && dataBytes >= 4;
+    if (isEntry && data + 4 <= notes.byteLength && notes.getUint32(data - 4, true) === XEN_NAME)
+      return notes.getUint32(data, true);
+    at = data + align(dataBytes);
   }
   return undefined;
 }

@@ -1,70 +1,101 @@
-// LZ4 in its legacy frame, as `lz4 -l` makes it for Linux. Source: lz4 doc/lz4_Frame_format.md, doc/lz4_Block_format.md.
+// LZ4, "legacy frame", which is what kernels are packed with. Source: lz4_Frame_format.md (Legacy frame) and lz4_Block_format.md.
+import { BootError } from './boot-error.ts';
+import { FieldReader } from './field-reader.ts';
 
-const MAGIC = 0x184c2102;
+export const LZ4_LEGACY_MAGIC = 0x184c2102;
+/** Each block but the last unpacks to this. */
 const BLOCK_BYTES = 8 << 20;
 const MIN_MATCH = 4;
+const LENGTH_MORE = 15; // in either half of the token: bytes that add to the length follow
 
-export function isLz4Legacy(bytes: Uint8Array): boolean {
-  return (
-    bytes.length >= 4 && new DataView(bytes.buffer, bytes.byteOffset).getUint32(0, true) === MAGIC
+const corrupt = (why: string) =>
+  new BootError(
+    'not-a-kernel',
+    `the kernel's LZ4 payload is corrupt (${why}); fetch or build the kernel again`,
   );
-}
 
-/** Unpacks at most `limit` bytes. @throws {RangeError} on damaged data or a result that is larger. */
-export function unpackLz4Legacy(bytes: Uint8Array, limit: number): Uint8Array {
-  const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-  let out = new Uint8Array(Math.min(limit, Math.max(bytes.length * 4, BLOCK_BYTES)));
-  let length = 0;
-  let at = 4;
-  while (at + 4 <= bytes.length) {
-    const packed = view.getUint32(at, true);
-    at += 4;
-    if (packed === MAGIC) continue;
-    if (packed === 0) break;
-    if (at + packed > bytes.length) throw new RangeError('lz4: a block is cut off');
-    if (out.length < length + BLOCK_BYTES) {
-      const wider = new Uint8Array(Math.min(limit, Math.max(out.length * 2, length + BLOCK_BYTES)));
-      wider.set(out);
-      out = wider;
-    }
-    length = unpackBlock(bytes.subarray(at, at + packed), out, length);
-    at += packed;
+/** A length; one of 15 goes on in bytes after the token, until one is not 255. */
+function lengthOf(input: Uint8Array, at: number, start: number): { length: number; at: number } {
+  if (start !== LENGTH_MORE) return { length: start, at };
+  let length = start;
+  for (let next = at; ; next++) {
+    const byte = input[next];
+    if (byte === undefined) throw corrupt('a length runs past the end of its block');
+    length += byte;
+    if (byte !== 255) return { length, at: next + 1 };
   }
-  return out.subarray(0, length);
 }
 
-/** Unpacks one block behind `start`; matches do not reach before it. Returns where the output ends. */
-function unpackBlock(block: Uint8Array, out: Uint8Array, start: number): number {
-  let at = 0;
+/** Unpacks one block to `output` at `start`; the result is where it ends. Blocks are independent of each other. */
+function unpackBlock(input: Uint8Array, output: Uint8Array, start: number): number {
+  const end = Math.min(output.length, start + BLOCK_BYTES);
+  let from = 0;
   let to = start;
-  const extended = (count: number): number => {
-    let total = count;
-    if (count !== 15) return total;
-    for (;;) {
-      const more = block[at++];
-      if (more === undefined) throw new RangeError('lz4: a length is cut off');
-      total += more;
-      if (more !== 255) return total;
-    }
-  };
-  while (at < block.length) {
-    const token = block[at++] ?? 0;
-    const literals = extended(token >> 4);
-    if (at + literals > block.length || to + literals > out.length)
-      throw new RangeError('lz4: literals out of bounds');
-    out.set(block.subarray(at, at + literals), to);
-    at += literals;
+  while (from < input.length) {
+    const token = input[from++] ?? 0;
+    let literals = token >> 4;
+    ({ length: literals, at: from } = lengthOf(input, from, literals));
+    if (from + literals > input.length) throw corrupt('literals run past the end of their block');
+    if (to + literals > end) throw corrupt('a block is larger than the format allows');
+    output.set(input.subarray(from, from + literals), to);
+    from += literals;
     to += literals;
-    if (at === block.length) break;
-    const offset = (block[at] ?? 0) | ((block[at + 1] ?? 0) << 8);
-    at += 2;
-    const match = extended(token & 15) + MIN_MATCH;
-    if (offset === 0 || to - offset < start || to + match > out.length)
-      throw new RangeError('lz4: a match out of bounds');
-    // Matches may overlap what they write: short distances repeat.
-    if (offset >= match) out.copyWithin(to, to - offset, to - offset + match);
-    else for (let i = 0; i < match; i++) out[to + i] = out[to + i - offset] ?? 0;
+    if (from === input.length) break; // the last sequence has no match
+    const distance = (input[from] ?? 0) | ((input[from + 1] ?? 0) << 8);
+    from += 2;
+    if (from > input.length) throw corrupt('a match offset is cut short');
+    let match = token & 15;
+    ({ length: match, at: from } = lengthOf(input, from, match));
+    match += MIN_MATCH;
+    checkMatch(distance, to - start, to + match > end);
+    copyMatch(output, to, distance, match);
     to += match;
   }
   return to;
+}
+
+function checkMatch(distance: number, unpacked: number, tooLong: boolean): void {
+  if (distance === 0 || distance > unpacked) throw corrupt('a match reaches before its block');
+  if (tooLong) throw corrupt('a block is larger than the format allows');
+}
+
+/** Where source and target overlap, the bytes just written repeat. */
+function copyMatch(output: Uint8Array, to: number, distance: number, length: number): void {
+  if (distance >= length) output.copyWithin(to, to - distance, to - distance + length);
+  else for (let i = to; i < to + length; i++) output[i] = output[i - distance] ?? 0;
+}
+
+/**
+ * Unpacks a legacy frame of at most `limitBytes`.
+ * @throws {BootError} `truncated`, `not-a-kernel` on corrupt data, `too-large` past the limit.
+ */
+export function unpackLz4(packed: Uint8Array, limitBytes: number): Uint8Array {
+  const reader = new FieldReader(packed, "the kernel's LZ4 payload");
+  if (reader.u32(0) !== LZ4_LEGACY_MAGIC) throw corrupt('no legacy frame');
+  const blocks: Uint8Array[] = [];
+  for (let at = 4; at < packed.length; ) {
+    const length = reader.u32(at);
+    at += 4;
+    if (length === LZ4_LEGACY_MAGIC) continue; // frames may follow each other
+    blocks.push(reader.slice(at, length));
+    at += length;
+  }
+  const most = Math.min(limitBytes, blocks.length * BLOCK_BYTES);
+  const output = new Uint8Array(most);
+  let end = 0;
+  for (const block of blocks) {
+    if (end + unpackedAtLeast(block) > limitBytes) {
+      throw new BootError(
+        'too-large',
+        `the kernel unpacks to more than the ${limitBytes} bytes it declares`,
+      );
+    }
+    end = unpackBlock(block, output, end);
+  }
+  return output.subarray(0, end);
+}
+
+/** A block that is not empty yields a byte. */
+function unpackedAtLeast(block: Uint8Array): number {
+  return block.length === 0 ? 0 : 1;
 }

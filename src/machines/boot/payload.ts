@@ -1,7 +1,8 @@
-import { isLz4Legacy, unpackLz4Legacy } from './lz4.ts';
+import { LZ4_LEGACY_MAGIC, unpackLz4 } from './lz4.ts';
 import type { BootInput } from './plan-types.ts';
 
 // Formats in which Linux packs itself, by their first bytes (Linux lib/decompress.c).
+const LZ4 = [0, 8, 16, 24].map((shift) => (LZ4_LEGACY_MAGIC >>> shift) & 0xff);
 const GZIP = [0x1f, 0x8b];
 const ZSTD = [0x28, 0xb5, 0x2f, 0xfd];
 const ELF = [0x7f, 0x45, 0x4c, 0x46];
@@ -17,12 +18,12 @@ export function unpackPayload(
   decompress: BootInput['decompress'],
 ): Uint8Array | undefined {
   // The last four bytes say how long the result is.
-  const data = payload.subarray(0, payload.length - 4);
+  const data = payload.subarray(0, Math.max(0, payload.length - 4));
   try {
     if (startsWith(payload, ELF)) return payload;
-    if (isLz4Legacy(payload)) return unpackLz4Legacy(data, limit);
-    if (startsWith(payload, GZIP)) return decompress.gzip(data, limit);
-    if (startsWith(payload, ZSTD)) return decompress.zstd(data, limit);
+    if (startsWith(data, LZ4)) return unpackLz4(data, limit);
+    if (startsWith(data, GZIP)) return decompress.gzip(data, limit);
+    if (startsWith(data, ZSTD)) return decompress.zstd(data, limit);
   } catch {
     // Damaged, or more than fits: the guest's own decompressor says so.
     return undefined;

@@ -4,6 +4,8 @@ import type { VcpuState } from '#accel/accel.ts';
 export interface Placement {
   readonly paddr: number;
   readonly bytes: Uint8Array;
+  /** What it takes in memory where that is more than `bytes`: zeros follow them. */
+  readonly spanBytes?: number;
 }
 
 /** How a guest is started: what lies where, and the state of the boot processor. */
@@ -15,9 +17,18 @@ export interface BootPlan {
 /** Unpacks at most `limit` bytes; throws on bad data. */
 export type Decompress = (data: Uint8Array, limit: number) => Uint8Array;
 
+/** A file that the loader lays beside a Multiboot kernel. */
+export interface BootModule {
+  readonly bytes: Uint8Array;
+  readonly cmdline: string;
+}
+
 export interface BootInput {
   readonly kernel: Uint8Array;
+  /** How the command line of a Multiboot kernel calls it, as its first word. */
+  readonly kernelName?: string;
   readonly initrd?: Uint8Array;
+  readonly modules?: readonly BootModule[];
   readonly cmdline: string;
   readonly memoryBytes: number;
   readonly rsdpPaddr: number;

@@ -1,0 +1,278 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { gunzipSync, gzipSync } from 'node:zlib';
+import { BootError } from './boot-error.ts';
+import { planBoot } from './plan.ts';
+import type { BootInput, BootPlan } from './plan-types.ts';
+import {
+  bootInput,
+  makeBzImage,
+  makeElf32,
+  makeElf64,
+  multibootHeader,
+  randomBytes,
+  xenNote,
+} from './testing.ts';
+
+const MIB = 2 ** 20;
+const KERNEL_AT = 0x100_0000;
+const PT_NOTE = 4;
+const PHYS32_ENTRY = 18;
+const code = Uint8Array.of(0xf4, 0xeb, 0xfd);
+const vmlinux = makeElf64(BigInt(KERNEL_AT), [
+  { paddr: KERNEL_AT, bytes: code, memoryBytes: 8192 },
+]);
+const pvh = makeElf64(0n, [
+  { paddr: KERNEL_AT, bytes: code },
+  { type: PT_NOTE, paddr: 0, bytes: xenNote(PHYS32_ENTRY, KERNEL_AT + 2) },
+]);
+const multiboot = makeElf32(MIB + 12, MIB, multibootHeader(3));
+const gzip = {
+  gzip: (data: Uint8Array, limit: number) => gunzipSync(data, { maxOutputLength: limit }),
+  zstd: () => new Uint8Array(0),
+};
+
+function memoryOf(plan: BootPlan): Uint8Array {
+  const memory = new Uint8Array(64 * MIB);
+  for (const { paddr, bytes } of plan.writes) memory.set(bytes, paddr);
+  return memory;
+}
+
+function word(memory: Uint8Array, at: number): number {
+  return new DataView(memory.buffer).getUint32(at, true);
+}
+
+function text(memory: Uint8Array, at: number): string {
+  return Buffer.from(memory.subarray(at, memory.indexOf(0, at))).toString();
+}
+
+/** The error that `planBoot` ends with; any other kind of throw fails the test. */
+function refusal(input: BootInput): BootError['kind'] | 'planned' {
+  try {
+    planBoot(input);
+    return 'planned';
+  } catch (error) {
+    assert.ok(error instanceof BootError, `threw ${String(error)}`);
+    return error.kind;
+  }
+}
+
+describe('what kind of kernel it is', () => {
+  const cases = [
+    { name: 'bzImage', kernel: makeBzImage(code), entry: MIB + 0x200, paging: true },
+    { name: 'bzImage, ELF payload', kernel: makeBzImage(vmlinux), entry: KERNEL_AT, paging: true },
+    {
+      name: 'bzImage, gzip payload',
+      kernel: makeBzImage(gzipSync(vmlinux)),
+      entry: KERNEL_AT,
+      paging: true,
+    },
+    {
+      name: 'bzImage whose gzip payload is damaged unpacks itself',
+      kernel: makeBzImage(gzipSync(vmlinux).fill(0x55, 20)),
+      entry: MIB + 0x200,
+      paging: true,
+    },
+    { name: 'ELF64 without notes', kernel: vmlinux, entry: KERNEL_AT, paging: true },
+    { name: 'PVH', kernel: pvh, entry: KERNEL_AT + 2, paging: false },
+    { name: 'ELF32', kernel: makeElf32(MIB, MIB, code), entry: MIB, paging: false },
+    { name: 'Multiboot', kernel: multiboot, entry: MIB + 12, paging: false },
+    {
+      name: 'ELF64 whose entry is virtual',
+      kernel: makeElf64(0xffff_ffff_8100_0001n, [
+        { paddr: KERNEL_AT, vaddr: 0xffff_ffff_8100_0000n, bytes: code },
+      ]),
+      entry: KERNEL_AT + 1,
+      paging: true,
+    },
+  ];
+  for (const { name, kernel, entry, paging } of cases) {
+    it(name, () => {
+      const { state } = planBoot(bootInput(kernel, { decompress: gzip }));
+      assert.equal(state.rip, BigInt(entry));
+      assert.equal(((state.cr0 ?? 0n) & (1n << 31n)) !== 0n, paging);
+    });
+  }
+});
+
+describe('what Linux is given', () => {
+  const initrd = new Uint8Array(5000).fill(7);
+  for (const [name, kernel] of [
+    ['a bzImage', makeBzImage(code)],
+    ['a vmlinux', vmlinux],
+  ] as const) {
+    it(`${name}: zero page with command line, initrd and memory map`, () => {
+      const plan = planBoot(bootInput(kernel, { initrd }));
+      const memory = memoryOf(plan);
+      const params = Number(plan.state.regs?.[6]);
+      assert.equal(word(memory, params + 0x202), 0x53726448);
+      assert.equal(text(memory, word(memory, params + 0x228)), 'console=ttyS0');
+      const at = word(memory, params + 0x218);
+      assert.equal(at % 4096, 0);
+      assert.equal(word(memory, params + 0x21c), 5000);
+      assert.deepEqual(memory.subarray(at, at + 5000), initrd);
+      assert.equal(word(memory, params + 0x70), 0xe0000);
+      assert.equal(memory[params + 0x1e8], 4);
+      assert.equal(word(memory, params + 0x2d0 + 3 * 20), MIB);
+      assert.equal(word(memory, params + 0x2d0 + 3 * 20 + 8), 63 * MIB);
+    });
+  }
+
+  it('PVH: start info with module, command line and memory map', () => {
+    const plan = planBoot(bootInput(pvh, { initrd }));
+    const memory = memoryOf(plan);
+    const info = Number(plan.state.regs?.[3]);
+    assert.equal(word(memory, info), 0x336ec578);
+    assert.equal(text(memory, word(memory, info + 24)), 'console=ttyS0');
+    assert.equal(word(memory, info + 12), 1);
+    const module = word(memory, info + 16);
+    assert.equal(memory[word(memory, module)], 7);
+    assert.equal(word(memory, module + 8), 5000);
+    assert.equal(word(memory, info + 32), 0xe0000);
+    assert.equal(word(memory, info + 48), 4);
+  });
+});
+
+describe('refused', () => {
+  const load = (segment: Parameters<typeof makeElf64>[1][number]) => makeElf64(0n, [segment]);
+  const at = (paddr: number | bigint, memoryBytes: number | bigint = 3) =>
+    load({ paddr, bytes: code, memoryBytes });
+  const noBits64 = makeBzImage(code);
+  noBits64[0x236] = 0;
+  const otherMachine = vmlinux.slice();
+  otherMachine[18] = 183;
+  const cases: { name: string; input: BootInput; kind: BootError['kind'] | 'planned' }[] = [
+    { name: 'an empty file', input: bootInput(new Uint8Array(0)), kind: 'not-a-kernel' },
+    { name: 'a text', input: bootInput(new Uint8Array(9999).fill(65)), kind: 'not-a-kernel' },
+    { name: 'a 32-bit bzImage', input: bootInput(noBits64), kind: 'unsupported' },
+    { name: 'ELF for ARM', input: bootInput(otherMachine), kind: 'unsupported' },
+    { name: 'a segment past memory', input: bootInput(at(64 * MIB - 2)), kind: 'too-large' },
+    { name: 'a segment at 2^63', input: bootInput(at(2n ** 63n)), kind: 'unsupported' },
+    { name: 'a segment of 2^63', input: bootInput(at(MIB, 2n ** 63n)), kind: 'unsupported' },
+    { name: 'a segment in video memory', input: bootInput(at(0xb8000)), kind: 'unsupported' },
+    { name: 'a segment among the tables', input: bootInput(at(0xe0000)), kind: 'unsupported' },
+    { name: 'a segment on the zero page', input: bootInput(at(0x10800)), kind: 'unsupported' },
+    { name: 'zeros over the zero page', input: bootInput(at(0x8000, 65536)), kind: 'unsupported' },
+    { name: 'more file than memory', input: bootInput(at(MIB, 2)), kind: 'unsupported' },
+    {
+      name: 'a segment cut off',
+      input: bootInput(load({ paddr: MIB, fileBytes: 4n, memoryBytes: 4 })),
+      kind: 'truncated',
+    },
+    {
+      name: 'a segment of 2^64 - 1 bytes in the file',
+      input: bootInput(load({ paddr: MIB, fileBytes: 2n ** 64n - 1n })),
+      kind: 'truncated',
+    },
+    {
+      name: 'overlapping segments',
+      input: bootInput(
+        makeElf64(0n, [
+          { paddr: MIB, bytes: code },
+          { paddr: MIB + 2, bytes: code },
+        ]),
+      ),
+      kind: 'unsupported',
+    },
+    {
+      name: 'an initrd larger than memory',
+      input: bootInput(makeBzImage(code), { initrd: new Uint8Array(64 * MIB) }),
+      kind: 'too-large',
+    },
+    {
+      name: 'an initrd that would lie on the kernel',
+      input: bootInput(vmlinux, { initrd: new Uint8Array(48 * MIB) }),
+      kind: 'too-large',
+    },
+    {
+      name: 'an initrd for a kernel that takes none',
+      input: bootInput(makeElf32(MIB, MIB, code), { initrd: code }),
+      kind: 'unsupported',
+    },
+    {
+      name: 'modules for Linux',
+      input: bootInput(vmlinux, { modules: [{ bytes: code, cmdline: '' }] }),
+      kind: 'unsupported',
+    },
+    {
+      name: 'a command line longer than the kernel takes',
+      input: bootInput(makeBzImage(code), { cmdline: 'x'.repeat(2048) }),
+      kind: 'too-large',
+    },
+    {
+      name: 'a command line as long as the kernel takes',
+      input: bootInput(makeBzImage(code), { cmdline: 'x'.repeat(2047) }),
+      kind: 'planned',
+    },
+    {
+      name: 'a command line that no kernel takes',
+      input: bootInput(pvh, { cmdline: 'x'.repeat(70000) }),
+      kind: 'too-large',
+    },
+    {
+      name: 'memory that ends below the kernel',
+      input: bootInput(makeBzImage(code), { memoryBytes: MIB }),
+      kind: 'too-large',
+    },
+    {
+      name: 'memory that ends below the page tables',
+      input: bootInput(at(0x2000), { memoryBytes: 65536 }),
+      kind: 'too-large',
+    },
+  ];
+  for (const { name, input, kind } of cases) it(name, () => assert.equal(refusal(input), kind));
+});
+
+describe('hostile files end in a BootError or a plan', () => {
+  const kernels = {
+    bzImage: makeBzImage(gzipSync(vmlinux)),
+    vmlinux,
+    pvh,
+    multiboot,
+    'Multiboot with addresses': multibootHeader(1 << 16, [MIB, MIB, 0, 0, MIB]),
+  };
+  for (const [name, kernel] of Object.entries(kernels)) {
+    it(`${name}, cut off after each byte`, () => {
+      for (let length = 0; length < kernel.length; length++)
+        refusal(bootInput(kernel.subarray(0, length), { decompress: gzip }));
+    });
+
+    it(`${name}, each byte of it changed`, () => {
+      const input = bootInput(kernel, { decompress: gzip });
+      for (let i = 0; i < Math.min(kernel.length, 0x400); i++) {
+        for (const value of [0, 1, 0x7f, 0x80, 0xff]) {
+          const damaged = kernel.slice();
+          damaged[i] = value;
+          refusal({ ...input, kernel: damaged });
+        }
+      }
+    });
+
+    it(`${name}, headers full of noise`, () => {
+      const random = randomBytes(name.length);
+      for (let round = 0; round < 500; round++) {
+        const damaged = kernel.slice();
+        const length = Math.min(16, damaged.length);
+        const where = ((random(1)[0] ?? 0) * 4) % (damaged.length - length + 1);
+        damaged.set(random(length), where);
+        refusal(bootInput(damaged, { decompress: gzip }));
+      }
+    });
+  }
+
+  it('notes whose lengths lead backwards', () => {
+    for (const length of [0xffff_fff0, 0xffff_ffff, 0x8000_0000, 0x7fff_ffff]) {
+      const bytes = new Uint8Array(new Uint32Array([length, length, 18, 0, 0, 0, 0, 0]).buffer);
+      const kernel = makeElf64(0n, [{ type: PT_NOTE, paddr: 0, bytes }]);
+      assert.equal(refusal(bootInput(kernel)), 'planned');
+    }
+  });
+
+  it('a note that ends with the file inside its name', () => {
+    const bytes = new Uint8Array(new Uint32Array([4, 4, PHYS32_ENTRY]).buffer);
+    assert.equal(
+      refusal(bootInput(makeElf64(0n, [{ type: PT_NOTE, paddr: 0, bytes }]))),
+      'planned',
+    );
+  });
+});
