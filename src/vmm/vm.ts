@@ -242,7 +242,7 @@ function placeKernel(config: VmConfig, bytes: Uint8Array, ram: number): Partial<
   const { kernel, kernelName, initrd, modules } = config;
   if (kernel === undefined)
     throw new RequestError('there is nothing to run; give a kernel', 'kernel');
-  const tables = buildTables({ cpus: 1 });
+  const tables = buildTables({ cpus: 1, memoryBytes: config.memoryBytes });
   const plan = bootRequest('kernel', planBoot, {
     kernel,
     ...(kernelName !== undefined && { kernelName }),

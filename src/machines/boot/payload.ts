@@ -1,5 +1,6 @@
 import { LZ4_LEGACY_MAGIC, unpackLz4 } from './lz4.ts';
 import type { BootInput } from './plan-types.ts';
+import { unpackXz, XZ_MAGIC } from './xz.ts';
 
 // Formats in which Linux packs itself, by their first bytes (Linux lib/decompress.c).
 const LZ4 = [0, 8, 16, 24].map((shift) => (LZ4_LEGACY_MAGIC >>> shift) & 0xff);
@@ -22,6 +23,7 @@ export function unpackPayload(
   try {
     if (startsWith(payload, ELF)) return payload;
     if (startsWith(data, LZ4)) return unpackLz4(data, limit);
+    if (startsWith(data, XZ_MAGIC)) return unpackXz(data, limit);
     if (startsWith(data, GZIP)) return decompress.gzip(data, limit);
     if (startsWith(data, ZSTD)) return decompress.zstd(data, limit);
   } catch {

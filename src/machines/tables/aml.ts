@@ -1,0 +1,99 @@
+// A builder for the little of AML that describes a board. Source: ACPI specification 6.5, 20.2 (encoding), 6.4 (resources).
+
+/** Encoded terms, objects and resources are bytes. */
+export type Aml = readonly number[];
+
+const u16 = (value: number): Aml => [value & 0xff, (value >>> 8) & 0xff];
+const u32 = (value: number): Aml => [...u16(value), ...u16(value >>> 16)];
+
+/** 20.2.4: the length counts its own bytes; the lead byte holds 6 bits alone, else 4 and how many bytes follow. */
+function withLength(body: Aml): Aml {
+  if (body.length + 1 < 0x40) return [body.length + 1, ...body];
+  const more = body.length + 2 < 2 ** 12 ? 1 : body.length + 3 < 2 ** 20 ? 2 : 3;
+  const length = body.length + 1 + more;
+  const lead = (more << 6) | (length & 0xf);
+  return [lead, ...u32(length >>> 4).slice(0, more), ...body];
+}
+
+/** A name of up to four characters; `\` before it starts at the root. */
+function nameString(name: string): Aml {
+  const root = name.startsWith('\\');
+  const segment = (root ? name.slice(1) : name).padEnd(4, '_');
+  return [...new TextEncoder().encode(root ? `\\${segment}` : segment)];
+}
+
+/** 32 bits, unsigned. */
+export function integer(value: number): Aml {
+  if (value === 0 || value === 1) return [value];
+  if (value < 2 ** 8) return [0x0a, value];
+  if (value < 2 ** 16) return [0x0b, ...u16(value)];
+  return [0x0c, ...u32(value)];
+}
+
+export function name(path: string, value: Aml): Aml {
+  return [0x08, ...nameString(path), ...value];
+}
+
+export function scope(path: string, ...terms: readonly Aml[]): Aml {
+  return [0x10, ...withLength([...nameString(path), ...terms.flat()])];
+}
+
+export function device(path: string, ...terms: readonly Aml[]): Aml {
+  return [0x5b, 0x82, ...withLength([...nameString(path), ...terms.flat()])];
+}
+
+/** At most 255 elements. */
+export function list(...elements: readonly Aml[]): Aml {
+  return [0x12, ...withLength([elements.length, ...elements.flat()])];
+}
+
+/** Three letters and four hexadecimal digits, packed as 6.1.5 tells. */
+export function eisaId(id: string): Aml {
+  const [a = 0, b = 0, c = 0] = [...id.slice(0, 3)].map((letter) => letter.charCodeAt(0) - 0x40);
+  const product = Number.parseInt(id.slice(3), 16);
+  const packed = [(a << 2) | (b >> 3), ((b & 7) << 5) | c, product >> 8, product & 0xff];
+  return [0x0c, ...packed];
+}
+
+// ---- resources
+
+/** What _CRS gives: a buffer of descriptors and the end tag, whose checksum of 0 says that there is none. */
+export function resources(...descriptors: readonly Aml[]): Aml {
+  const bytes = [...descriptors.flat(), 0x79, 0];
+  return [0x11, ...withLength([...integer(bytes.length), ...bytes])];
+}
+
+/** 6.4.2.5: fixed ports, all 16 address lines decoded. */
+export function ports(base: number, count: number): Aml {
+  return [0x47, 1, ...u16(base), ...u16(base), 1, count];
+}
+
+/** 6.4.2.1: an ISA interrupt: edge-triggered, high. */
+export function irq(number: number): Aml {
+  return [0x22, ...u16(1 << number)];
+}
+
+const WINDOW = 0x0c; // both ends fixed; positive decoding by a producer
+const MEMORY_WRITABLE = 1;
+const IO_ENTIRE_RANGE = 3;
+
+/** 6.4.3.5.3, of bus numbers. */
+export function busWindow(first: number, last: number): Aml {
+  return wordWindow(2, 0, first, last);
+}
+
+/** 6.4.3.5.3, of I/O ports. */
+export function portWindow(first: number, last: number): Aml {
+  return wordWindow(1, IO_ENTIRE_RANGE, first, last);
+}
+
+function wordWindow(type: number, specific: number, first: number, last: number): Aml {
+  const fields = [0, first, last, 0, last - first + 1].flatMap(u16);
+  return [0x88, ...u16(3 + fields.length), type, WINDOW, specific, ...fields];
+}
+
+/** 6.4.3.5.2, of memory below 4 GiB. */
+export function memoryWindow(first: number, last: number): Aml {
+  const fields = [0, first, last, 0, last - first + 1].flatMap(u32);
+  return [0x87, ...u16(3 + fields.length), 0, WINDOW, MEMORY_WRITABLE, ...fields];
+}
