@@ -1,0 +1,284 @@
+/** Offsets and lengths of every request on a disk are multiples of this. */
+export const SECTOR_BYTES = 512;
+
+/** What went wrong with an image: `at` names the file and the place in it, `cause` what the host said. */
+export class ImageError extends Error {
+  override readonly name = 'ImageError';
+  readonly kind:
+    | 'io'
+    | 'no-space'
+    | 'not-found'
+    | 'exists'
+    | 'locked'
+    | 'read-only'
+    | 'bad-format'
+    | 'bad-option'
+    | 'unsupported'
+    | 'corrupt'
+    | 'out-of-range';
+  readonly at: { readonly path?: string; readonly offsetBytes?: number };
+
+  constructor(
+    kind: ImageError['kind'],
+    message: string,
+    at: ImageError['at'] = {},
+    options?: ErrorOptions,
+  ) {
+    super(message, options);
+    this.kind = kind;
+    this.at = at;
+  }
+}
+
+/**
+ * A file, or what behaves as one (a block device, a test's memory). Calls may overlap; those on overlapping ranges have no
+ * order. Every method throws {ImageError}: `io`, `no-space`, `read-only`.
+ */
+export interface HostFile {
+  readonly path: string;
+  readonly readOnly: boolean;
+  /** Fills `into` from `offsetBytes`; what lies past the end reads as zeros. Resolves with the bytes that were there. */
+  read(offsetBytes: number, into: Uint8Array): Promise<number>;
+  /** Writes all of `from`; the file grows as needed, and a gap reads as zeros. */
+  write(offsetBytes: number, from: Uint8Array): Promise<void>;
+  /** Resolves when all completed writes are on stable storage, the file's size included. */
+  flush(): Promise<void>;
+  size(): Promise<number>;
+  /** Bytes the file takes on its disk; fewer than its size when it is sparse. */
+  allocatedBytes(): Promise<number>;
+  truncate(sizeBytes: number): Promise<void>;
+  /**
+   * Makes the range read as zeros and gives its room back. Resolves with false when the host cannot, and has then changed
+   * nothing: callers that need zeros must write them. Never changes the file's size.
+   */
+  punch(offsetBytes: number, lengthBytes: number): Promise<boolean>;
+  /** Reserves room up to `sizeBytes` and makes the file at least that long; false when the host cannot. */
+  reserve(sizeBytes: number): Promise<boolean>;
+  /**
+   * Length of the run from `offsetBytes` that is all hole or all data, as far as the host tells; `data` when unsure. The
+   * run is cut at `lengthBytes`.
+   */
+  extent(offsetBytes: number, lengthBytes: number): Promise<{ data: boolean; lengthBytes: number }>;
+  close(): Promise<void>;
+}
+
+export interface FileOptions {
+  /** `create` makes the file, or empties it; `create-new` fails with `exists` when it is there. Default: `read`. */
+  readonly access?: 'read' | 'write' | 'create' | 'create-new';
+  /** Whether to hold the writer's lock, so that a second writer gets `locked`. Default: true when not `read`. */
+  readonly lock?: boolean;
+}
+
+/** Compressors. Input and output are hostile: `maxBytes` bounds what decompression may make. */
+export interface Codec {
+  /** RFC 1951, no header. `windowBits` as zlib has it. */
+  deflateRaw(
+    from: Uint8Array,
+    options?: { level?: number; windowBits?: number },
+  ): Promise<Uint8Array>;
+  /** Resolves with exactly `maxBytes`, or fewer when the stream ends before; what follows in `from` is ignored. */
+  inflateRaw(from: Uint8Array, maxBytes: number): Promise<Uint8Array>;
+  /** RFC 1950, as VMDK and DMG use it. */
+  deflate(from: Uint8Array, options?: { level?: number }): Promise<Uint8Array>;
+  inflate(from: Uint8Array, maxBytes: number): Promise<Uint8Array>;
+  zstdCompress(from: Uint8Array): Promise<Uint8Array>;
+  zstdDecompress(from: Uint8Array, maxBytes: number): Promise<Uint8Array>;
+}
+
+/** What formats reach the world through. */
+export interface StorageHost {
+  readonly codec: Codec;
+  /** @throws {ImageError} `not-found`, `exists`, `locked`, `read-only`, `io`. */
+  openFile(path: string, options?: FileOptions): Promise<HostFile>;
+  /** The path that `name`, written in the image at `imagePath`, means: relative names start at the image's folder. */
+  resolve(imagePath: string, name: string): string;
+  /** Equal for two paths exactly when they lead to one file. */
+  identity(path: string): Promise<string>;
+  nowMs(): number;
+}
+
+/** A run of the disk. `unallocated`: this image says nothing of it, its backing image is asked; without one it is zeros. */
+export interface Extent {
+  readonly kind: 'data' | 'zero' | 'unallocated';
+  readonly lengthBytes: number;
+  /** Where the bytes lie, as they are, in the host file. */
+  readonly hostOffsetBytes?: number;
+  /** The host file, where that is not the image's own. */
+  readonly hostPath?: string;
+  readonly compressed?: boolean;
+}
+
+export interface Snapshot {
+  readonly id: string;
+  readonly name: string;
+  readonly vmStateBytes: number;
+  readonly createdMs: number;
+  readonly vmClockNs: bigint;
+  /** Size of the disk then. */
+  readonly sizeBytes: number;
+}
+
+/** Snapshots inside an image. `which` is an id or, where no id fits, a name. */
+export interface SnapshotStore {
+  list(): readonly Snapshot[];
+  create(name: string): Promise<Snapshot>;
+  /** Sets the disk, its size included, to what it was. */
+  apply(which: string): Promise<void>;
+  delete(which: string): Promise<void>;
+}
+
+export type InfoValue =
+  | string
+  | number
+  | boolean
+  | readonly InfoValue[]
+  | { readonly [key: string]: InfoValue };
+
+export interface ImageInfo {
+  readonly clusterBytes?: number;
+  readonly compressed?: boolean;
+  readonly encrypted?: boolean;
+  readonly dirty?: boolean;
+  /** As written in the image. */
+  readonly backingName?: string;
+  readonly backingFormat?: string;
+  readonly snapshots?: readonly Snapshot[];
+  /** What this format alone has, under the names that qemu-img uses. */
+  readonly specific?: { readonly [key: string]: InfoValue };
+}
+
+export interface WriteZeroesOptions {
+  /** Whether room may be given back (virtio 1.2, 5.2.6: VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP). */
+  readonly mayUnmap?: boolean;
+}
+
+/**
+ * An open disk. Offsets and lengths are multiples of SECTOR_BYTES and lie within `sizeBytes`, else `out-of-range`. Calls may
+ * overlap; those on overlapping ranges have no order. Methods throw {ImageError}: `io` when the host file fails, `corrupt`
+ * on a bad mapping, `read-only` for changes to an image opened so.
+ */
+export interface DiskImage {
+  readonly format: string;
+  readonly path: string;
+  /** What the guest sees; a multiple of SECTOR_BYTES. Changes by `resize` and by applying a snapshot alone. */
+  readonly sizeBytes: number;
+  readonly readOnly: boolean;
+  /** What unallocated parts read from. Owned: closed with this image. */
+  readonly backing: DiskImage | undefined;
+  /** The unit in which room is taken: writes of whole, aligned units are cheapest. */
+  readonly unitBytes: number;
+  /** Fills `into`. Unallocated parts read from the backing image; without one, and past its end, as zeros. */
+  read(offsetBytes: number, into: Uint8Array): Promise<void>;
+  write(offsetBytes: number, from: Uint8Array): Promise<void>;
+  writeZeroes(
+    offsetBytes: number,
+    lengthBytes: number,
+    options?: WriteZeroesOptions,
+  ): Promise<void>;
+  /** A hint: gives room back where that is possible. Afterwards the range reads as zeros or as before. */
+  discard(offsetBytes: number, lengthBytes: number): Promise<void>;
+  /** Resolves when all completed writes are on stable storage (virtio 1.2, 5.2.6, VIRTIO_BLK_T_FLUSH). */
+  flush(): Promise<void>;
+  /** The run that starts at `offsetBytes`, cut at `lengthBytes`; of this image alone, its backing not asked. */
+  extent(offsetBytes: number, lengthBytes: number): Promise<Extent>;
+  info(): Promise<ImageInfo>;
+  /** Flushes and closes, the backing image too. No other call may be under way or follow. */
+  close(): Promise<void>;
+
+  readonly snapshots?: SnapshotStore;
+  /** Shrinking needs `shrink`; new room reads as zeros. */
+  resize?(sizeBytes: number, options?: ResizeOptions): Promise<void>;
+  /** Stores whole units compressed; `from` starts at a unit and ends at one or at the disk's end. */
+  writeCompressed?(offsetBytes: number, from: Uint8Array): Promise<void>;
+  /** Writes another backing file's name, or none, into the image. What reads from it is not looked at. */
+  setBacking?(name: string | undefined, format: string | undefined): Promise<void>;
+  /** Drops all data, so that everything is unallocated. */
+  makeEmpty?(): Promise<void>;
+}
+
+export interface ResizeOptions {
+  readonly shrink?: boolean;
+  readonly preallocation?: string;
+}
+
+export interface OpenContext {
+  readonly host: StorageHost;
+  readonly readOnly: boolean;
+  /** Opens, read-only, the image that the file at `fromPath` names; loops and depth are checked. Undefined: asked not to. */
+  openBacking(
+    fromPath: string,
+    name: string,
+    format: string | undefined,
+  ): Promise<DiskImage | undefined>;
+}
+
+/** An option of `create -o`: `text` is what the user wrote. */
+export interface CreateOption {
+  readonly name: string;
+  readonly about: string;
+  readonly type: 'size' | 'number' | 'bool' | 'text';
+}
+
+export interface CreateRequest {
+  /** A multiple of SECTOR_BYTES. */
+  readonly sizeBytes: number;
+  /** By the names in `createOptions`, checked to be of their types. */
+  readonly options: ReadonlyMap<string, string | number | boolean>;
+}
+
+export interface CheckRequest {
+  readonly repair: 'none' | 'leaks' | 'all';
+}
+
+export interface CheckResult {
+  readonly corruptions: number;
+  readonly leaks: number;
+  readonly corruptionsFixed: number;
+  readonly leaksFixed: number;
+  /** Places that could not be looked at. */
+  readonly checkErrors: number;
+  /** A line for each finding; the first few thousand. */
+  readonly messages: readonly string[];
+  readonly imageEndBytes: number;
+  readonly totalClusters: number;
+  readonly allocatedClusters: number;
+  readonly fragmentedClusters: number;
+  readonly compressedClusters: number;
+}
+
+/** A format is a value in the list of open.ts. */
+export interface ImageFormat {
+  readonly name: string;
+  /** Whether these first bytes (up to 64 KiB) of a file, and its last 512, are of this format. */
+  probe(head: Uint8Array, tail: Uint8Array): boolean;
+  /** Takes `file` over: closes it with the image, or before throwing. @throws {ImageError} `bad-format`, `unsupported`, … */
+  open(file: HostFile, context: OpenContext): Promise<DiskImage>;
+  readonly createOptions: readonly CreateOption[];
+  /** Fills an empty file, and flushes it; the caller closes it, and removes it when this throws. */
+  create?(file: HostFile, request: CreateRequest, host: StorageHost): Promise<void>;
+  /** Looks at all metadata; mends what `repair` says. Does not close `file`. */
+  check?(file: HostFile, request: CheckRequest, context: OpenContext): Promise<CheckResult>;
+  /** Bytes that a new file would take: as created for a disk with `dataBytes` allocated, and with all of it. */
+  measure?(request: CreateRequest, dataBytes: number): { required: number; fullyAllocated: number };
+}
+
+/** @throws {ImageError} `out-of-range` when a request does not lie on whole sectors within the disk. */
+export function checkRange(
+  image: { readonly sizeBytes: number; readonly path: string },
+  offsetBytes: number,
+  lengthBytes: number,
+): void {
+  const aligned = offsetBytes % SECTOR_BYTES === 0 && lengthBytes % SECTOR_BYTES === 0;
+  if (
+    aligned &&
+    offsetBytes >= 0 &&
+    lengthBytes >= 0 &&
+    offsetBytes + lengthBytes <= image.sizeBytes
+  )
+    return;
+  throw new ImageError(
+    'out-of-range',
+    `${image.path}: ${lengthBytes} bytes at ${offsetBytes} are not whole sectors within the disk's ${image.sizeBytes} bytes`,
+    { path: image.path, offsetBytes },
+  );
+}

@@ -1,0 +1,237 @@
+import { spawn } from 'node:child_process';
+import { type BigIntStats, constants } from 'node:fs';
+import { type FileHandle, open, readFile } from 'node:fs/promises';
+import { type FileOptions, type HostFile, ImageError } from '../image.ts';
+import { holesOf, type Run } from './holes.ts';
+import { deviceNumbers, lockForWriting } from './write-lock.ts';
+
+/** Punching costs a process: small ranges are not worth it. */
+const PUNCH_MIN_BYTES = 1 << 20;
+
+/** A file or block device of the host, read and written on libuv's threads. */
+export class NodeFile implements HostFile {
+  readonly path: string;
+  readonly readOnly: boolean;
+  readonly #handle: FileHandle;
+  readonly #unlock: () => Promise<void>;
+  readonly #isDevice: boolean;
+  /** Where a sparse file has data, until it changes; undefined: not asked yet. */
+  #runs: Promise<readonly Run[] | undefined> | undefined;
+
+  private constructor(
+    path: string,
+    handle: FileHandle,
+    readOnly: boolean,
+    isDevice: boolean,
+    unlock: () => Promise<void>,
+  ) {
+    this.path = path;
+    this.readOnly = readOnly;
+    this.#handle = handle;
+    this.#isDevice = isDevice;
+    this.#unlock = unlock;
+  }
+
+  /** @throws {ImageError} `not-found`, `exists`, `locked`, `read-only`, `io`. */
+  static async open(path: string, options: FileOptions = {}): Promise<NodeFile> {
+    const access = options.access ?? 'read';
+    let handle: FileHandle | undefined;
+    try {
+      handle = await open(path, flagsOf(access), 0o644);
+      const stats = await handle.stat({ bigint: true });
+      checkKind(path, stats);
+      const wantsLock = options.lock ?? access !== 'read';
+      const [device, inode] = stats.isBlockDevice() ? [0n, stats.rdev] : [stats.dev, stats.ino];
+      const unlock = wantsLock ? await lockForWriting(path, device, inode) : async () => {};
+      // Only a file that nobody else writes is emptied.
+      if (access === 'create' && stats.isFile()) await handle.truncate(0);
+      return new NodeFile(path, handle, access === 'read', stats.isBlockDevice(), unlock);
+    } catch (error) {
+      await handle?.close();
+      throw hostError(error, path, 'open');
+    }
+  }
+
+  async read(offsetBytes: number, into: Uint8Array): Promise<number> {
+    let done = 0;
+    try {
+      while (done < into.length) {
+        const { bytesRead } = await this.#handle.read(
+          into,
+          done,
+          into.length - done,
+          offsetBytes + done,
+        );
+        if (bytesRead === 0) break;
+        done += bytesRead;
+      }
+    } catch (error) {
+      throw hostError(error, this.path, 'read', offsetBytes);
+    }
+    into.fill(0, done);
+    return done;
+  }
+
+  async write(offsetBytes: number, from: Uint8Array): Promise<void> {
+    this.#runs = undefined;
+    let done = 0;
+    try {
+      while (done < from.length) {
+        const { bytesWritten } = await this.#handle.write(
+          from,
+          done,
+          from.length - done,
+          offsetBytes + done,
+        );
+        done += bytesWritten;
+      }
+    } catch (error) {
+      throw hostError(error, this.path, 'write', offsetBytes);
+    }
+  }
+
+  async flush(): Promise<void> {
+    if (this.readOnly) return;
+    try {
+      await this.#handle.datasync();
+    } catch (error) {
+      throw hostError(error, this.path, 'flush');
+    }
+  }
+
+  async size(): Promise<number> {
+    try {
+      if (!this.#isDevice) return (await this.#handle.stat()).size;
+      return await this.#deviceBytes();
+    } catch (error) {
+      throw hostError(error, this.path, 'size');
+    }
+  }
+
+  async allocatedBytes(): Promise<number> {
+    return (await this.#handle.stat()).blocks * 512;
+  }
+
+  async truncate(sizeBytes: number): Promise<void> {
+    this.#runs = undefined;
+    if (this.#isDevice) return;
+    try {
+      await this.#handle.truncate(sizeBytes);
+    } catch (error) {
+      throw hostError(error, this.path, 'truncate', sizeBytes);
+    }
+  }
+
+  /** Node has no fallocate(2): fallocate(1) of util-linux does it, for ranges that are worth a process. */
+  async punch(offsetBytes: number, lengthBytes: number): Promise<boolean> {
+    if (this.#isDevice || lengthBytes < PUNCH_MIN_BYTES) return false;
+    this.#runs = undefined;
+    return await this.#fallocate([
+      '--punch-hole',
+      '--offset',
+      String(offsetBytes),
+      '--length',
+      String(lengthBytes),
+    ]);
+  }
+
+  async reserve(sizeBytes: number): Promise<boolean> {
+    if (this.#isDevice || sizeBytes === 0) return true;
+    this.#runs = undefined;
+    return await this.#fallocate(['--length', String(sizeBytes)]);
+  }
+
+  async extent(
+    offsetBytes: number,
+    lengthBytes: number,
+  ): Promise<{ data: boolean; lengthBytes: number }> {
+    if (this.#isDevice) return { data: true, lengthBytes };
+    this.#runs ??= holesOf(this.#handle);
+    const runs = await this.#runs;
+    if (runs === undefined) return { data: true, lengthBytes };
+    const next = runs[firstEndingAfter(runs, offsetBytes)];
+    if (next === undefined) return { data: false, lengthBytes };
+    const data = next.startBytes <= offsetBytes;
+    const end = data ? next.endBytes : next.startBytes;
+    return { data, lengthBytes: Math.min(lengthBytes, end - offsetBytes) };
+  }
+
+  async close(): Promise<void> {
+    try {
+      await this.#handle.close();
+    } finally {
+      await this.#unlock();
+    }
+  }
+
+  /** stat(2) says 0 for a block device; sysfs counts sectors of 512 bytes whatever the device's own are. */
+  async #deviceBytes(): Promise<number> {
+    const { rdev } = await this.#handle.stat({ bigint: true });
+    const { major, minor } = deviceNumbers(rdev);
+    return Number(await readFile(`/sys/dev/block/${major}:${minor}/size`, 'utf8')) * 512;
+  }
+
+  #fallocate(args: readonly string[]): Promise<boolean> {
+    return new Promise((resolve) => {
+      // The file goes by its descriptor: its name may have moved on.
+      const child = spawn('fallocate', [...args, '/dev/fd/3'], {
+        stdio: ['ignore', 'ignore', 'ignore', this.#handle.fd],
+      });
+      child.once('error', () => resolve(false));
+      child.once('exit', (status) => resolve(status === 0));
+    });
+  }
+}
+
+function firstEndingAfter(runs: readonly Run[], offsetBytes: number): number {
+  let low = 0;
+  let high = runs.length;
+  while (low < high) {
+    const middle = (low + high) >>> 1;
+    const run = runs[middle];
+    if (run !== undefined && run.endBytes <= offsetBytes) low = middle + 1;
+    else high = middle;
+  }
+  return low;
+}
+
+function flagsOf(access: NonNullable<FileOptions['access']>): number {
+  switch (access) {
+    case 'read':
+      return constants.O_RDONLY;
+    case 'write':
+      return constants.O_RDWR;
+    case 'create':
+      return constants.O_RDWR | constants.O_CREAT;
+    default:
+      return constants.O_RDWR | constants.O_CREAT | constants.O_EXCL;
+  }
+}
+
+function checkKind(path: string, stats: BigIntStats): void {
+  if (stats.isFile() || stats.isBlockDevice()) return;
+  const what = stats.isDirectory() ? 'a directory' : 'neither a file nor a block device';
+  throw new ImageError('bad-format', `${path}: is ${what}; give a disk image`, { path });
+}
+
+function hostError(error: unknown, path: string, what: string, offsetBytes?: number): ImageError {
+  if (error instanceof ImageError) return error;
+  const { code, message } = error as NodeJS.ErrnoException;
+  const at = offsetBytes === undefined ? { path } : { path, offsetBytes };
+  const options = { cause: error };
+  switch (code) {
+    case 'ENOENT':
+      return new ImageError('not-found', `${path}: no such file`, at, options);
+    case 'EEXIST':
+      return new ImageError('exists', `${path}: is there already`, at, options);
+    case 'ENOSPC':
+    case 'EDQUOT':
+      return new ImageError('no-space', `${path}: the host's disk is full`, at, options);
+    case 'EACCES':
+    case 'EPERM':
+    case 'EROFS':
+      return new ImageError('read-only', `${path}: no permission to ${what} it`, at, options);
+    default:
+      return new ImageError('io', `${path}: ${what}: ${message}`, at, options);
+  }
+}

@@ -1,0 +1,139 @@
+import { raw } from './formats/raw/raw.ts';
+import {
+  type DiskImage,
+  type HostFile,
+  ImageError,
+  type ImageFormat,
+  type OpenContext,
+  SECTOR_BYTES,
+  type StorageHost,
+} from './image.ts';
+
+/** Raw matches everything: last. */
+export const FORMATS: readonly ImageFormat[] = [raw];
+
+/** Longer chains are taken for an attack on the opener's memory. */
+const MAX_CHAIN = 256;
+const PROBE_BYTES = 64 * 1024;
+
+export interface OpenImageOptions {
+  /** Name of a format in FORMATS. Without one the file is probed, if `probe` allows. */
+  readonly format?: string;
+  readonly readOnly?: boolean;
+  /** Whether a format that is not named, here or in the image for its backing file, may be guessed: for import alone. */
+  readonly probe?: boolean;
+  /** False: the backing file is not opened, and what is unallocated reads as zeros. */
+  readonly withBacking?: boolean;
+  /** Whether to hold the writer's lock. Default: true unless read-only. */
+  readonly lock?: boolean;
+}
+
+/** @throws {ImageError} `bad-option` when there is no such format. */
+export function formatNamed(name: string): ImageFormat {
+  const format = FORMATS.find((one) => one.name === name);
+  if (format !== undefined) return format;
+  const known = FORMATS.map((one) => one.name).join(', ');
+  throw new ImageError('bad-option', `there is no image format '${name}'; there are ${known}`);
+}
+
+/** The format that the file's bytes are of. A guest can write any header into a raw disk: for import alone. */
+export async function probeFormat(file: HostFile): Promise<ImageFormat> {
+  const head = new Uint8Array(PROBE_BYTES);
+  const length = await file.read(0, head);
+  const tail = new Uint8Array(SECTOR_BYTES);
+  const sizeBytes = await file.size();
+  if (sizeBytes >= SECTOR_BYTES) await file.read(sizeBytes - SECTOR_BYTES, tail);
+  return FORMATS.find((format) => format.probe(head.subarray(0, length), tail)) ?? raw;
+}
+
+/**
+ * Opens an image and the chain of images behind it.
+ * @throws {ImageError} `not-found`, `locked`, `bad-format`, `unsupported`, `corrupt`, …
+ */
+export function openImage(
+  path: string,
+  host: StorageHost,
+  options: OpenImageOptions = {},
+): Promise<DiskImage> {
+  return openLink(path, host, options, []);
+}
+
+async function openLink(
+  path: string,
+  host: StorageHost,
+  options: OpenImageOptions,
+  above: readonly string[],
+): Promise<DiskImage> {
+  const chain = [...above, await host.identity(path)];
+  checkChain(path, chain);
+  const readOnly = options.readOnly ?? false;
+  const file = await host.openFile(path, {
+    access: readOnly ? 'read' : 'write',
+    lock: options.lock ?? !readOnly,
+  });
+  let format: ImageFormat;
+  try {
+    format = await formatOf(file, options);
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+  return await format.open(file, contextOf(host, options, chain));
+}
+
+function checkChain(path: string, chain: readonly string[]): void {
+  if (chain.indexOf(chain.at(-1) ?? '') < chain.length - 1)
+    throw new ImageError('corrupt', `${path}: the chain of backing files leads back to it`, {
+      path,
+    });
+  if (chain.length > MAX_CHAIN)
+    throw new ImageError('unsupported', `${path}: more than ${MAX_CHAIN} images in a chain`, {
+      path,
+    });
+}
+
+async function formatOf(file: HostFile, options: OpenImageOptions): Promise<ImageFormat> {
+  if (options.format !== undefined) return formatNamed(options.format);
+  if (options.probe === true) return await probeFormat(file);
+  throw new ImageError(
+    'bad-option',
+    `${file.path}: its format is not named; name it, because a guest can fake any format's header`,
+    { path: file.path },
+  );
+}
+
+function contextOf(
+  host: StorageHost,
+  options: OpenImageOptions,
+  chain: readonly string[],
+): OpenContext {
+  return {
+    host,
+    readOnly: options.readOnly ?? false,
+    openBacking: async (fromPath, name, format) => {
+      if (options.withBacking === false) return undefined;
+      return await openLink(
+        backingPath(host, fromPath, name),
+        host,
+        {
+          readOnly: true,
+          ...(options.probe === undefined ? {} : { probe: options.probe }),
+          ...(format === undefined ? {} : { format }),
+        },
+        chain,
+      );
+    },
+  };
+}
+
+/** The path of the backing file that is called `name` in the image at `fromPath`. */
+export function backingPath(host: StorageHost, fromPath: string, name: string): string {
+  const scheme = /^([a-z][a-z0-9+.-]*):/i.exec(name)?.[1];
+  if (scheme !== undefined && scheme !== 'file')
+    throw new ImageError(
+      'unsupported',
+      `${fromPath}: backing file '${name}': '${scheme}:' is not supported; only files are`,
+      { path: fromPath },
+    );
+  return host.resolve(fromPath, scheme === 'file' ? name.slice('file:'.length) : name);
+}
