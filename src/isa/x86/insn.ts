@@ -59,6 +59,8 @@ export interface InsnOptions {
   readonly feature?: Feature;
   /** Memory operands (16 bytes) must be aligned, else #GP(0). */
   readonly aligned?: boolean;
+  /** The assembler's mnemonic where it is not `name`; three divided by `/` are for operand sizes 2, 4 and 8. */
+  readonly as?: string;
   /** Any value a lift wants, so that one lift serves several rows. */
   readonly arg?: number;
 }
@@ -100,6 +102,9 @@ export interface OperandSpec {
   /** Register number of a fixed one. */
   readonly reg?: number;
 }
+
+/** What mnemonics call the sixteen conditions, in the order of their numbers. Intel SDM vol. 1, appendix B. */
+export const CONDITIONS: readonly string[] = 'o no b ae e ne be a s ns p np l ge le g'.split(' ');
 
 const FIXED: Readonly<Record<string, readonly [number, string]>> = {
   AL: [0, 'b'],

@@ -8,12 +8,12 @@ const sse: InsnOptions = { prefix: 'none', unit: 'mmx', feature: 'sse', size: 4 
 export const MMX: readonly InsnRow[] = [
   ...MMX_INTEGER,
   insn(0x0f77, 'emms', '', { ...mmx, size: 4 }),
-  insn(0x0f6e, 'movd_load', 'Pq Ey', mmx),
-  insn(0x0f7e, 'movd_store', 'Ey Pq', mmx),
-  insn(0x0f6f, 'movq_mmx', 'Pq Qq', { ...mmx, size: 4 }),
-  insn(0x0f7f, 'movq_mmx', 'Qq Pq', { ...mmx, size: 4 }),
-  insn(0x0fe7, 'movq_mmx', 'Mq Pq', sse), // MOVNTQ
-  insn(0x0ff7, 'maskmov', 'Pq Nq', { ...sse, addrSize: true }),
+  insn(0x0f6e, 'movd_load', 'Pq Ey', { ...mmx, as: 'movd/movd/movq' }),
+  insn(0x0f7e, 'movd_store', 'Ey Pq', { ...mmx, as: 'movd/movd/movq' }),
+  insn(0x0f6f, 'movq_mmx', 'Pq Qq', { ...mmx, size: 4, as: 'movq' }),
+  insn(0x0f7f, 'movq_mmx', 'Qq Pq', { ...mmx, size: 4, as: 'movq' }),
+  insn(0x0fe7, 'movq_mmx', 'Mq Pq', { ...sse, as: 'movntq' }),
+  insn(0x0ff7, 'maskmov', 'Pq Nq', { ...sse, addrSize: true, as: 'maskmovq' }),
   insn(0x0fd7, 'pmovmskb', 'Gd Nq', sse),
   insn(0x0f70, 'pshufw', 'Pq Qq Ib', sse),
   insn(0x0fc4, 'pinsrw', 'Pq Rd Ib', sse),

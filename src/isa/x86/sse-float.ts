@@ -13,11 +13,11 @@ const pd: InsnOptions = { prefix: 0x66, feature: 'sse2', aligned: true };
 const ss: InsnOptions = { prefix: 0xf3, feature: 'sse' };
 const sd: InsnOptions = { prefix: 0xf2, feature: 'sse2' };
 
-function fourFormats(opcode: number, name: string, immediate = ''): void {
-  row(opcode, `${name}ps`, `Vdq Wdq${immediate}`, ps);
-  row(opcode, `${name}pd`, `Vdq Wdq${immediate}`, pd);
-  row(opcode, `${name}ss`, `Vd Wd${immediate}`, ss);
-  row(opcode, `${name}sd`, `Vq Wq${immediate}`, sd);
+function fourFormats(opcode: number, name: string, immediate = '', as = name): void {
+  row(opcode, `${name}ps`, `Vdq Wdq${immediate}`, { ...ps, as: `${as}ps` });
+  row(opcode, `${name}pd`, `Vdq Wdq${immediate}`, { ...pd, as: `${as}pd` });
+  row(opcode, `${name}ss`, `Vd Wd${immediate}`, { ...ss, as: `${as}ss` });
+  row(opcode, `${name}sd`, `Vq Wq${immediate}`, { ...sd, as: `${as}sd` });
 }
 
 fourFormats(0x0f51, 'sqrt');
@@ -27,7 +27,7 @@ fourFormats(0x0f5c, 'sub');
 fourFormats(0x0f5d, 'min');
 fourFormats(0x0f5e, 'div');
 fourFormats(0x0f5f, 'max');
-fourFormats(0x0fc2, 'fcmp', ' Ib');
+fourFormats(0x0fc2, 'fcmp', ' Ib', 'cmp');
 row(0x0f52, 'rsqrtps', 'Vdq Wdq', ps);
 row(0x0f52, 'rsqrtss', 'Vd Wd', ss);
 row(0x0f53, 'rcpps', 'Vdq Wdq', ps);

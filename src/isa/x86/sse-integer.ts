@@ -81,8 +81,10 @@ onlyXmm('0f3adf aeskeygenassist', 'aes', 'Vdq Wdq Ib');
 
 // The bitwise operations of single and double precision are those of integers.
 for (const [opcode, name] of entries('0f54 pand 0f55 pandn 0f56 por 0f57 pxor')) {
-  xmm.push(insn(opcode, name, 'Vdq Wdq', { ...XMM, prefix: 'none', feature: 'sse' }));
-  xmm.push(insn(opcode, name, 'Vdq Wdq', { ...XMM, feature: 'sse2' }));
+  const as = name.slice(1);
+  const single: InsnOptions = { ...XMM, prefix: 'none', feature: 'sse', as: `${as}ps` };
+  xmm.push(insn(opcode, name, 'Vdq Wdq', single));
+  xmm.push(insn(opcode, name, 'Vdq Wdq', { ...XMM, feature: 'sse2', as: `${as}pd` }));
 }
 
 const NARROW: InsnOptions = { ...XMM, aligned: false };

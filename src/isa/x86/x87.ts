@@ -28,7 +28,14 @@ export const X87: readonly InsnRow[] = [
   }),
   insn(0x0fae, 'xsave', 'M', { ...SAVE, reg: 4, mod: 'mem', feature: 'xsave', unit: 'fpu' }),
   insn(0x0fae, 'xrstor', 'M', { ...SAVE, reg: 5, mod: 'mem', feature: 'xsave', unit: 'fpu' }),
-  insn(0x0fae, 'xsave', 'M', { ...SAVE, reg: 6, mod: 'mem', feature: 'xsave', unit: 'fpu' }),
+  insn(0x0fae, 'xsave', 'M', {
+    ...SAVE,
+    reg: 6,
+    mod: 'mem',
+    feature: 'xsave',
+    unit: 'fpu',
+    as: 'xsaveopt',
+  }),
   insn(0x0f01, 'xgetbv', '', { reg: 2, rm: 0, feature: 'xsave' }),
   insn(0x0f01, 'xsetbv', '', { reg: 2, rm: 1, feature: 'xsave' }),
 ];
