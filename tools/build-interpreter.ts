@@ -9,6 +9,7 @@ const MAX_MEMORY_PAGES = 65536;
 /** Functions of core/ that the interpreter itself calls, beside those that lifts name. */
 const INTERNAL = {
   find_block: { params: [], result: 'i32' },
+  block_hot: { params: ['i32'], result: 'void' },
   link_block: { params: ['i32', 'i32'], result: 'i32' },
   check_unit: { params: ['i32'], result: 'void' },
   ea_segmented: { params: ['i32'], result: 'void' },

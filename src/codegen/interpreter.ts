@@ -4,12 +4,14 @@ import {
   A_JUMP_CACHE,
   B_COUNT,
   B_HEADER,
+  B_HEAT,
   JUMP_ENTRIES,
   KEY_CODE64,
   REC_LINK,
   REC_LINK2,
   REC_NEXT,
   REC_SIZE,
+  REGION_BOUNDARY,
   RUN_BOUNDARY,
   S_AREA,
   S_ATTENTION,
@@ -23,7 +25,8 @@ import {
   S_REC,
   S_RIP,
 } from '#ir/state.ts';
-import { BlockEmitter, LocalPool, pushTarget } from './emit.ts';
+import { ColdEmitter, pushTarget } from './cold-emitter.ts';
+import { LocalPool } from './local-pool.ts';
 import { FunctionBody, ModuleWriter } from './wasm.ts';
 
 /** The meaning of one or more forms of instructions, with operands bound to fields of a record. */
@@ -43,6 +46,10 @@ const I32_LOAD = 0x28;
 const I64_LOAD = 0x29;
 const I32_STORE = 0x36;
 const I64_STORE = 0x37;
+/** What the table of regions holds: `cpu` → REGION_…. */
+const REGION = { params: ['i32'], result: 'i32' } as const;
+const HOT_TABLE = 0;
+const OWN_TABLE = 1;
 const HANDLER = { params: ['i32', 'i32'], result: 'void' } as const;
 
 /** Builds the cold tier's module: exports `run(cpu) → RUN_…`; imports the memory and the helpers of core/. */
@@ -53,6 +60,7 @@ export class InterpreterBuilder {
 
   constructor(layout: InterpreterLayout, helpers: Readonly<Record<string, Helper>>) {
     this.#layout = layout;
+    this.#module.importTable('env', 'hot');
     for (const [name, { params, result }] of Object.entries(helpers)) {
       this.#helpers.set(
         name,
@@ -87,7 +95,7 @@ export class InterpreterBuilder {
       if (kind === 'goto') this.#storeGoto(f, 0, operand ?? 0);
     };
     const pool = new LocalPool(f);
-    new BlockEmitter({ f, cpu: 0, rec: 1, pool, helper: this.#helper, terminate }).emit(block);
+    new ColdEmitter({ f, cpu: 0, rec: 1, pool, helper: this.#helper, terminate }).emit(block);
     return this.#module.function(f);
   }
 
@@ -125,11 +133,13 @@ export class InterpreterBuilder {
     const rec = f.local('i32');
     const blk = f.local('i32');
     const id = f.local('i32');
+    const cold = f.local('i32');
     const pool = new LocalPool(f);
     const { inline } = this.#layout;
     f.loop();
     this.#findBlock(f, cpu, blk);
     f.loop();
+    this.#enterRegion(f, { cpu, blk, id, cold });
     this.#enterBlock(f, { cpu, rec, blk });
     f.loop();
     for (let i = 0; i <= inline.length + 1; i++) f.block();
@@ -176,10 +186,38 @@ export class InterpreterBuilder {
     f.get(cpu).call(this.#helper('find_block')).set(blk);
   }
 
+  /**
+   * Counts the block's entries; where a region has been made of it, runs that instead. `cold` is set while the
+   * instruction at RIP is one that a region has left to the interpreter.
+   */
+  #enterRegion(f: FunctionBody, at: { cpu: number; blk: number; id: number; cold: number }): void {
+    const { cpu, blk, id, cold } = at;
+    // A block that is no longer valid is looked for anew.
+    f.get(blk).mem(I32_LOAD, B_COUNT).op(0x45).brIf(1);
+    f.get(blk).mem(I32_LOAD, B_HEAT).tee(id).if();
+    f.get(id).i32(0).op(0x4a).if();
+    f.get(blk).get(id).i32(1).op(0x6b).tee(id).mem(I32_STORE, B_HEAT);
+    f.get(id).op(0x45).if().get(cpu).get(blk).call(this.#helper('block_hot')).end();
+    f.else().get(cold).op(0x45).if();
+    f.get(cpu).i32(0).get(id).op(0x6b);
+    f.code.byte(0x11).u(this.#module.type(REGION)).u(HOT_TABLE);
+    f.tee(cold).i32(REGION_BOUNDARY).op(0x46).if().i32(RUN_BOUNDARY).op(0x0f).end();
+    // Out of the three ifs and the loop around them.
+    f.br(4);
+    f.end().end().end();
+    f.i32(0).set(cold);
+  }
+
   #enterBlock(f: FunctionBody, at: { cpu: number; rec: number; blk: number }): void {
     const { cpu, rec, blk } = at;
-    f.get(blk).mem(I32_LOAD, B_COUNT).tee(rec).op(0x45).brIf(1);
-    f.get(cpu).mem(I32_LOAD, S_BUDGET).get(rec).op(0x6b).tee(rec).i32(0).op(0x48);
+    f.get(cpu)
+      .mem(I32_LOAD, S_BUDGET)
+      .get(blk)
+      .mem(I32_LOAD, B_COUNT)
+      .op(0x6b)
+      .tee(rec)
+      .i32(0)
+      .op(0x48);
     f.get(cpu).mem(I32_LOAD, S_ATTENTION).op(0x72).if().i32(RUN_BOUNDARY).op(0x0f).end();
     f.get(cpu).get(rec).mem(I32_STORE, S_BUDGET);
     f.get(cpu).get(blk).mem(I32_STORE, S_BLOCK);
@@ -223,7 +261,7 @@ export class InterpreterBuilder {
         f.br(dispatch);
       }
     };
-    new BlockEmitter({ f, cpu, rec, pool, helper: this.#helper, terminate }).emit(source.block);
+    new ColdEmitter({ f, cpu, rec, pool, helper: this.#helper, terminate }).emit(source.block);
     if (!ended) f.get(rec).i32(REC_SIZE).op(0x6a).set(rec).br(next);
   }
 
@@ -271,7 +309,7 @@ export class InterpreterBuilder {
     const { inline, called } = this.#layout;
     const first = inline.length + 1;
     f.get(cpu).get(rec).get(id).i32(first).op(0x6b);
-    f.code.byte(0x11).u(this.#module.type(HANDLER)).u(0);
+    f.code.byte(0x11).u(this.#module.type(HANDLER)).u(OWN_TABLE);
     f.get(id)
       .i32(first + called.length)
       .op(0x4f)

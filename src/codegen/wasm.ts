@@ -73,6 +73,8 @@ export class FunctionBody {
   readonly params: readonly ValueType[];
   readonly result: ResultType;
   readonly #locals: ValueType[] = [];
+  /** How many blocks, loops and ifs are open: a label is the depth within its construct, and a branch takes the difference. */
+  depth = 0;
 
   constructor(params: readonly ValueType[], result: ResultType) {
     this.params = params;
@@ -139,6 +141,7 @@ export class FunctionBody {
   }
 
   end(): this {
+    this.depth--;
     this.code.byte(0x0b);
     return this;
   }
@@ -158,7 +161,13 @@ export class FunctionBody {
     return this;
   }
 
+  /** A branch to the construct within which the depth is `label`. */
+  branch(label: number): this {
+    return this.br(this.depth - label);
+  }
+
   #structured(code: number, type: ResultType): this {
+    this.depth++;
     this.code.byte(code).byte(type === 'void' ? VOID : TYPE_CODES[type]);
     return this;
   }
@@ -191,6 +200,9 @@ export class ModuleWriter {
   readonly #functions: { type: number; body: Uint8Array }[] = [];
   readonly #exports: { name: string; index: number }[] = [];
   #table: number[] = [];
+  /** The imported table, which is table 0 then, and where in it to put functions. */
+  #importedTable: { module: string; name: string } | undefined;
+  #elements: { at: number; index: number }[] = [];
 
   type(signature: Signature): number {
     const key = JSON.stringify([signature.params, signature.result]);
@@ -219,7 +231,17 @@ export class ModuleWriter {
     this.#exports.push({ name, index });
   }
 
-  /** Elements of table 0. */
+  /** Imports a table of functions. */
+  importTable(module: string, name: string): void {
+    this.#importedTable = { module, name };
+  }
+
+  /** Puts a function in place `at` of the imported table when the module is instantiated. */
+  element(at: number, index: number): void {
+    this.#elements.push({ at, index });
+  }
+
+  /** Elements of a table of its own: table 0, or 1 beside an imported one. */
   table(functions: number[]): void {
     this.#table = functions;
   }
@@ -243,17 +265,23 @@ export class ModuleWriter {
       to.u(this.#exports.length);
       for (const e of this.#exports) to.text(e.name).byte(0).u(e.index);
     });
-    if (this.#table.length > 0) {
-      section(9, (to) => {
-        to.u(1).u(0).byte(0x41).s(0).byte(0x0b).u(this.#table.length);
-        for (const index of this.#table) to.u(index);
-      });
-    }
+    if (this.#table.length + this.#elements.length > 0) section(9, (to) => this.#writeElements(to));
     section(10, (to) => {
       to.u(this.#functions.length);
       for (const f of this.#functions) to.u(f.body.length).raw(f.body);
     });
     return out.done();
+  }
+
+  #writeElements(to: Bytes): void {
+    to.u(this.#elements.length + (this.#table.length > 0 ? 1 : 0));
+    for (const { at, index } of this.#elements) {
+      to.u(0).byte(0x41).s(at).byte(0x0b).u(1).u(index);
+    }
+    if (this.#table.length === 0) return;
+    const own = this.#importedTable === undefined ? 0 : 1;
+    to.u(2).u(own).byte(0x41).s(0).byte(0x0b).byte(0).u(this.#table.length);
+    for (const index of this.#table) to.u(index);
   }
 
   #writeTypes(to: Bytes): void {
@@ -268,8 +296,10 @@ export class ModuleWriter {
   }
 
   #writeImports(to: Bytes, maxMemoryPages: number): void {
-    to.u(this.#imports.length + 1);
+    const table = this.#importedTable;
+    to.u(this.#imports.length + (table === undefined ? 1 : 2));
     to.text('env').text('memory').byte(2).byte(3).u(1).u(maxMemoryPages);
+    if (table !== undefined) to.text(table.module).text(table.name).byte(1).byte(0x70).byte(0).u(1);
     for (const i of this.#imports) to.text(i.module).text(i.name).byte(0).u(i.type);
   }
 }

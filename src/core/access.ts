@@ -38,12 +38,12 @@ import { fillEntry, TLB_PAGE, tlbEntry, tlbTable } from './tlb.ts';
 const PADDR: u64 = 0xff_ffff_ffff;
 
 /** Privilege of ordinary data accesses: one of TLB_MODE_…. */
-function dataMode(cpu: usize): u32 {
+export function dataMode(cpu: usize): u32 {
   return load<u32>(cpu, S_DATA_MODE);
 }
 
 /** True while each access must be looked at: alignment checks or data breakpoints. */
-function watched(cpu: usize): bool {
+export function watched(cpu: usize): bool {
   return load<u32>(cpu, S_TLB_READ) == load<u32>(cpu, S_AREA) + A_TLB_NONE;
 }
 
@@ -64,44 +64,42 @@ function check(cpu: usize, vaddr: u64, size: u32, write: bool): void {
 
 /** Linear-memory address of `vaddr` for a read, or 0 when it is not memory. */
 function readable(cpu: usize, vaddr: u64, mode: u32): usize {
-  const table = tlbTable(cpu, mode, 0);
-  const entry = tlbEntry(table, vaddr);
+  const entry = tlbEntry(tlbTable(cpu, mode, 0), vaddr);
   if ((vaddr ^ entry.tag) < 4096) return <usize>(<u32>vaddr + entry.delta);
+  return fillForRead(cpu, vaddr, mode, walk(cpu, vaddr, ACCESS_READ, mode));
+}
+
+/** Enters what a walk found for a read; gives the linear-memory address, or 0 when it is not memory. */
+export function fillForRead(cpu: usize, vaddr: u64, mode: u32, found: u64): usize {
   store<u64>(cpu, load<u64>(cpu, S_STAT_TLB_MISS) + 1, S_STAT_TLB_MISS);
-  const found = walk(cpu, vaddr, ACCESS_READ, mode);
   const paddr = found & PADDR;
   if (!(pageBits(cpu, paddr) & PAGE_RAM)) return 0;
+  return fill(cpu, tlbTable(cpu, mode, 0), vaddr, found);
+}
+
+function fill(cpu: usize, table: usize, vaddr: u64, found: u64): usize {
+  const paddr = found & PADDR;
   const host = hostOf(cpu, paddr);
-  fillEntry(
-    cpu,
-    table,
-    vaddr,
-    host & ~0xfff,
-    (<u32>(found >> 32) & ~TLB_PAGE) | <u32>(paddr >> 12),
-  );
+  const page = (<u32>(found >> 32) & ~TLB_PAGE) | <u32>(paddr >> 12);
+  fillEntry(cpu, table, vaddr, host & ~0xfff, page);
   return host;
 }
 
 /** The same for a write; also 0 when the page is ROM or has translated code: then `storeSlow` does it. */
 function writable(cpu: usize, vaddr: u64, mode: u32): usize {
-  const table = tlbTable(cpu, mode, 1);
-  const entry = tlbEntry(table, vaddr);
+  const entry = tlbEntry(tlbTable(cpu, mode, 1), vaddr);
   if ((vaddr ^ entry.tag) < 4096) return <usize>(<u32>vaddr + entry.delta);
+  return fillForWrite(cpu, vaddr, mode, walk(cpu, vaddr, ACCESS_WRITE, mode));
+}
+
+/** Enters what a walk found for a write; gives the linear-memory address, or 0 when it is not plain memory. */
+export function fillForWrite(cpu: usize, vaddr: u64, mode: u32, found: u64): usize {
   store<u64>(cpu, load<u64>(cpu, S_STAT_TLB_MISS) + 1, S_STAT_TLB_MISS);
-  const found = walk(cpu, vaddr, ACCESS_WRITE, mode);
   const paddr = found & PADDR;
   const bits = pageBits(cpu, paddr);
   if ((bits & (PAGE_RAM | PAGE_ROM | PAGE_CODE)) != PAGE_RAM) return 0;
   store<u8>(load<u32>(cpu, S_PAGE_MAP) + <usize>(paddr >> 12), bits | PAGE_DIRTY);
-  const host = hostOf(cpu, paddr);
-  fillEntry(
-    cpu,
-    table,
-    vaddr,
-    host & ~0xfff,
-    (<u32>(found >> 32) & ~TLB_PAGE) | <u32>(paddr >> 12),
-  );
-  return host;
+  return fill(cpu, tlbTable(cpu, mode, 1), vaddr, found);
 }
 
 /** Reads `size` (1-8) bytes that lie in one page. */
@@ -165,12 +163,12 @@ function storeSlow(cpu: usize, paddr: u64, size: u32, value: u64): void {
   }
 }
 
-function splits(vaddr: u64, size: u32): bool {
+export function splits(vaddr: u64, size: u32): bool {
   return (<u32>vaddr & 0xfff) + size > 4096;
 }
 
 /** The second part of an access that crosses a page: 4 GiB wraps outside 64-bit mode. */
-function following(cpu: usize, vaddr: u64): u64 {
+export function following(cpu: usize, vaddr: u64): u64 {
   const next = (vaddr | 0xfff) + 1;
   return load<u32>(cpu, S_KEY) & KEY_CODE64 ? next : next & 0xffff_ffff;
 }

@@ -33,6 +33,7 @@ import {
   S_BLOCK,
   S_JUMP_GEN,
   S_KEY,
+  S_KILLS,
   S_PAGE_MAP,
   S_RIP,
   S_SEGS,
@@ -43,7 +44,7 @@ import {
   SEG_LIMIT,
   SEG_SIZE,
 } from '../ir/state.ts';
-import { predecode } from './host.ts';
+import { block_dropped, predecode } from './host.ts';
 import { ACCESS_FETCH, checkCanonical, fetchMode, walk } from './paging.ts';
 import { GP, raiseError } from './raise.ts';
 import { ageJumpCache, execTable, fillEntry, protectPage, TLB_PAGE, tlbEntry } from './tlb.ts';
@@ -176,6 +177,20 @@ function overlaps(block: usize, paddr: u32, size: u32): bool {
   return page2 != 0 && page2 < paddr + size && paddr < page2 + (bytes - first);
 }
 
+/** True when a block was made from a byte of [paddr, paddr + size), which lies in one page. */
+export function hasCode(cpu: usize, paddr: u32, size: u32): bool {
+  const page = paddr >> 12;
+  let link: usize = load<u32>(pageHead(cpu, page));
+  while (link != 0) {
+    const block: usize = load<u32>(link, 4);
+    const mine =
+      load<u32>(block, B_PADDR) >> 12 == page || load<u32>(block, B_PADDR2) >> 12 == page;
+    if (mine && load<u32>(block, B_COUNT) != 0 && overlaps(block, paddr, size)) return true;
+    link = load<u32>(link);
+  }
+  return false;
+}
+
 /** Makes a block unusable, even while it runs: each record but those already begun leads back to the dispatcher. */
 function kill(cpu: usize, block: usize): void {
   const bucket = bucketOf(cpu, load<u32>(block, B_PADDR), load<u32>(block, B_KEY));
@@ -188,6 +203,8 @@ function kill(cpu: usize, block: usize): void {
     store<u16>(block + B_HEADER + i * REC_SIZE, 0, REC_HANDLER);
   }
   store<u64>(cpu, load<u64>(cpu, S_STAT_DROPPED) + 1, S_STAT_DROPPED);
+  store<u32>(cpu, load<u32>(cpu, S_KILLS) + 1, S_KILLS);
+  block_dropped(<u32>block);
 }
 
 /** Drops the blocks made from bytes that have changed: [paddr, paddr + size) within one page. */
@@ -226,6 +243,7 @@ export function drop_blocks(cpu: usize): void {
   store<u32>(cpu, area + A_ARENA, S_ARENA_NEXT);
   memory.fill(area + A_JUMP_CACHE, 0, JUMP_ENTRIES * 16);
   ageJumpCache(cpu);
+  block_dropped(0);
 }
 
 /**

@@ -13,6 +13,16 @@ export declare function mmio_write(cpu: usize, paddr: u64, size: u32, value: u32
 @external('env', 'predecode')
 export declare function predecode(cpu: usize, paddr: u32, lin: u64): usize;
 
+/** The bytes of a block have changed: what was translated from it is not to be entered again. 0: all blocks are gone. */
+// @ts-expect-error asc's own syntax
+@external('env', 'block_dropped')
+export declare function block_dropped(block: u32): void;
+
+/** A block has been entered HEAT_START times. */
+// @ts-expect-error asc's own syntax
+@external('env', 'block_hot')
+export declare function hostBlockHot(block: u32): void;
+
 /** The task priority lives in the local APIC. */
 // @ts-expect-error asc's own syntax
 @external('env', 'task_priority')

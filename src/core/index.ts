@@ -3,6 +3,7 @@ export * from './blocks';
 export * from './control';
 export * from './debug';
 export * from './far';
+export * from './hot';
 export * from './integer';
 export * from './interrupts';
 export * from './iret';

@@ -15,6 +15,7 @@ import {
   S_ROM_HOST,
   S_ROM_PADDR,
   S_STAT_WALKS,
+  S_WALK_ERROR,
   TLB_MODE_SMAP,
   TLB_MODE_USER,
 } from '../ir/state.ts';
@@ -78,7 +79,10 @@ function setBits(cpu: usize, paddr: u64, bits: u64): void {
   store<u32>(host, load<u32>(host) | <u32>bits);
 }
 
-function fault(cpu: usize, vaddr: u64, access: u32, mode: u32, code: u32): void {
+/** What a walk gives when it meets a fault: the error code is in S_WALK_ERROR then. */
+export const WALK_FAULT: u64 = ~0;
+
+function fault(cpu: usize, access: u32, mode: u32, code: u32): u64 {
   let error = code;
   if (access == ACCESS_WRITE) error |= ERROR_WRITE;
   if (mode == TLB_MODE_USER) error |= ERROR_USER;
@@ -86,7 +90,8 @@ function fault(cpu: usize, vaddr: u64, access: u32, mode: u32, code: u32): void 
     (load<u64>(cpu, S_CR4) & CR4_PAE && load<u64>(cpu, S_EFER) & EFER_NXE) ||
     load<u64>(cpu, S_CR4) & CR4_SMEP;
   if (access == ACCESS_FETCH && nx) error |= ERROR_FETCH;
-  raisePageFault(cpu, vaddr, error);
+  store<u32>(cpu, error, S_WALK_ERROR);
+  return WALK_FAULT;
 }
 
 /** What `walk` found besides the address: TLB_GLOBAL, TLB_LARGE, TLB_HUGE in the top bits of the physical page number. */
@@ -116,7 +121,7 @@ function finish(
   leafAddress: u64,
   pageMask: u64,
 ): u64 {
-  if (!allowed(cpu, access, mode, rights)) fault(cpu, vaddr, access, mode, ERROR_PRESENT);
+  if (!allowed(cpu, access, mode, rights)) return fault(cpu, access, mode, ERROR_PRESENT);
   const want = access == ACCESS_WRITE ? PTE_A | PTE_D : PTE_A;
   if ((leaf & want) != want) setBits(cpu, leafAddress, want);
   const paddr = (leaf & ADDRESS & ~pageMask) | (vaddr & (pageMask | 0xfff));
@@ -131,14 +136,14 @@ function finish(
 function walk32(cpu: usize, vaddr: u64, access: u32, mode: u32): u64 {
   const pdeAddress = (load<u64>(cpu, S_CR3) & 0xffff_f000) | ((vaddr >> 20) & 0xffc);
   const pde = entryAt(cpu, pdeAddress, 4);
-  if (!(pde & PTE_P)) fault(cpu, vaddr, access, mode, 0);
+  if (!(pde & PTE_P)) return fault(cpu, access, mode, 0);
   if (pde & PTE_PS && load<u64>(cpu, S_CR4) & CR4_PSE) {
-    if (pde & 0x3f_e000) fault(cpu, vaddr, access, mode, ERROR_PRESENT | ERROR_RESERVED);
+    if (pde & 0x3f_e000) return fault(cpu, access, mode, ERROR_PRESENT | ERROR_RESERVED);
     return finish(cpu, vaddr, access, mode, pde, pde, pdeAddress, 0x3f_f000);
   }
   const pteAddress = (pde & 0xffff_f000) | ((vaddr >> 10) & 0xffc);
   const pte = entryAt(cpu, pteAddress, 4);
-  if (!(pte & PTE_P)) fault(cpu, vaddr, access, mode, 0);
+  if (!(pte & PTE_P)) return fault(cpu, access, mode, 0);
   if (!(pde & PTE_A)) setBits(cpu, pdeAddress, PTE_A);
   return finish(cpu, vaddr, access, mode, pde & pte, pte, pteAddress, 0);
 }
@@ -146,7 +151,7 @@ function walk32(cpu: usize, vaddr: u64, access: u32, mode: u32): u64 {
 /** The page directory of PAE paging: a register, loaded with CR3. */
 function paeDirectory(cpu: usize, vaddr: u64, access: u32, mode: u32): u64 {
   const pdpte = load<u64>(cpu + (<usize>(vaddr >> 30) & 3) * 8, S_PDPTE);
-  if (!(pdpte & PTE_P)) fault(cpu, vaddr, access, mode, 0);
+  if (!(pdpte & PTE_P)) return fault(cpu, access, mode, 0);
   return pdpte & ADDRESS;
 }
 
@@ -157,20 +162,21 @@ function walk64(cpu: usize, vaddr: u64, access: u32, mode: u32, long: bool): u64
   const ignored: u64 = long ? 0 : 0x7ff0_0000_0000_0000;
   let rights: u64 = PTE_W | PTE_U;
   let table = long ? load<u64>(cpu, S_CR3) & ADDRESS : paeDirectory(cpu, vaddr, access, mode);
+  if (table == WALK_FAULT) return WALK_FAULT;
   let shift: u64 = long ? 39 : 21;
   while (true) {
     const address = table | (((vaddr >> shift) & 0x1ff) << 3);
     const entry = entryAt(cpu, address, 8);
-    if (!(entry & PTE_P)) fault(cpu, vaddr, access, mode, 0);
+    if (!(entry & PTE_P)) return fault(cpu, access, mode, 0);
     if (entry & (reserved | ignored))
-      fault(cpu, vaddr, access, mode, ERROR_PRESENT | ERROR_RESERVED);
+      return fault(cpu, access, mode, ERROR_PRESENT | ERROR_RESERVED);
     rights = (rights & entry & (PTE_W | PTE_U)) | ((rights | entry) & PTE_NX);
     if (shift == 12) return finish(cpu, vaddr, access, mode, rights, entry, address, 0);
     if (entry & PTE_PS) {
       const mask = (((<u64>1) << shift) - 1) & ~0xfff;
       // PAT is bit 12; the bits above it, up to the page's size, must be 0. PS is reserved in the top table.
       if (shift == 39 || entry & mask & ~0x1000)
-        fault(cpu, vaddr, access, mode, ERROR_PRESENT | ERROR_RESERVED);
+        return fault(cpu, access, mode, ERROR_PRESENT | ERROR_RESERVED);
       return finish(cpu, vaddr, access, mode, rights, entry, address, mask);
     }
     if (!(entry & PTE_A)) setBits(cpu, address, PTE_A);
@@ -184,16 +190,25 @@ export function isCanonical(vaddr: u64): bool {
   return <u64>(((<i64>vaddr) << 16) >> 16) == vaddr;
 }
 
+/** As `walk`, but a fault is the value WALK_FAULT and nothing is raised. */
+export function tryWalk(cpu: usize, vaddr: u64, access: u32, mode: u32): u64 {
+  store<u64>(cpu, load<u64>(cpu, S_STAT_WALKS) + 1, S_STAT_WALKS);
+  const mask = <u64>load<u32>(cpu, S_A20_MASK) | 0xffff_ffff_0000_0000;
+  if (!(load<u64>(cpu, S_CR0) & CR0_PG)) return vaddr & 0xffff_ffff & mask;
+  const found = !(load<u64>(cpu, S_CR4) & CR4_PAE)
+    ? walk32(cpu, vaddr, access, mode)
+    : walk64(cpu, vaddr, access, mode, (load<u64>(cpu, S_EFER) & EFER_LMA) != 0);
+  return found == WALK_FAULT ? WALK_FAULT : found & mask;
+}
+
 /**
  * Physical address of `vaddr` for an access, with TLB_ flags in bits 63:32 + page flags; raises #PF. The linear address
  * is canonical, or below 4 GiB outside 64-bit mode.
  */
 export function walk(cpu: usize, vaddr: u64, access: u32, mode: u32): u64 {
-  store<u64>(cpu, load<u64>(cpu, S_STAT_WALKS) + 1, S_STAT_WALKS);
-  const mask = <u64>load<u32>(cpu, S_A20_MASK) | 0xffff_ffff_0000_0000;
-  if (!(load<u64>(cpu, S_CR0) & CR0_PG)) return vaddr & 0xffff_ffff & mask;
-  if (!(load<u64>(cpu, S_CR4) & CR4_PAE)) return walk32(cpu, vaddr, access, mode) & mask;
-  return walk64(cpu, vaddr, access, mode, (load<u64>(cpu, S_EFER) & EFER_LMA) != 0) & mask;
+  const found = tryWalk(cpu, vaddr, access, mode);
+  if (found == WALK_FAULT) raisePageFault(cpu, vaddr, load<u32>(cpu, S_WALK_ERROR));
+  return found;
 }
 
 /** The mode of implicit supervisor accesses (descriptor tables, TSS): EFLAGS.AC does not lift SMAP for them. */

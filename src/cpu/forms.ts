@@ -13,6 +13,7 @@ import {
   S_XMM,
 } from '#ir/state.ts';
 import type { InsnRow, OperandSpec } from '#isa/x86/insn.ts';
+import type { Insn } from '#translate/x86/decode.ts';
 import type { Binding, LiftContext } from '#translate/x86/lifter.ts';
 
 /** How a record reaches its memory operand: none or a register; base + displacement; with index; left by the record before. */
@@ -178,4 +179,15 @@ function address(b: Block, mem: number): Inst {
 /** Offset in the state of a general register; `high`: AH CH DH BH are numbers 4-7. */
 export function byteRegister(number: number, high: boolean): number {
   return high ? (number - 4) * 8 + 1 : number * 8;
+}
+
+/** What a record's byte says of a register operand: an offset in the state for integers, else the register's number. */
+export function registerField(insn: Insn, kind: string, size: number): number {
+  const number = 'GSCDVP'.includes(kind) ? insn.reg : insn.rm;
+  if ('VWU'.includes(kind)) return number;
+  if ('PQN'.includes(kind)) return number & 7;
+  if (kind === 'S') return number & 7;
+  if ('CD'.includes(kind)) return number;
+  if (size === 1) return byteRegister(number, !insn.rex && number >= 4);
+  return number * 8;
 }

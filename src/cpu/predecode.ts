@@ -2,10 +2,12 @@ import {
   B_BYTES,
   B_COUNT,
   B_HEADER,
+  B_HEAT,
   B_KEY,
   B_PADDR,
   B_PADDR2,
   B_RECORDS,
+  HEAT_START,
   KEY_CODE32,
   KEY_CODE64,
   KEY_FLAT,
@@ -45,7 +47,6 @@ import {
 import type { Feature } from '#isa/x86/insn.ts';
 import { Decoder, type Insn, type MemoryOperand } from '#translate/x86/decode.ts';
 import {
-  byteRegister,
   formKey,
   isImmediate,
   isMemoryOperand,
@@ -54,6 +55,7 @@ import {
   MEM_LEFT,
   MEM_NONE,
   operandBytes,
+  registerField,
   takesRegisterField,
 } from './forms.ts';
 import type { HandlerMap } from './handlers.ts';
@@ -367,19 +369,9 @@ export class Predecoder {
     header(B_RECORDS, this.#count);
     header(B_PADDR2, paddr2);
     header(B_BYTES, bytes);
+    header(B_HEAT, (this.#key & KEY_STEP) === 0 ? HEAT_START : 0);
     this.#bytes.set(this.#records.subarray(0, this.#count * REC_SIZE), block + B_HEADER);
     this.#store.add_block(this.#cpu, block);
     return block;
   }
-}
-
-/** What a record's byte says of a register operand: an offset in the state for integers, else the register's number. */
-function registerField(insn: Insn, kind: string, size: number): number {
-  const number = 'GSCDVP'.includes(kind) ? insn.reg : insn.rm;
-  if ('VWU'.includes(kind)) return number;
-  if ('PQN'.includes(kind)) return number & 7;
-  if (kind === 'S') return number & 7;
-  if ('CD'.includes(kind)) return number;
-  if (size === 1) return byteRegister(number, !insn.rex && number >= 4);
-  return number * 8;
 }

@@ -6,6 +6,7 @@ import {
   ATTN_STOP,
   EXC_EXTERNAL,
   KEY_STEP,
+  REGION_SLOTS,
   S_ATTENTION,
   S_BUDGET,
   S_EFLAGS,
@@ -20,6 +21,7 @@ import {
 import { INHIBIT_STEPPING, S_NMI_BLOCKED } from '#ir/state-system.ts';
 import type { Feature } from '#isa/x86/insn.ts';
 import type { HandlerMap } from './handlers.ts';
+import { HotTier, type HotTierStats, type Translator } from './hot-tier.ts';
 import { Predecoder } from './predecode.ts';
 
 /** Instructions between two looks at the clock: some 100 µs. */
@@ -88,6 +90,8 @@ export interface SoftwareParts {
   readonly interpreter: WebAssembly.Module;
   readonly handlers: HandlerMap;
   readonly features: ReadonlySet<Feature>;
+  /** Makes the hot tier; without it all is interpreted. */
+  readonly translator?: Translator;
 }
 
 /** Thrown by core/ to leave everything at once; its identity is all it has. */
@@ -102,6 +106,7 @@ export class SoftwareVcpu {
   readonly #words: Int32Array;
   readonly #view: DataView;
   readonly #predecoder: Predecoder;
+  #hot: HotTier | undefined;
   /** Statistics: counted here because they are counted at boundaries. */
   readonly interrupts = new Uint32Array(256);
   halts = 0;
@@ -112,11 +117,14 @@ export class SoftwareVcpu {
     this.#host = host;
     this.#words = new Int32Array(parts.memory.buffer);
     this.#view = new DataView(parts.memory.buffer);
-    const env = { memory: parts.memory, ...this.#imports() };
+    const table = new WebAssembly.Table({ initial: 1 + REGION_SLOTS, element: 'anyfunc' });
+    const env = { memory: parts.memory, hot: table, ...this.#imports() };
     const core = new WebAssembly.Instance(parts.core, { env });
     this.core = core.exports as Core;
     const interpreter = new WebAssembly.Instance(parts.interpreter, { env, core: core.exports });
     this.#run = interpreter.exports['run'] as (cpu: number) => number;
+    if (parts.translator !== undefined)
+      this.#hot = new HotTier({ memory: parts.memory, table }, cpu, this.core, parts.translator);
     this.#predecoder = new Predecoder(parts.memory, cpu, this.core, parts.handlers, parts.features);
   }
 
@@ -128,6 +136,8 @@ export class SoftwareVcpu {
       },
       predecode: (_cpu: number, paddr: number, lin: bigint) =>
         this.#predecoder.predecode(paddr >>> 0, BigInt.asUintN(64, lin)),
+      block_dropped: (block: number) => this.#hot?.blockDropped(block >>> 0),
+      block_hot: (block: number) => this.#hot?.blockHot(block >>> 0),
       mmio_read: (_cpu: number, paddr: bigint, size: number) => host.mmioRead(Number(paddr), size),
       mmio_write: (_cpu: number, paddr: bigint, size: number, value: number) =>
         host.mmioWrite(Number(paddr), size, value >>> 0),
@@ -143,6 +153,10 @@ export class SoftwareVcpu {
       task_priority: () => host.taskPriority(),
       set_task_priority: (value: number) => host.setTaskPriority(value),
     };
+  }
+
+  get hotStats(): HotTierStats | undefined {
+    return this.#hot?.stats;
   }
 
   get instructions(): number {
@@ -227,6 +241,7 @@ export class SoftwareVcpu {
         this.core.invalidateRange(this.#cpu, page * 4096, 4096);
     }
     this.#host.poll(this.#host.nowNs());
+    this.#hot?.poll();
     const ended = this.#host.ended();
     if (ended !== undefined) return ended;
     this.#interrupt();

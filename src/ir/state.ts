@@ -172,6 +172,10 @@ export const S_IRQ_PENDING = 1804;
 /** u64: blocks made, blocks dropped. */
 export const S_STAT_BLOCKS = 1784;
 export const S_STAT_DROPPED = 1792;
+/** u32: error code of the page fault that a walk met. */
+export const S_WALK_ERROR = 1808;
+/** u32: blocks dropped because their bytes changed; wraps. */
+export const S_KILLS = 1812;
 export const S_SIZE = 4096;
 
 // S_ATTENTION bits.
@@ -221,7 +225,10 @@ export const A_TLB_EXEC = 458752; // two TLBs for instruction fetches: superviso
 export const A_TLB_NONE = 524288;
 export const A_PAGE_HEADS = 557056; // PAGE_HEADS u32: chains of blocks by hash of their physical page
 export const PAGE_HEADS = 16384;
-export const A_ARENA = 622592; // blocks are laid here one after another
+/** REGION_SLOTS of 16: what a region of several pages was last found valid for: generation and key u32, base RIP u64. */
+export const A_REGIONS = 622592;
+export const REGION_SLOTS = 8192;
+export const A_ARENA = 753664; // blocks are laid here one after another
 /** Whole area of a vCPU, arena included. */
 export const AREA_BYTES = 25165824;
 
@@ -246,6 +253,12 @@ export const B_PADDR2 = 20; // u32: physical page of the last byte where it is a
 export const B_LINK1 = 24;
 export const B_LINK2 = 32;
 export const B_BYTES = 40; // u32: guest bytes covered
+/**
+ * i32: entries left before the block is worth translating; 0 when it is not to be, or is being; negated number of the
+ * region in the table of regions when there is one.
+ */
+export const B_HEAT = 44;
+export const HEAT_START = 1000;
 export const B_HEADER = 48;
 
 // A record: one predecoded instruction, or a part of one. 24 bytes.
@@ -266,3 +279,8 @@ export const REC_SIZE = 24;
 
 // What `run` returns.
 export const RUN_BOUNDARY = 0; // attention or budget: look at interrupts and the clock
+
+// What a region returns.
+export const REGION_DONE = 0; // RIP is where to go on
+export const REGION_COLD = 1; // the instruction at RIP is for the interpreter
+export const REGION_BOUNDARY = 2; // attention or budget

@@ -1,5 +1,7 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { applyModel, findModel } from '#cpu/cpuid.ts';
+import { ImmediateTranslator } from '#cpu/immediate-translator.ts';
+import { RegionCompiler } from '#cpu/region-compiler.ts';
 import { SoftwareVcpu } from '#cpu/vcpu.ts';
 import { readState, writeState } from '#cpu/vcpu-state.ts';
 import type { Clock } from '#hw/device.ts';
@@ -75,7 +77,15 @@ function runGuest(start: WorkerStart): void {
     },
     output: (bytes) => send({ type: 'output', bytes }),
   });
-  const vcpu = new SoftwareVcpu({ ...start, features: model.features }, cpu, host);
+  const translator =
+    process.env['HOT'] === '1'
+      ? new ImmediateTranslator(new RegionCompiler(memory, cpu, model.features))
+      : undefined;
+  const vcpu = new SoftwareVcpu(
+    { ...start, features: model.features, ...(translator && { translator }) },
+    cpu,
+    host,
+  );
   vcpu.core.reset_cpu(cpu, model.signature);
   applyModel(memory, cpu, model);
   writeState(memory, cpu, start.state);
@@ -84,6 +94,7 @@ function runGuest(start: WorkerStart): void {
   const began = performance.now();
   const exit = vcpu.run();
   host.flush();
+  if (vcpu.hotStats) process.stderr.write(`${JSON.stringify(vcpu.hotStats)}\n`);
   const view = new DataView(memory.buffer);
   send({
     type: 'exit',

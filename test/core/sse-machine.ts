@@ -1,4 +1,5 @@
-import { BlockEmitter, LocalPool } from '#codegen/emit.ts';
+import { ColdEmitter } from '#codegen/cold-emitter.ts';
+import { LocalPool } from '#codegen/local-pool.ts';
 import { FunctionBody, ModuleWriter } from '#codegen/wasm.ts';
 import { coldContext, MEM_BASE, MEM_NONE } from '#cpu/forms.ts';
 import {
@@ -231,7 +232,7 @@ function buildModule(encodings: readonly Encoding[]): Uint8Array {
       throw new Error('an SSE instruction ends a block');
     };
     const helper = (name: string) => helpers.get(name) ?? -1;
-    new BlockEmitter({ f, cpu: 0, rec: 1, pool: new LocalPool(f), helper, terminate }).emit(block);
+    new ColdEmitter({ f, cpu: 0, rec: 1, pool: new LocalPool(f), helper, terminate }).emit(block);
     module.export(`h${i}`, module.function(f));
   });
   return module.encode(MEMORY_PAGES);

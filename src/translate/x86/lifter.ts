@@ -31,6 +31,8 @@ export interface LiftContext {
   readonly stackSize: 2 | 4 | 8;
   /** 0, 0xf2 or 0xf3. */
   readonly rep: number;
+  /** The stack segment needs no check and no addition though the mode has segments. */
+  readonly flatStack?: boolean;
   /** Number (SEG_…) of the segment of implicit memory operands: the override, or DS. */
   readonly segment: (block: Block) => Inst;
   /** Computes the linear address of the memory operand; appended to the block once. */
@@ -41,12 +43,13 @@ type IntType = 'i32' | 'i64';
 
 /** The surface that lifts are written against: values are `Inst`s; integers of 1, 2 or 4 bytes are i32, of 8 bytes i64. */
 export class Lifter {
-  readonly block = new Block();
+  readonly block: Block;
   readonly cx: LiftContext;
   #address: Inst | undefined;
 
-  constructor(cx: LiftContext) {
+  constructor(cx: LiftContext, block = new Block()) {
     this.cx = cx;
+    this.block = block;
   }
 
   /** Size in bytes of operand 0, the usual size of the operation. */
@@ -227,6 +230,7 @@ export class Lifter {
     const { stackSize } = this.cx;
     if (stackSize === 8) return sp;
     const offset = this.op('i64.and', [sp, this.const64(stackSize === 2 ? 0xffff : 0xffffffff)]);
+    if (this.cx.flatStack === true) return offset;
     const seg = this.const32(SEG_SS);
     return this.call('seg_address', [seg, offset, this.const32(size), this.const32(write ? 1 : 0)]);
   }

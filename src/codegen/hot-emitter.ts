@@ -1,0 +1,335 @@
+import type { Inst } from '#ir/block.ts';
+import type { ValueType } from '#ir/opcodes.ts';
+import {
+  S_BUDGET,
+  S_FLAGS_AUX,
+  S_FLAGS_RES,
+  S_KILLS,
+  S_REC,
+  S_RIP,
+  TLB_ENTRIES,
+} from '#ir/state.ts';
+import { BlockEmitter } from './block-emitter.ts';
+import { type FlagLocals, HotFlags } from './hot-flags.ts';
+import { helperKind } from './hot-helpers.ts';
+import type { HotState } from './hot-state.ts';
+import { LocalPool } from './local-pool.ts';
+import type { RegionInsn } from './region.ts';
+import type { FunctionBody } from './wasm.ts';
+
+const I32_LOAD = 0x28;
+const I64_LOAD = 0x29;
+const I32_STORE = 0x36;
+const I64_STORE = 0x37;
+const LOADS: Readonly<Record<string, number>> = {
+  8: 0x2d,
+  16: 0x2f,
+  32: 0x28,
+  64: 0x29,
+  v: 0xfd00,
+};
+const STORES: Readonly<Record<string, number>> = {
+  8: 0x3a,
+  16: 0x3b,
+  32: 0x36,
+  64: 0x37,
+  v: 0xfd0b,
+};
+const WIDTHS: Readonly<Record<string, number>> = { 8: 1, 16: 2, 32: 4, 64: 8, v: 16 };
+/** Linear-memory address minus virtual address, in a TLB entry. */
+const TLB_DELTA = 8;
+
+/** Locals of a region's function. */
+export interface HotLocals extends FlagLocals {
+  readonly cpu: number;
+  /** RIP at which the region was entered. */
+  readonly base: number;
+  readonly budget: number;
+  readonly tlbRead: number;
+  readonly tlbWrite: number;
+  /** What `leave` needs: the instruction, as `where` packs it. */
+  readonly where: number;
+  readonly kills: number;
+  readonly target: number;
+}
+
+/** What surrounds the instructions of a region. */
+export interface HotContext {
+  readonly f: FunctionBody;
+  readonly locals: HotLocals;
+  readonly state: HotState;
+  readonly code64: boolean;
+  readonly helper: (name: string) => number;
+  /** Emits the jump to the code that gives the running instruction, named by `where`, to the interpreter. */
+  readonly giveUp: () => void;
+  /** Emits the terminator: operands are still to be pushed. */
+  readonly terminate: (inst: Inst) => void;
+}
+
+/** Emits the instructions of a region one by one. */
+export class HotEmitter extends BlockEmitter {
+  readonly flags: HotFlags;
+  readonly #cx: HotContext;
+  /** Locals that hold what the flags in the form `values` are computed from. */
+  readonly #kept: LocalPool;
+  readonly #written = new Map<Inst, number>();
+  #where = 0;
+  #insn: RegionInsn | undefined;
+  #mayKill = false;
+
+  constructor(cx: HotContext) {
+    super(cx.f, new LocalPool(cx.f));
+    this.#cx = cx;
+    this.#kept = new LocalPool(cx.f);
+    this.flags = new HotFlags(cx.f, cx.locals, (inst, leaves) => this.#pushKept(inst, leaves));
+  }
+
+  /** `where`: offset of the instruction from its node, and the number of those not done above bit 16. */
+  emitInsn(insn: RegionInsn, where: number): void {
+    this.#insn = insn;
+    this.#where = where;
+    this.#mayKill = false;
+    this.#written.clear();
+    this.emit(insn.ir);
+    this.pool.releaseAll();
+  }
+
+  /** True when a helper of the last instruction may have changed translated code. */
+  get mayKill(): boolean {
+    return this.#mayKill;
+  }
+
+  pushValue(inst: Inst): void {
+    this.push(inst);
+  }
+
+  /** Flags that nobody reads are not computed: of their values only the leaves are, while they can be. */
+  protected override usesOf(inst: Inst): readonly Inst[] {
+    return inst.op.name === 'set_flags_raw' ? leavesOf(inst.args) : inst.args;
+  }
+
+  protected override special(inst: Inst): void {
+    const { name } = inst.op;
+    if (inst.op.terminator === true) this.#cx.terminate(inst);
+    else if (name.startsWith('call.')) this.#call(inst);
+    else if (/^get(\d+|v)$/.test(name)) this.#cx.state.get(fixedSlot(inst), name.slice(3));
+    else if (/^set(\d+|v)$/.test(name))
+      this.#cx.state.set(fixedSlot(inst), name.slice(3), () => this.pushArgs(inst));
+    else if (/^loadw?(\d+|v)$/.test(name)) this.#load(inst);
+    else if (/^store(\d+|v)$/.test(name)) this.#store(inst);
+    else this.#flagsAndRip(inst, name);
+  }
+
+  #flagsAndRip(inst: Inst, name: string): void {
+    const { f } = this;
+    const [a, b, result] = inst.args;
+    switch (name) {
+      case 'flags32':
+      case 'flags64':
+        this.flags.record(inst.attr.kind ?? 'logic', inst.attr.size ?? 4, (which) => {
+          const value = { a, b, result }[which];
+          if (value !== undefined) this.push(value);
+        });
+        break;
+      case 'cond':
+        this.flags.pushCondition(inst.attr.cc ?? 0);
+        break;
+      case 'get_flags_res':
+        this.flags.pushRes();
+        break;
+      case 'get_flags_aux':
+        this.flags.pushAux();
+        break;
+      case 'set_flags_raw':
+        this.#keep(inst);
+        break;
+      case 'next_rip':
+        this.pushRip(this.#insn?.next ?? 0);
+        break;
+      case 'this_rip':
+        this.pushRip(this.#insn?.start ?? 0);
+        break;
+      case 'raise_if':
+        this.pushArgs(inst);
+        f.if();
+        this.#giveUp();
+        f.end();
+        break;
+      default:
+        throw new Error(`codegen: no rule for ${name} in a region`);
+    }
+  }
+
+  /** Pushes the RIP at an offset from the region's entry. */
+  pushRip(offset: number): void {
+    const { f } = this;
+    f.get(this.#cx.locals.base);
+    if (offset !== 0) f.i64(offset).op(0x7c);
+    if (!this.#cx.code64) f.i64(0xffffffff).op(0x83);
+  }
+
+  #giveUp(): void {
+    this.f.i32(this.#where).set(this.#cx.locals.where);
+    this.#cx.giveUp();
+  }
+
+  // ---- flags not yet computed
+
+  /** Keeps the leaves of the flags' values in locals of their own. The old ones may be among what they come from. */
+  #keep(inst: Inst): void {
+    const [res, aux] = inst.args as [Inst, Inst];
+    const found = leavesOf(inst.args);
+    for (const leaf of found) this.push(leaf);
+    this.#kept.releaseAll();
+    const leaves = new Map<Inst, number>();
+    for (const leaf of found) leaves.set(leaf, this.#kept.take(leaf.op.result as ValueType));
+    for (const local of [...leaves.values()].reverse()) this.f.set(local);
+    this.flags.form = { at: 'values', res, aux, leaves };
+  }
+
+  #pushKept(inst: Inst, leaves: ReadonlyMap<Inst, number>): void {
+    const local = leaves.get(inst);
+    if (local !== undefined) this.f.get(local);
+    else this.computePure(inst, (arg) => this.#pushKept(arg, leaves));
+  }
+
+  // ---- helpers
+
+  #call(inst: Inst): void {
+    const name = inst.attr.helper ?? '';
+    switch (helperKind(name)) {
+      case 'pure':
+        this.f.get(this.#cx.locals.cpu);
+        this.pushArgs(inst);
+        this.f.call(this.#cx.helper(name));
+        break;
+      case 'aligned':
+        this.pushArgs(inst);
+        this.f.op(0xa7).i32(15).op(0x71).if();
+        this.#giveUp();
+        this.f.end();
+        break;
+      default:
+        this.#callWhole(inst, name);
+    }
+  }
+
+  /** All state is in memory during the call, which may raise; then it is read back. */
+  #callWhole(inst: Inst, name: string): void {
+    const { f } = this;
+    const { locals, state, helper } = this.#cx;
+    const args = inst.args.map((arg) => this.inLocal(arg));
+    this.flags.settle();
+    const { cpu } = locals;
+    state.store();
+    f.get(cpu).get(locals.res).mem(I64_STORE, S_FLAGS_RES);
+    f.get(cpu).get(locals.aux).mem(I64_STORE, S_FLAGS_AUX);
+    f.get(cpu);
+    this.pushRip(this.#insn?.start ?? 0);
+    f.mem(I64_STORE, S_RIP);
+    f.get(cpu).i32(0).mem(I32_STORE, S_REC);
+    f.get(cpu)
+      .get(locals.budget)
+      .i32(this.#where >> 16)
+      .op(0x6a)
+      .mem(I32_STORE, S_BUDGET);
+    f.get(cpu).mem(I32_LOAD, S_KILLS).set(locals.kills);
+    f.get(cpu);
+    for (const arg of args) f.get(arg);
+    f.call(helper(name));
+    const { result } = inst.op;
+    const kept = result === 'void' ? undefined : this.pool.take(result);
+    if (kept !== undefined) f.set(kept);
+    state.load();
+    f.get(cpu).mem(I64_LOAD, S_FLAGS_RES).set(locals.res);
+    f.get(cpu).mem(I64_LOAD, S_FLAGS_AUX).set(locals.aux);
+    if (kept !== undefined) f.get(kept);
+    this.#mayKill = true;
+  }
+
+  // ---- memory
+
+  /**
+   * Pushes the linear-memory address of an access: from the TLB, else from core/, which fills it. Where core/ has none
+   * the instruction is the interpreter's.
+   */
+  #pushHost(address: number, width: number, write: boolean): void {
+    const { f } = this;
+    const { locals, helper } = this.#cx;
+    const entry = this.pool.take('i32');
+    f.get(write ? locals.tlbWrite : locals.tlbRead);
+    f.get(address)
+      .i64(8)
+      .op(0x88)
+      .op(0xa7)
+      .i32((TLB_ENTRIES - 1) << 4)
+      .op(0x71)
+      .op(0x6a)
+      .tee(entry);
+    f.mem(I64_LOAD, 0)
+      .get(address)
+      .op(0x85)
+      .i64(4096 - width)
+      .op(0x58)
+      .if('i32');
+    f.get(address).op(0xa7).get(entry).mem(I32_LOAD, TLB_DELTA).op(0x6a);
+    f.else();
+    f.get(locals.cpu)
+      .get(address)
+      .i32(width)
+      .call(helper(write ? 'hot_write' : 'hot_read'))
+      .tee(entry)
+      .op(0x45)
+      .if();
+    this.#giveUp();
+    f.end().get(entry).end();
+  }
+
+  #load(inst: Inst): void {
+    const forWrite = inst.op.name.startsWith('loadw');
+    const key = inst.op.name.slice(forWrite ? 5 : 4);
+    const operand = inst.args[0] as Inst;
+    const address = this.inLocal(operand);
+    this.#pushHost(address, WIDTHS[key] ?? 4, forWrite);
+    if (forWrite) {
+      const host = this.pool.take('i32');
+      this.f.tee(host);
+      this.#written.set(operand, host);
+    }
+    this.f.mem(LOADS[key] ?? I32_LOAD, 0);
+  }
+
+  #store(inst: Inst): void {
+    const key = inst.op.name.slice(5);
+    const operand = inst.args[0] as Inst;
+    const known = this.#written.get(operand);
+    const address = this.inLocal(operand);
+    const value = this.inLocal(inst.args[1] as Inst);
+    if (known === undefined) this.#pushHost(address, WIDTHS[key] ?? 4, true);
+    else this.f.get(known);
+    this.f.get(value).mem(STORES[key] ?? I32_STORE, 0);
+  }
+}
+
+function fixedSlot(inst: Inst): number {
+  const { slot } = inst.attr;
+  if (slot === undefined || !('fixed' in slot))
+    throw new Error('codegen: a slot of a record in a region');
+  return slot.fixed;
+}
+
+/** What values come from that cannot be computed later: everything but pure ops and constants. */
+function leavesOf(values: readonly Inst[]): Inst[] {
+  const leaves = new Set<Inst>();
+  const seen = new Set<Inst>();
+  const visit = (inst: Inst): void => {
+    if (seen.has(inst)) return;
+    seen.add(inst);
+    const { op } = inst;
+    if (op.name.endsWith('.const')) return;
+    if (op.wasm !== undefined || op.name.endsWith('.select')) inst.args.forEach(visit);
+    else leaves.add(inst);
+  };
+  values.forEach(visit);
+  return [...leaves];
+}

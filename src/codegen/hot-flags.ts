@@ -1,0 +1,235 @@
+import type { FlagKind, Inst } from '#ir/block.ts';
+import { type FlagOperation, pushAux, pushCondition, pushRes, type RawFlags } from './flags.ts';
+import type { FunctionBody } from './wasm.ts';
+
+/** Where the flags are: computed (`raw`), in the operands of the last operation, or in values not yet computed. */
+export type FlagForm =
+  | { readonly at: 'raw' }
+  | { readonly at: 'operation'; readonly kind: FlagKind; readonly size: number }
+  | {
+      readonly at: 'values';
+      readonly res: Inst;
+      readonly aux: Inst;
+      /** Locals of what the values are computed from. */
+      readonly leaves: ReadonlyMap<Inst, number>;
+    };
+
+export const RAW: FlagForm = { at: 'raw' };
+
+export function sameForm(a: FlagForm, b: FlagForm): boolean {
+  if (a.at === 'operation' && b.at === 'operation') return a.kind === b.kind && a.size === b.size;
+  return a.at === 'raw' && b.at === 'raw';
+}
+
+const CC_CARRY = 2;
+const I32_STORED = { a: 'a32', b: 'b32', r: 'r32' } as const;
+const I64_STORED = { a: 'a64', b: 'b64', r: 'r64' } as const;
+
+/** Locals that carry the flags from node to node. */
+export interface FlagLocals {
+  readonly res: number;
+  readonly aux: number;
+  readonly a32: number;
+  readonly b32: number;
+  readonly r32: number;
+  readonly a64: number;
+  readonly b64: number;
+  readonly r64: number;
+  readonly scratch: number;
+}
+
+/** The flags of a region while it is emitted: kept as the operands of the last operation until something reads them. */
+export class HotFlags {
+  form: FlagForm = RAW;
+  readonly #f: FunctionBody;
+  readonly #locals: FlagLocals;
+  readonly #pushValue: (inst: Inst, leaves: ReadonlyMap<Inst, number>) => void;
+
+  /** `pushValue` pushes a value of the `values` form. */
+  constructor(
+    f: FunctionBody,
+    locals: FlagLocals,
+    pushValue: (inst: Inst, leaves: ReadonlyMap<Inst, number>) => void,
+  ) {
+    this.#f = f;
+    this.#locals = locals;
+    this.#pushValue = pushValue;
+  }
+
+  /** Records an operation; `push` pushes its operand. */
+  record(kind: FlagKind, size: number, push: (which: 'a' | 'b' | 'result') => void): void {
+    const f = this.#f;
+    const names = size === 8 ? I64_STORED : I32_STORED;
+    const locals = this.#locals;
+    if (kind === 'inc' || kind === 'dec') {
+      this.pushCondition(CC_CARRY);
+      push('result');
+      f.set(locals[names.r]).set(locals.b32);
+    } else if (kind === 'logic') {
+      push('result');
+      f.set(locals[names.r]);
+    } else {
+      push('a');
+      push('b');
+      const carried = kind === 'adc' || kind === 'sbb';
+      if (carried) {
+        push('result');
+        f.set(locals[names.r]);
+      }
+      f.set(locals[names.b]).set(locals[names.a]);
+    }
+    this.form = { at: 'operation', kind, size };
+  }
+
+  /** Computes the flags into the locals of the raw form. */
+  settle(): void {
+    if (this.form.at === 'raw') return;
+    const { res, aux } = this.#raw();
+    res();
+    aux();
+    this.#f.set(this.#locals.aux).set(this.#locals.res);
+    this.form = RAW;
+  }
+
+  pushRes(): void {
+    this.#raw().res();
+  }
+
+  pushAux(): void {
+    this.#raw().aux();
+  }
+
+  pushCondition(cc: number): void {
+    const { form } = this;
+    if (form.at !== 'operation' || !this.#direct(form.kind, form.size, cc))
+      pushCondition(this.#f, this.#raw(), cc);
+  }
+
+  #raw(): RawFlags {
+    const { form } = this;
+    const f = this.#f;
+    if (form.at === 'raw') {
+      return {
+        res: () => f.get(this.#locals.res),
+        aux: () => f.get(this.#locals.aux),
+      };
+    }
+    if (form.at === 'values') {
+      const { leaves } = form;
+      return {
+        res: () => this.#pushValue(form.res, leaves),
+        aux: () => this.#pushValue(form.aux, leaves),
+      };
+    }
+    const operation = this.#operation(form.kind, form.size);
+    return {
+      res: () => pushRes(f, operation),
+      aux: () => pushAux(f, operation, this.#locals.scratch),
+    };
+  }
+
+  #operation(kind: FlagKind, size: number): FlagOperation {
+    const f = this.#f;
+    const names = size === 8 ? I64_STORED : I32_STORED;
+    const get = (which: 'a' | 'b' | 'r') => f.get(this.#locals[names[which]]);
+    const result = () => {
+      if (kind !== 'add' && kind !== 'sub') {
+        get('r');
+        return;
+      }
+      get('a');
+      get('b');
+      f.op((kind === 'add' ? 0x6a : 0x6b) + (size === 8 ? 0x12 : 0));
+      if (size < 4) f.i32(size === 1 ? 0xff : 0xffff).op(0x71);
+    };
+    return {
+      kind,
+      size,
+      a: () => get('a'),
+      b: () => get('b'),
+      result,
+      carry: () => f.get(this.#locals.b32),
+    };
+  }
+
+  /** Pushes a condition straight from the operands; false where that has no short form. */
+  #direct(kind: FlagKind, size: number, cc: number): boolean {
+    const negated = (cc & 1) !== 0;
+    const pushed =
+      kind === 'sub'
+        ? this.#ofDifference(size, cc >> 1, negated)
+        : this.#ofResult(kind, size, cc >> 1);
+    if (!pushed) return false;
+    if (kind !== 'sub' && negated) this.#f.op(0x45);
+    return true;
+  }
+
+  /** After SUB and CMP: a comparison of the operands, negated by another one. */
+  #ofDifference(size: number, condition: number, negated: boolean): boolean {
+    const f = this.#f;
+    const operation = this.#operation('sub', size);
+    // Comparisons of i32 in the order eq ne lt_s lt_u gt_s gt_u le_s le_u ge_s ge_u; i64's are 11 on.
+    const codes: Readonly<Record<number, readonly [number, number, boolean]>> = {
+      1: [0x49, 0x4f, false],
+      2: [0x46, 0x47, false],
+      3: [0x4d, 0x4b, false],
+      6: [0x48, 0x4e, true],
+      7: [0x4c, 0x4a, true],
+    };
+    const code = codes[condition];
+    if (code !== undefined) {
+      const [yes, no, signed] = code;
+      for (const operand of [operation.a, operation.b]) {
+        operand();
+        if (signed && size < 4) f.op(size === 1 ? 0xc0 : 0xc1);
+      }
+      f.op((negated ? no : yes) + (size === 8 ? 11 : 0));
+      return true;
+    }
+    if (condition !== 4) return false;
+    this.#pushSigned(operation, size);
+    this.#compareZero(size, negated ? 0x4e : 0x48);
+    return true;
+  }
+
+  #pushSigned(operation: FlagOperation, size: number): void {
+    operation.result();
+    if (size < 4) this.#f.op(size === 1 ? 0xc0 : 0xc1);
+  }
+
+  #compareZero(size: number, code: number): void {
+    if (size === 8) this.#f.i64(0).op(code + 11);
+    else this.#f.i32(0).op(code);
+  }
+
+  /** After other operations: what the result alone says, and the carry of ADD, INC and DEC. Not yet negated. */
+  #ofResult(kind: FlagKind, size: number, condition: number): boolean {
+    const f = this.#f;
+    const operation = this.#operation(kind, size);
+    const isLogic = kind === 'logic';
+    if (condition === 2 || (isLogic && condition === 3)) {
+      operation.result();
+      f.op(size === 8 ? 0x50 : 0x45);
+      return true;
+    }
+    if (condition === 4 || (isLogic && (condition === 6 || condition === 7))) {
+      this.#pushSigned(operation, size);
+      this.#compareZero(size, condition === 7 ? 0x4c : 0x48);
+      return true;
+    }
+    if (isLogic && condition <= 1) {
+      f.i32(0);
+      return true;
+    }
+    if (condition !== 1) return false;
+    if (kind === 'inc' || kind === 'dec') {
+      operation.carry();
+      return true;
+    }
+    if (kind !== 'add') return false;
+    operation.result();
+    operation.a();
+    f.op(size === 8 ? 0x54 : 0x49);
+    return true;
+  }
+}

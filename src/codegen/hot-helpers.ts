@@ -1,0 +1,16 @@
+// How a region calls the helpers of core/.
+
+/** Compute from their arguments, and from MXCSR, whose exceptions are all masked where a region runs. */
+const PURE = /^(mulh_[us]|crc32c|bit_address|sse_(?!masked_store|compare)\w+)$/;
+/** Read and write registers and flags in the CPU's state; may raise. Everything is there while they run. */
+const WHOLE =
+  /^(i?div(8|16|32|64)|cmpxchg16b|daa|das|aaa|aas|aam|aad|rcl|rcr|arithmetic_flags|set_arithmetic_flags|enter|movs|cmps|stos|lods|scas|rdtsc|pushf_value|sse_compare_(ex|im)plicit|mmx_enter|check_unit|x87_\w+)$/;
+
+export type HelperKind = 'pure' | 'aligned' | 'whole';
+
+/** Undefined: the instruction is left to the interpreter. */
+export function helperKind(name: string): HelperKind | undefined {
+  if (name === 'check_aligned') return 'aligned';
+  if (PURE.test(name)) return 'pure';
+  return WHOLE.test(name) ? 'whole' : undefined;
+}

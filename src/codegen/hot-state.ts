@@ -1,0 +1,159 @@
+import type { Inst } from '#ir/block.ts';
+import { S_REGS, S_XMM, S_ZERO } from '#ir/state.ts';
+import type { Region } from './region.ts';
+import type { FunctionBody } from './wasm.ts';
+
+const GENERAL_BYTES = 128;
+const XMM_BYTES = 256;
+const I64_LOAD = 0x29;
+const I64_STORE = 0x37;
+const V128_LOAD = 0xfd00;
+const V128_STORE = 0xfd0b;
+
+/** A guest register that a region keeps in a local. */
+interface Cached {
+  readonly local: number;
+  /** Offset in the CPU's state. */
+  readonly offset: number;
+  readonly vector: boolean;
+  written: boolean;
+}
+
+/** Where a fixed slot of the state is in a region: a part of a cached register, or memory. */
+type Home = { readonly cached: Cached; readonly byte: number } | 'zero' | 'memory';
+
+function wholeRegister(offset: number): number | undefined {
+  if (offset >= S_REGS && offset < S_REGS + GENERAL_BYTES) return offset & ~7;
+  if (offset >= S_XMM && offset < S_XMM + XMM_BYTES) return offset & ~15;
+  return undefined;
+}
+
+/** The guest registers of a region: in locals inside, in the CPU's state outside and while helpers look. */
+export class HotState {
+  readonly #f: FunctionBody;
+  readonly #cpu: number;
+  readonly #cached = new Map<number, Cached>();
+
+  constructor(f: FunctionBody, cpu: number, region: Region) {
+    this.#f = f;
+    this.#cpu = cpu;
+    for (const node of region.nodes)
+      for (const { ir } of node.insns) for (const inst of ir.insts) this.#note(inst);
+  }
+
+  #note(inst: Inst): void {
+    const { slot } = inst.attr;
+    if (slot === undefined || !('fixed' in slot)) return;
+    const offset = wholeRegister(slot.fixed);
+    if (offset === undefined) return;
+    const vector = offset >= S_XMM;
+    let cached = this.#cached.get(offset);
+    if (cached === undefined) {
+      cached = { local: this.#f.local(vector ? 'v128' : 'i64'), offset, vector, written: false };
+      this.#cached.set(offset, cached);
+    }
+    cached.written ||= inst.op.name.startsWith('set');
+  }
+
+  get usesVectors(): boolean {
+    return [...this.#cached.values()].some((c) => c.vector);
+  }
+
+  load(): void {
+    const f = this.#f;
+    for (const { local, offset, vector } of this.#cached.values())
+      f.get(this.#cpu)
+        .mem(vector ? V128_LOAD : I64_LOAD, offset)
+        .set(local);
+  }
+
+  store(): void {
+    const f = this.#f;
+    for (const { local, offset, vector, written } of this.#cached.values()) {
+      if (written)
+        f.get(this.#cpu)
+          .get(local)
+          .mem(vector ? V128_STORE : I64_STORE, offset);
+    }
+  }
+
+  #home(offset: number): Home {
+    if (offset === S_ZERO) return 'zero';
+    const whole = wholeRegister(offset);
+    const cached = whole === undefined ? undefined : this.#cached.get(whole);
+    return cached === undefined ? 'memory' : { cached, byte: offset - cached.offset };
+  }
+
+  /** Pushes `width` (8 16 32 64 v) bits at a slot of the state. */
+  get(offset: number, width: string): void {
+    const f = this.#f;
+    const home = this.#home(offset);
+    if (home === 'zero') {
+      if (width === '64') f.i64(0);
+      else f.i32(0);
+    } else if (home === 'memory') {
+      const codes: Record<string, number> = { 8: 0x2d, 16: 0x2f, 32: 0x28, 64: I64_LOAD };
+      f.get(this.#cpu).mem(codes[width] ?? V128_LOAD, offset);
+    } else if (home.cached.vector) this.#getLane(home.cached, home.byte, width);
+    else this.#getPart(home.cached, home.byte, width);
+  }
+
+  #getLane({ local }: Cached, byte: number, width: string): void {
+    const f = this.#f.get(local);
+    if (width === '64') f.op(0xfd1d).code.byte(byte >> 3);
+    else if (width === '32') f.op(0xfd1b).code.byte(byte >> 2);
+    else if (width !== 'v') throw new Error(`codegen: get${width} of a vector`);
+  }
+
+  #getPart({ local }: Cached, byte: number, width: string): void {
+    const f = this.#f.get(local);
+    if (width === '64') return;
+    if (byte !== 0) f.i64(byte * 8).op(0x88);
+    f.op(0xa7);
+    if (width === '8') f.i32(0xff).op(0x71);
+    if (width === '16') f.i32(0xffff).op(0x71);
+  }
+
+  /** Stores what `push` pushes to a slot of the state. */
+  set(offset: number, width: string, push: () => void): void {
+    const f = this.#f;
+    const home = this.#home(offset);
+    if (home === 'zero') throw new Error('codegen: a store to the zero register');
+    if (home === 'memory') {
+      const codes: Record<string, number> = { 8: 0x3a, 16: 0x3b, 32: 0x36, 64: I64_STORE };
+      f.get(this.#cpu);
+      push();
+      f.mem(codes[width] ?? V128_STORE, offset);
+      return;
+    }
+    const { cached, byte } = home;
+    if (cached.vector) {
+      if (width !== 'v') f.get(cached.local);
+      push();
+      if (width === '64') f.op(0xfd1e).code.byte(byte >> 3);
+      else if (width === '32') f.op(0xfd1c).code.byte(byte >> 2);
+      else if (width !== 'v') throw new Error(`codegen: set${width} of a vector`);
+    } else {
+      this.#insert(cached, byte, width, push);
+    }
+    f.set(cached.local);
+  }
+
+  /** Pushes the register with the part replaced. */
+  #insert({ local }: Cached, byte: number, width: string, push: () => void): void {
+    const f = this.#f;
+    if (width === '64') {
+      push();
+      return;
+    }
+    const bits = Number(width);
+    const mask = ((1n << BigInt(bits)) - 1n) << BigInt(byte * 8);
+    f.get(local).i64(~mask).op(0x83);
+    push();
+    // What is pushed may have more bits than the part.
+    if (bits < 32) f.i32((1 << bits) - 1).op(0x71);
+    f.op(0xad);
+    if (byte !== 0) f.i64(byte * 8).op(0x86);
+    f.op(0x84);
+  }
+}

@@ -1,0 +1,412 @@
+import type { Inst } from '#ir/block.ts';
+import type { Helper } from '#ir/helpers.ts';
+import {
+  A_REGIONS,
+  REGION_BOUNDARY,
+  REGION_COLD,
+  REGION_DONE,
+  S_AREA,
+  S_ATTENTION,
+  S_BUDGET,
+  S_FLAGS_AUX,
+  S_FLAGS_RES,
+  S_JUMP_GEN,
+  S_KEY,
+  S_KILLS,
+  S_MXCSR,
+  S_RIP,
+  S_TLB_READ,
+  S_TLB_WRITE,
+} from '#ir/state.ts';
+import { analyse, type ControlFlow } from './control-flow.ts';
+import { HotEmitter, type HotLocals } from './hot-emitter.ts';
+import { type FlagForm, RAW, sameForm } from './hot-flags.ts';
+import { HotState } from './hot-state.ts';
+import type { Region, RegionEdge, RegionNode } from './region.ts';
+import { flagForms } from './region-flags.ts';
+import { FunctionBody } from './wasm.ts';
+
+const I32_LOAD = 0x28;
+const I64_LOAD = 0x29;
+const I32_STORE = 0x36;
+const I64_STORE = 0x37;
+/** MXCSR bits 12:7: all exceptions masked. */
+const MXCSR_MASKS = 0x1f80;
+const OFFSET_BITS = 16;
+
+export const REGION_HELPERS: Readonly<Record<string, Helper>> = {
+  hot_read: { params: ['i64', 'i32'], result: 'i32' },
+  hot_write: { params: ['i64', 'i32'], result: 'i32' },
+  page_holds: { params: ['i64', 'i32'], result: 'i32' },
+  region_holds: { params: ['i32', 'i64'], result: 'void' },
+};
+
+/**
+ * Makes the function of a region, cpu → REGION_…. Control flow is structured after Ramsey, "Beyond Relooper" (2022):
+ * a node's code holds the code of the nodes that it dominates; what several edges lead to stands behind a block.
+ */
+export class RegionBuilder {
+  readonly #f = new FunctionBody(['i32'], 'i32');
+  readonly #region: Region;
+  readonly #flow: ControlFlow;
+  readonly #forms: readonly FlagForm[];
+  readonly #locals: HotLocals;
+  readonly #state: HotState;
+  readonly #emitter: HotEmitter;
+  readonly #ripOut: number;
+  readonly #code: number;
+  /** Labels (depths) of the loops and of the blocks behind which nodes stand, by node; of the common exit. */
+  readonly #loops = new Map<number, number>();
+  readonly #blocks = new Map<number, number>();
+  #exit = 0;
+  /** Label of the code that leaves the instructions of a run to the interpreter, while such a run is open. */
+  #run: { leave: number; done: number } | undefined;
+  #node = 0;
+
+  constructor(region: Region, helper: (name: string) => number) {
+    const f = this.#f;
+    this.#region = region;
+    this.#flow = analyse(region);
+    this.#forms = flagForms(region, this.#flow);
+    this.#locals = declareLocals(f);
+    this.#ripOut = f.local('i64');
+    this.#code = f.local('i32');
+    this.#state = new HotState(f, 0, region);
+    this.#emitter = new HotEmitter({
+      f,
+      locals: this.#locals,
+      state: this.#state,
+      code64: region.code64,
+      helper,
+      giveUp: () => this.#giveUp(),
+      terminate: (inst) => this.#terminate(inst),
+    });
+    this.#prologue(helper);
+    f.block();
+    this.#exit = f.depth;
+    this.#tree(0);
+    f.end();
+    this.#epilogue();
+  }
+
+  get body(): FunctionBody {
+    return this.#f;
+  }
+
+  // ---- entry and exit
+
+  #prologue(helper: (name: string) => number): void {
+    const f = this.#f;
+    const { base, budget, res, aux, tlbRead, tlbWrite } = this.#locals;
+    const first = this.#region.nodes[0];
+    f.get(0).mem(I32_LOAD, S_BUDGET).tee(budget);
+    f.i32(first?.insns.length ?? 0).op(0x48);
+    f.get(0).mem(I32_LOAD, S_ATTENTION).op(0x72).if().i32(REGION_BOUNDARY).op(0x0f).end();
+    f.get(0).mem(I64_LOAD, S_RIP).set(base);
+    this.#checkPages(helper);
+    if (this.#state.usesVectors) {
+      f.get(0).mem(I32_LOAD, S_MXCSR).i32(MXCSR_MASKS).op(0x71).i32(MXCSR_MASKS).op(0x47);
+      f.if().i32(REGION_COLD).op(0x0f).end();
+    }
+    f.get(0).mem(I64_LOAD, S_FLAGS_RES).set(res);
+    f.get(0).mem(I64_LOAD, S_FLAGS_AUX).set(aux);
+    f.get(0).mem(I32_LOAD, S_TLB_READ).set(tlbRead);
+    f.get(0).mem(I32_LOAD, S_TLB_WRITE).set(tlbWrite);
+    this.#state.load();
+  }
+
+  /** The other pages are looked at when translations have changed since, or the code is mapped elsewhere. */
+  #checkPages(helper: (name: string) => number): void {
+    const { pages, slot } = this.#region;
+    if (pages.length === 0) return;
+    const f = this.#f;
+    const { base, where } = this.#locals;
+    f.get(0)
+      .mem(I32_LOAD, S_AREA)
+      .i32(slot * 16)
+      .op(0x6a)
+      .tee(where);
+    f.mem(I32_LOAD, A_REGIONS).get(0).mem(I32_LOAD, S_JUMP_GEN).get(0).mem(I32_LOAD, S_KEY);
+    f.op(0x72).op(0x47);
+    f.get(where)
+      .mem(I64_LOAD, A_REGIONS + 8)
+      .get(base)
+      .op(0x52)
+      .op(0x72)
+      .if();
+    for (const { offset, page } of pages) {
+      f.get(0).get(base).i64(offset).op(0x7c).i32(page).call(helper('page_holds')).op(0x45).if();
+      f.i32(REGION_COLD).op(0x0f).end();
+    }
+    f.get(0).i32(slot).get(base).call(helper('region_holds')).end();
+  }
+
+  #epilogue(): void {
+    const f = this.#f;
+    const { res, aux, budget } = this.#locals;
+    this.#state.store();
+    f.get(0).get(res).mem(I64_STORE, S_FLAGS_RES);
+    f.get(0).get(aux).mem(I64_STORE, S_FLAGS_AUX);
+    f.get(0).get(budget).mem(I32_STORE, S_BUDGET);
+    f.get(0).get(this.#ripOut).mem(I64_STORE, S_RIP);
+    f.get(this.#code);
+  }
+
+  /** Leaves the region; the RIP has been pushed. */
+  #leave(code: number): void {
+    this.#f.set(this.#ripOut);
+    this.#emitter.flags.settle();
+    this.#f.i32(code).set(this.#code).branch(this.#exit);
+  }
+
+  // ---- instructions that the interpreter is to do
+
+  /**
+   * Instructions with the flags in the same form share the code that leaves them to the interpreter: it stands behind
+   * them, in a block that is open around them.
+   */
+  #openRun(): void {
+    const f = this.#f.block();
+    const done = f.depth;
+    this.#run = { done, leave: f.block().depth };
+  }
+
+  #closeRun(): void {
+    if (this.#run === undefined) return;
+    const f = this.#f;
+    const { where, budget } = this.#locals;
+    f.branch(this.#run.done).end();
+    this.#run = undefined;
+    const { form } = this.#emitter.flags;
+    f.get(budget).get(where).i32(OFFSET_BITS).op(0x76).op(0x6a).set(budget);
+    this.#emitter.pushRip(this.#region.nodes[this.#node]?.offset ?? 0);
+    f.get(where).i32(0xffff).op(0x71).op(0xad).op(0x7c);
+    if (!this.#region.code64) f.i64(0xffffffff).op(0x83);
+    this.#leave(REGION_COLD);
+    this.#emitter.flags.form = form;
+    f.end();
+  }
+
+  #giveUp(): void {
+    if (this.#run === undefined) throw new Error('codegen: no run is open');
+    this.#f.branch(this.#run.leave);
+  }
+
+  // ---- nodes
+
+  /** Emits a node and all that it dominates. */
+  #tree(n: number): void {
+    const f = this.#f;
+    const merges = (this.#flow.children[n] ?? []).filter((child) => this.#flow.isMerge[child]);
+    const isLoop = this.#flow.isLoop[n] === true;
+    if (isLoop) this.#loops.set(n, f.loop().depth);
+    // The first in order is the innermost, so that those before can jump to those behind.
+    for (const child of merges.toReversed()) this.#blocks.set(child, f.block().depth);
+    this.#nodeCode(n);
+    for (const child of merges) {
+      f.end();
+      this.#blocks.delete(child);
+      this.#tree(child);
+    }
+    if (isLoop) f.end();
+    this.#loops.delete(n);
+  }
+
+  #nodeCode(n: number): void {
+    const node = this.#region.nodes[n];
+    if (node === undefined) return;
+    const { budget } = this.#locals;
+    this.#node = n;
+    this.#emitter.flags.form = this.#forms[n] ?? RAW;
+    const count = node.insns.length;
+    if (count > 0) this.#f.get(budget).i32(count).op(0x6b).set(budget);
+    let ended = false;
+    node.insns.forEach((insn, i) => {
+      if (this.#run === undefined && mayGiveUp(insn.ir.insts)) this.#openRun();
+      const before = this.#emitter.flags.form;
+      this.#emitter.emitInsn(insn, (insn.start - node.offset) | ((count - i) << OFFSET_BITS));
+      ended = insn.ir.terminator !== undefined;
+      // Its code leaves with the flags as they were before: nothing is given up behind the first change.
+      if (this.#emitter.flags.form !== before && !ended) this.#closeRunWith(before);
+      if (!ended && this.#emitter.mayKill) this.#checkKills(insn.next, count - 1 - i);
+    });
+    if (!ended) this.#end(node);
+  }
+
+  #closeRunWith(form: FlagForm): void {
+    const { flags } = this.#emitter;
+    const now = flags.form;
+    flags.form = form;
+    this.#closeRun();
+    flags.form = now;
+  }
+
+  #end(node: RegionNode): void {
+    this.#closeRun();
+    if (node.leavesCold) {
+      this.#emitter.pushRip(node.next.offset);
+      this.#leave(REGION_COLD);
+    } else {
+      this.#follow(node.next);
+    }
+  }
+
+  /** After a helper that may have changed code: on only if it has not. `undone`: instructions counted and not run. */
+  #checkKills(next: number, undone: number): void {
+    const f = this.#f;
+    const { kills, budget } = this.#locals;
+    const { flags } = this.#emitter;
+    this.#closeRun();
+    f.get(0).mem(I32_LOAD, S_KILLS).get(kills).op(0x47).if();
+    f.get(budget).i32(undone).op(0x6a).set(budget);
+    const { form } = flags;
+    this.#emitter.pushRip(next);
+    this.#leave(REGION_DONE);
+    flags.form = form;
+    f.end();
+  }
+
+  // ---- control
+
+  #terminate(inst: Inst): void {
+    const node = this.#region.nodes[this.#node];
+    const operand = inst.args[0];
+    if (node === undefined) return;
+    const f = this.#f;
+    const { flags } = this.#emitter;
+    switch (inst.op.name) {
+      case 'jump':
+        this.#closeRun();
+        this.#follow(node.taken ?? node.next);
+        break;
+      case 'branch':
+        if (operand !== undefined) this.#emitter.pushValue(operand);
+        this.#branch(node);
+        break;
+      case 'goto':
+        if (operand !== undefined) this.#emitter.pushValue(operand);
+        f.set(this.#locals.target);
+        this.#goto(node);
+        break;
+      default:
+        throw new Error(`codegen: ${inst.op.name} in a region`);
+    }
+    flags.form = RAW;
+  }
+
+  /** The condition is on the stack. */
+  #branch(node: RegionNode): void {
+    const f = this.#f;
+    const { flags } = this.#emitter;
+    if (this.#run !== undefined) {
+      const { where } = this.#locals;
+      f.set(where);
+      this.#closeRun();
+      f.get(where);
+    }
+    const { form } = flags;
+    const n = this.#node;
+    f.if();
+    this.#follow(node.taken ?? node.next);
+    f.end();
+    this.#node = n;
+    flags.form = form;
+    this.#follow(node.next);
+  }
+
+  /** The target is in its local. */
+  #goto(node: RegionNode): void {
+    const f = this.#f;
+    const { flags } = this.#emitter;
+    const { target, kills } = this.#locals;
+    const { mayKill } = this.#emitter;
+    this.#closeRun();
+    const n = this.#node;
+    const { form } = flags;
+    for (const edge of node.predicted) {
+      f.get(target);
+      this.#emitter.pushRip(edge.offset);
+      f.op(0x51);
+      if (mayKill) f.get(0).mem(I32_LOAD, S_KILLS).get(kills).op(0x46).op(0x71);
+      f.if();
+      this.#follow(edge);
+      f.end();
+      this.#node = n;
+      flags.form = form;
+    }
+    f.get(target);
+    this.#leave(REGION_DONE);
+  }
+
+  /** Goes along an edge: the end of what the current node does. */
+  #follow(edge: RegionEdge): void {
+    const f = this.#f;
+    const { flags } = this.#emitter;
+    const to = edge.node;
+    if (to === undefined || !this.#flow.isKept(this.#node, to)) {
+      this.#emitter.pushRip(edge.offset);
+      this.#leave(REGION_DONE);
+      return;
+    }
+    if (!sameForm(flags.form, this.#forms[to] ?? RAW)) flags.settle();
+    const loop = this.#loops.get(to);
+    if (
+      loop !== undefined &&
+      (this.#flow.position[to] ?? 0) <= (this.#flow.position[this.#node] ?? 0)
+    ) {
+      this.#lookAround(edge, to);
+      f.branch(loop);
+      return;
+    }
+    const block = this.#blocks.get(to);
+    if (block !== undefined) f.branch(block);
+    else this.#tree(to);
+  }
+
+  /** Before another round of a loop: leaves when the budget is spent or something wants attention. */
+  #lookAround(edge: RegionEdge, to: number): void {
+    const f = this.#f;
+    const { flags } = this.#emitter;
+    f.get(this.#locals.budget)
+      .i32(this.#region.nodes[to]?.insns.length ?? 0)
+      .op(0x48);
+    f.get(0).mem(I32_LOAD, S_ATTENTION).op(0x72).if();
+    const { form } = flags;
+    this.#emitter.pushRip(edge.offset);
+    this.#leave(REGION_BOUNDARY);
+    flags.form = form;
+    f.end();
+  }
+}
+
+function declareLocals(f: FunctionBody): HotLocals {
+  const i64 = () => f.local('i64');
+  const i32 = () => f.local('i32');
+  return {
+    cpu: 0,
+    base: i64(),
+    budget: i32(),
+    tlbRead: i32(),
+    tlbWrite: i32(),
+    where: i32(),
+    kills: i32(),
+    target: i64(),
+    res: i64(),
+    aux: i64(),
+    a32: i32(),
+    b32: i32(),
+    r32: i32(),
+    a64: i64(),
+    b64: i64(),
+    r64: i64(),
+    scratch: i32(),
+  };
+}
+
+/** True when the instruction may turn out to be the interpreter's. */
+function mayGiveUp(insts: readonly Inst[]): boolean {
+  return insts.some(
+    ({ op, attr }) =>
+      op.name === 'raise_if' || attr.helper === 'check_aligned' || /^(load|store)/.test(op.name),
+  );
+}

@@ -1,0 +1,109 @@
+import {
+  A_REGIONS,
+  KEY_CODE64,
+  KEY_USER,
+  PAGE_CODE,
+  PAGE_DIRTY,
+  PAGE_RAM,
+  PAGE_ROM,
+  S_AREA,
+  S_JUMP_GEN,
+  S_KEY,
+  S_PAGE_MAP,
+  S_SCRATCH,
+} from '../ir/state.ts';
+import { dataMode, fillForRead, fillForWrite, following, splits, watched } from './access.ts';
+import { hasCode } from './blocks.ts';
+import { hostBlockHot } from './host.ts';
+import {
+  ACCESS_FETCH,
+  ACCESS_READ,
+  ACCESS_WRITE,
+  fetchMode,
+  hostOf,
+  isCanonical,
+  pageBits,
+  tryWalk,
+  WALK_FAULT,
+} from './paging.ts';
+import { execTable, fillEntry, TLB_PAGE, tlbEntry, tlbTable } from './tlb.ts';
+
+// What regions (the hot tier) call. Nothing here raises: 0 says that the interpreter is to do the instruction.
+
+const PADDR: u64 = 0xff_ffff_ffff;
+
+export function block_hot(_cpu: usize, block: u32): void {
+  hostBlockHot(block);
+}
+
+function plain(cpu: usize, vaddr: u64): bool {
+  if (load<u32>(cpu, S_KEY) & KEY_CODE64 && !isCanonical(vaddr)) return false;
+  return !watched(cpu);
+}
+
+/** Where `size` bytes that lie in one page are to be read, or 0. */
+function readableIn(cpu: usize, vaddr: u64): usize {
+  const mode = dataMode(cpu);
+  const entry = tlbEntry(tlbTable(cpu, mode, 0), vaddr);
+  if ((vaddr ^ entry.tag) < 4096) return <usize>(<u32>vaddr + entry.delta);
+  const found = tryWalk(cpu, vaddr, ACCESS_READ, mode);
+  return found == WALK_FAULT ? 0 : fillForRead(cpu, vaddr, mode, found);
+}
+
+/** Linear-memory address of `size` (1-16) bytes for a read; of bytes in two pages a copy in S_SCRATCH. */
+export function hot_read(cpu: usize, vaddr: u64, size: u32): usize {
+  if (!plain(cpu, vaddr)) return 0;
+  if (!splits(vaddr, size)) return readableIn(cpu, vaddr);
+  const next = following(cpu, vaddr);
+  if (!plain(cpu, next)) return 0;
+  const first: u32 = 4096 - (<u32>vaddr & 0xfff);
+  const low = readableIn(cpu, vaddr);
+  const high = readableIn(cpu, next);
+  if (low == 0 || high == 0) return 0;
+  for (let i: u32 = 0; i < first; i++) store<u8>(cpu + i, load<u8>(low + i), S_SCRATCH);
+  for (let i: u32 = first; i < size; i++) store<u8>(cpu + i, load<u8>(high + i - first), S_SCRATCH);
+  return cpu + S_SCRATCH;
+}
+
+/** Linear-memory address for a write of `size` bytes, which is to follow at once. */
+export function hot_write(cpu: usize, vaddr: u64, size: u32): usize {
+  if (!plain(cpu, vaddr) || splits(vaddr, size)) return 0;
+  const mode = dataMode(cpu);
+  const entry = tlbEntry(tlbTable(cpu, mode, 1), vaddr);
+  if ((vaddr ^ entry.tag) < 4096) return <usize>(<u32>vaddr + entry.delta);
+  const found = tryWalk(cpu, vaddr, ACCESS_WRITE, mode);
+  if (found == WALK_FAULT) return 0;
+  const host = fillForWrite(cpu, vaddr, mode, found);
+  return host != 0 ? host : besideCode(cpu, found & PADDR, size);
+}
+
+/** A write to a page with translated code, to bytes that no block was made from: they never get an entry. */
+function besideCode(cpu: usize, paddr: u64, size: u32): usize {
+  const bits = pageBits(cpu, paddr);
+  if ((bits & (PAGE_RAM | PAGE_ROM)) != PAGE_RAM || !(bits & PAGE_CODE)) return 0;
+  if (hasCode(cpu, <u32>paddr, size)) return 0;
+  store<u8>(load<u32>(cpu, S_PAGE_MAP) + <usize>(paddr >> 12), bits | PAGE_DIRTY);
+  return hostOf(cpu, paddr);
+}
+
+/** 1 when instructions at `lin` are fetched from physical page `page`. */
+export function page_holds(cpu: usize, lin: u64, page: u32): u32 {
+  const key = load<u32>(cpu, S_KEY);
+  const at = key & KEY_CODE64 ? lin : lin & 0xffff_ffff;
+  if (key & KEY_CODE64 && !isCanonical(at)) return 0;
+  const table = execTable(cpu, (key & KEY_USER) != 0);
+  const entry = tlbEntry(table, at);
+  if ((at ^ entry.tag) < 4096) return (entry.page & TLB_PAGE) == page ? 1 : 0;
+  const found = tryWalk(cpu, at, ACCESS_FETCH, fetchMode(cpu));
+  if (found == WALK_FAULT) return 0;
+  const paddr = found & PADDR;
+  fillEntry(cpu, table, at, 0, (<u32>(found >> 32) & ~TLB_PAGE) | <u32>(paddr >> 12));
+  return <u32>(paddr >> 12) == page ? 1 : 0;
+}
+
+/** Remembers that the region in `slot` is valid at `base` until translations change. */
+export function region_holds(cpu: usize, slot: u32, base: u64): void {
+  const at = load<u32>(cpu, S_AREA) + A_REGIONS + slot * 16;
+  store<u32>(at, load<u32>(cpu, S_JUMP_GEN) | load<u32>(cpu, S_KEY));
+  store<u64>(at, base, 8);
+}

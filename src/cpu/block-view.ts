@@ -1,0 +1,109 @@
+import {
+  A_BLOCK_TABLE,
+  A_TLB_EXEC,
+  B_BYTES,
+  B_CHAIN,
+  B_COUNT,
+  B_HEAT,
+  B_KEY,
+  B_PADDR,
+  B_PADDR2,
+  BLOCK_BUCKETS,
+  HEAT_START,
+  KEY_USER,
+  S_AREA,
+  S_RAM_HOST,
+  S_RAM_SIZE,
+  TLB_BYTES,
+  TLB_ENTRIES,
+} from '#ir/state.ts';
+
+const PAGE_SHIFT = 12n;
+/** Bits 27:0 of a TLB entry's last word. */
+const TLB_PAGE = (1 << 28) - 1;
+/** More blocks in a bucket than any has: the chain is being changed while it is read. */
+const MAX_CHAIN = 1000;
+
+/** A block of the cold tier, as read at one moment. */
+export interface BlockInfo {
+  readonly address: number;
+  readonly paddr: number;
+  readonly key: number;
+  readonly count: number;
+  readonly bytes: number;
+}
+
+/**
+ * The blocks of a vCPU, read from any thread while the vCPU runs. What is read may be changing: whoever uses it asks
+ * `isSame` on the vCPU's thread before anything comes of it.
+ */
+export class BlockView {
+  readonly bytes: Uint8Array;
+  readonly #view: DataView;
+  readonly #cpu: number;
+
+  constructor(memory: WebAssembly.Memory, cpu: number) {
+    this.bytes = new Uint8Array(memory.buffer);
+    this.#view = new DataView(memory.buffer);
+    this.#cpu = cpu;
+  }
+
+  #get(at: number): number {
+    return at + 4 <= this.#view.byteLength ? this.#view.getUint32(at, true) : 0;
+  }
+
+  /** The block at `address`, if it is one that regions are made of: all in one page, and valid. */
+  read(address: number): BlockInfo | undefined {
+    const count = this.#get(address + B_COUNT);
+    if (count === 0 || this.#get(address + B_PADDR2) !== 0) return undefined;
+    return {
+      address,
+      paddr: this.#get(address + B_PADDR),
+      key: this.#get(address + B_KEY),
+      count,
+      bytes: this.#get(address + B_BYTES),
+    };
+  }
+
+  isSame(block: BlockInfo): boolean {
+    const now = this.read(block.address);
+    return (
+      now !== undefined &&
+      now.paddr === block.paddr &&
+      now.key === block.key &&
+      now.bytes === block.bytes
+    );
+  }
+
+  /** How often a block has been entered; at most HEAT_START. */
+  entries(block: BlockInfo): number {
+    return HEAT_START - Math.max(0, this.#get(block.address + B_HEAT) | 0);
+  }
+
+  find(paddr: number, key: number): BlockInfo | undefined {
+    const hash = (paddr ^ (paddr >>> 13) ^ Math.imul(key, 0x9e35)) & (BLOCK_BUCKETS - 1);
+    let at = this.#get(this.#get(this.#cpu + S_AREA) + A_BLOCK_TABLE + hash * 4);
+    for (let i = 0; at !== 0 && i < MAX_CHAIN; i++) {
+      const block = this.read(at);
+      if (block?.paddr === paddr && block.key === key) return block;
+      at = this.#get(at + B_CHAIN);
+    }
+    return undefined;
+  }
+
+  /** Physical page from which code at `lin` was last fetched, if the TLB still has it. */
+  codePage(lin: bigint, key: number): number | undefined {
+    const table =
+      this.#get(this.#cpu + S_AREA) + A_TLB_EXEC + ((key & KEY_USER) !== 0 ? TLB_BYTES : 0);
+    const entry = table + Number((lin >> PAGE_SHIFT) & BigInt(TLB_ENTRIES - 1)) * 16;
+    if (this.#view.getBigUint64(entry, true) !== (lin >> PAGE_SHIFT) << PAGE_SHIFT)
+      return undefined;
+    return this.#get(entry + 12) & TLB_PAGE;
+  }
+
+  /** Where the bytes at `paddr` lie; undefined where there is no RAM. */
+  hostOf(paddr: number): number | undefined {
+    if (paddr >= this.#get(this.#cpu + S_RAM_SIZE)) return undefined;
+    return this.#get(this.#cpu + S_RAM_HOST) + paddr;
+  }
+}

@@ -1,0 +1,35 @@
+import type { TranslatedBatch, Translator } from './hot-tier.ts';
+import type { RegionCompiler, RegionRequest } from './region-compiler.ts';
+
+/** Translates a batch and compiles it. */
+export function translate(
+  compiler: RegionCompiler,
+  requests: readonly RegionRequest[],
+  epoch: number,
+): TranslatedBatch {
+  const began = performance.now();
+  const { wasm, regions, refused } = compiler.compile(requests);
+  const module = new WebAssembly.Module(wasm);
+  const ms = performance.now() - began;
+  return { regions, refused, module, wasmBytes: wasm.length, epoch, ms };
+}
+
+/** Translates on the vCPU's own thread, at the next look around: the same guest always gets the same regions. */
+export class ImmediateTranslator implements Translator {
+  readonly #compiler: RegionCompiler;
+  #waiting: { request: RegionRequest; epoch: number }[] = [];
+
+  constructor(compiler: RegionCompiler) {
+    this.#compiler = compiler;
+  }
+
+  request(request: RegionRequest, epoch: number): void {
+    this.#waiting.push({ request, epoch });
+  }
+
+  take(): readonly TranslatedBatch[] {
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    return waiting.map(({ request, epoch }) => translate(this.#compiler, [request], epoch));
+  }
+}
