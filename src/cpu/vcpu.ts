@@ -91,7 +91,7 @@ export interface SoftwareParts {
   readonly handlers: HandlerMap;
   readonly features: ReadonlySet<Feature>;
   /** Makes the hot tier; without it all is interpreted. */
-  readonly translator?: Translator;
+  readonly translator?: Translator | undefined;
 }
 
 /** Thrown by core/ to leave everything at once; its identity is all it has. */

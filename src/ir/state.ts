@@ -176,6 +176,8 @@ export const S_STAT_DROPPED = 1792;
 export const S_WALK_ERROR = 1808;
 /** u32: blocks dropped because their bytes changed; wraps. */
 export const S_KILLS = 1812;
+/** u32, atomic: batches of regions that have been translated and sent. */
+export const S_BATCHES = 1816;
 export const S_SIZE = 4096;
 
 // S_ATTENTION bits.

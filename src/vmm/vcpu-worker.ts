@@ -1,11 +1,10 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { applyModel, findModel } from '#cpu/cpuid.ts';
-import { ImmediateTranslator } from '#cpu/immediate-translator.ts';
-import { RegionCompiler } from '#cpu/region-compiler.ts';
 import { SoftwareVcpu } from '#cpu/vcpu.ts';
 import { readState, writeState } from '#cpu/vcpu-state.ts';
 import type { Clock } from '#hw/device.ts';
 import { S_STAT_FAULTS, S_STAT_TLB_MISS } from '#ir/state.ts';
+import { BackgroundTranslator } from './background-translator.ts';
 import { BoardHost } from './board-host.ts';
 import type { FromWorker, WorkerStart } from './worker-protocol.ts';
 
@@ -77,15 +76,8 @@ function runGuest(start: WorkerStart): void {
     },
     output: (bytes) => send({ type: 'output', bytes }),
   });
-  const translator =
-    process.env['HOT'] === '1'
-      ? new ImmediateTranslator(new RegionCompiler(memory, cpu, model.features))
-      : undefined;
-  const vcpu = new SoftwareVcpu(
-    { ...start, features: model.features, ...(translator && { translator }) },
-    cpu,
-    host,
-  );
+  const translator = start.translator && new BackgroundTranslator(start.translator, memory, cpu);
+  const vcpu = new SoftwareVcpu({ ...start, features: model.features, translator }, cpu, host);
   vcpu.core.reset_cpu(cpu, model.signature);
   applyModel(memory, cpu, model);
   writeState(memory, cpu, start.state);

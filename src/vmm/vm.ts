@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { Worker } from 'node:worker_threads';
+import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import { gunzipSync, zstdDecompressSync } from 'node:zlib';
 import type { VcpuState } from '#accel/accel.ts';
 import { RequestError } from '#base/errors.ts';
@@ -26,7 +26,9 @@ import { planBoot } from '#machines/boot/plan.ts';
 import { buildTables } from '#machines/tables/tables.ts';
 import { crashReport } from './crash-report.ts';
 import { InputRing } from './mailbox.ts';
-import type { FromWorker, WorkerStart } from './worker-protocol.ts';
+import type { FromWorker, TranslatorStart, WorkerStart } from './worker-protocol.ts';
+
+type PreparedVm = Omit<WorkerStart, 'translator'>;
 
 const BUILD = new URL('../../build/', import.meta.url);
 const MAX_PAGES = 65536;
@@ -129,7 +131,11 @@ class SoftwareVm implements Vm {
     this.#attentionAt = ((layout.cpus[0] ?? 0) + S_ATTENTION) >> 2;
     this.#input = new InputRing(memory.buffer, layout.devices);
     this.#passInput();
-    const worker = new Worker(new URL('./vcpu-worker.ts', import.meta.url), { workerData: start });
+    const translator = this.#startTranslator(start);
+    const worker = new Worker(new URL('./vcpu-worker.ts', import.meta.url), {
+      workerData: { ...start, translator: translator?.port } satisfies WorkerStart,
+      transferList: translator ? [translator.port] : [],
+    });
     this.#worker = worker;
     const retry = setInterval(() => this.#passInput(), 20);
     try {
@@ -140,8 +146,26 @@ class SoftwareVm implements Vm {
     } finally {
       clearInterval(retry);
       this.#input = undefined;
-      await worker.terminate();
+      await Promise.all([worker.terminate(), translator?.worker.terminate()]);
     }
+  }
+
+  /** The thread that makes the hot tier, and the port by which the vCPU's thread asks it. */
+  #startTranslator({
+    memory,
+    layout,
+  }: PreparedVm): { worker: Worker; port: MessagePort } | undefined {
+    if (process.env['COLD'] === '1') return undefined;
+    const { port1, port2 } = new MessageChannel();
+    const workerData: TranslatorStart = {
+      memory,
+      cpu: layout.cpus[0] ?? 0,
+      cpuModel: this.#config.cpuModel,
+      port: port2,
+    };
+    const url = new URL('./translator-worker.ts', import.meta.url);
+    const worker = new Worker(url, { workerData, transferList: [port2] });
+    return { worker, port: port1 };
   }
 
   /** Resolves with how the guest ended, or undefined when the thread was ended from here. */
@@ -208,7 +232,7 @@ function makeMemory(pages: number): WebAssembly.Memory {
 }
 
 /** Lays out memory, places what runs first, and says how the vCPU starts. */
-function prepare(config: VmConfig, engine: Engine): WorkerStart {
+function prepare(config: VmConfig, engine: Engine): PreparedVm {
   const firmware = config.firmware && bootRequest('firmware', planFirmware, config.firmware);
   const layout = layOut(1, config.memoryBytes, firmware?.rom.bytes.length ?? 0);
   const memory = makeMemory(layout.pages);

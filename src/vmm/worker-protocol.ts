@@ -1,7 +1,9 @@
+import type { MessagePort } from 'node:worker_threads';
 import type { VcpuExit, VcpuState } from '#accel/accel.ts';
 import type { VmStats } from '#control/vm.ts';
 import type { HandlerMap } from '#cpu/handlers.ts';
 import type { MemoryLayout } from '#cpu/layout.ts';
+import type { RegionRequest } from '#cpu/region-compiler.ts';
 
 /** What the thread of a vCPU starts with. */
 export interface WorkerStart {
@@ -11,6 +13,8 @@ export interface WorkerStart {
   readonly interpreter: WebAssembly.Module;
   readonly handlers: HandlerMap;
   readonly cpuModel: string;
+  /** To the thread that translates; without it all is interpreted. */
+  readonly translator: MessagePort | undefined;
   readonly ramBytes: number;
   readonly state: Partial<VcpuState>;
   /** Milliseconds since 1970 on the host's monotonic clock's zero: all threads tell the same time. */
@@ -26,3 +30,17 @@ export type FromWorker =
       readonly stats: VmStats;
       readonly state: VcpuState;
     };
+
+/** What the thread that translates starts with. */
+export interface TranslatorStart {
+  readonly memory: WebAssembly.Memory;
+  /** Address of the vCPU's state. */
+  readonly cpu: number;
+  readonly cpuModel: string;
+  readonly port: MessagePort;
+}
+
+export interface TranslationRequest {
+  readonly request: RegionRequest;
+  readonly epoch: number;
+}

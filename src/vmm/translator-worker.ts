@@ -1,0 +1,33 @@
+import { receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { findModel } from '#cpu/cpuid.ts';
+import { translate } from '#cpu/immediate-translator.ts';
+import { RegionCompiler } from '#cpu/region-compiler.ts';
+import { S_BATCHES } from '#ir/state.ts';
+import type { TranslationRequest, TranslatorStart } from './worker-protocol.ts';
+
+// The thread that translates for a vCPU: requests come through a port, compiled modules go back.
+
+/** Regions in a module at most: many in one cost less memory and less time per call between them. */
+const BATCH = 16;
+
+function serve({ memory, cpu, cpuModel, port }: TranslatorStart): void {
+  const compiler = new RegionCompiler(memory, cpu, findModel(cpuModel).features);
+  const words = new Int32Array(memory.buffer);
+  const work = (first: TranslationRequest): void => {
+    const batch = [first];
+    while (batch.length < BATCH) {
+      const next = receiveMessageOnPort(port) as { message: TranslationRequest } | undefined;
+      if (next === undefined) break;
+      batch.push(next.message);
+    }
+    const epochs = new Set(batch.map((r) => r.epoch));
+    for (const epoch of epochs) {
+      const requests = batch.filter((r) => r.epoch === epoch).map((r) => r.request);
+      port.postMessage(translate(compiler, requests, epoch));
+      Atomics.add(words, (cpu + S_BATCHES) >> 2, 1);
+    }
+  };
+  port.on('message', work);
+}
+
+serve(workerData as TranslatorStart);
