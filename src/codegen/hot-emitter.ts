@@ -219,6 +219,11 @@ export class HotEmitter extends BlockEmitter {
     const { f } = this;
     const { locals, state, helper } = this.#cx;
     const args = inst.args.map((arg) => this.inLocal(arg));
+    // Faults of its access are the interpreter's, which knows the segment.
+    if (name === 'cmpxchg16b') {
+      this.#pushHost(args[0] ?? 0, 16, true);
+      f.op(0x1a);
+    }
     this.flags.settle();
     const { cpu } = locals;
     state.store();

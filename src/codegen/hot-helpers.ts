@@ -4,7 +4,7 @@
 const PURE = /^(mulh_[us]|crc32c|bit_address|sse_(?!masked_store|compare)\w+)$/;
 /** Read and write registers and flags in the CPU's state; may raise. Everything is there while they run. */
 const WHOLE =
-  /^(i?div(8|16|32|64)|cmpxchg16b|daa|das|aaa|aas|aam|aad|rcl|rcr|arithmetic_flags|set_arithmetic_flags|enter|movs|cmps|stos|lods|scas|rdtsc|pushf_value|sse_compare_(ex|im)plicit|mmx_enter|check_unit|x87_\w+)$/;
+  /^(i?div(8|16|32|64)|cmpxchg16b|daa|das|aaa|aas|aam|aad|rcl|rcr|arithmetic_flags|set_arithmetic_flags|movs|cmps|stos|lods|scas|rdtsc|pushf_value|sse_compare_(ex|im)plicit|mmx_enter|check_unit|x87_\w+)$/;
 
 export type HelperKind = 'pure' | 'aligned' | 'whole';
 

@@ -60,7 +60,7 @@ export class RegionBuilder {
   readonly #blocks = new Map<number, number>();
   #exit = 0;
   /** Label of the code that leaves the instructions of a run to the interpreter, while such a run is open. */
-  #run: { leave: number; done: number } | undefined;
+  #run: { leave: number; done: number; form: FlagForm } | undefined;
   #node = 0;
 
   constructor(region: Region, helper: (name: string) => number) {
@@ -168,22 +168,24 @@ export class RegionBuilder {
   #openRun(): void {
     const f = this.#f.block();
     const done = f.depth;
-    this.#run = { done, leave: f.block().depth };
+    this.#run = { done, leave: f.block().depth, form: this.#emitter.flags.form };
   }
 
   #closeRun(): void {
     if (this.#run === undefined) return;
     const f = this.#f;
     const { where, budget } = this.#locals;
+    const { flags } = this.#emitter;
+    const now = flags.form;
+    flags.form = this.#run.form;
     f.branch(this.#run.done).end();
     this.#run = undefined;
-    const { form } = this.#emitter.flags;
     f.get(budget).get(where).i32(OFFSET_BITS).op(0x76).op(0x6a).set(budget);
     this.#emitter.pushRip(this.#region.nodes[this.#node]?.offset ?? 0);
     f.get(where).i32(0xffff).op(0x71).op(0xad).op(0x7c);
     if (!this.#region.code64) f.i64(0xffffffff).op(0x83);
     this.#leave(REGION_COLD);
-    this.#emitter.flags.form = form;
+    flags.form = now;
     f.end();
   }
 
@@ -222,23 +224,14 @@ export class RegionBuilder {
     if (count > 0) this.#f.get(budget).i32(count).op(0x6b).set(budget);
     let ended = false;
     node.insns.forEach((insn, i) => {
+      // Those before leave with the flags as they were: nothing is given up behind an instruction's first change.
+      if (this.#run?.form !== this.#emitter.flags.form) this.#closeRun();
       if (this.#run === undefined && mayGiveUp(insn.ir.insts)) this.#openRun();
-      const before = this.#emitter.flags.form;
       this.#emitter.emitInsn(insn, (insn.start - node.offset) | ((count - i) << OFFSET_BITS));
       ended = insn.ir.terminator !== undefined;
-      // Its code leaves with the flags as they were before: nothing is given up behind the first change.
-      if (this.#emitter.flags.form !== before && !ended) this.#closeRunWith(before);
       if (!ended && this.#emitter.mayKill) this.#checkKills(insn.next, count - 1 - i);
     });
     if (!ended) this.#end(node);
-  }
-
-  #closeRunWith(form: FlagForm): void {
-    const { flags } = this.#emitter;
-    const now = flags.form;
-    flags.form = form;
-    this.#closeRun();
-    flags.form = now;
   }
 
   #end(node: RegionNode): void {
@@ -403,10 +396,13 @@ function declareLocals(f: FunctionBody): HotLocals {
   };
 }
 
+/** Helpers before whose call the instruction may turn out to be the interpreter's. */
+const GIVING_UP = new Set(['check_aligned', 'cmpxchg16b']);
+
 /** True when the instruction may turn out to be the interpreter's. */
 function mayGiveUp(insts: readonly Inst[]): boolean {
   return insts.some(
     ({ op, attr }) =>
-      op.name === 'raise_if' || attr.helper === 'check_aligned' || /^(load|store)/.test(op.name),
+      op.name === 'raise_if' || GIVING_UP.has(attr.helper ?? '') || /^(load|store)/.test(op.name),
   );
 }

@@ -71,6 +71,7 @@ export interface Core {
   drop_blocks(cpu: number): void;
   updateKey(cpu: number): void;
   fetch_address(cpu: number, lin: bigint): bigint;
+  find_block(cpu: number): number;
   new_block(cpu: number, records: number): number;
   add_block(cpu: number, block: number): void;
   invalidateRange(cpu: number, paddr: number, size: number): void;
@@ -153,6 +154,12 @@ export class SoftwareVcpu {
       task_priority: () => host.taskPriority(),
       set_task_priority: (value: number) => host.setTaskPriority(value),
     };
+  }
+
+  /** Has the block at RIP translated now, however often it has run. */
+  warm(): void {
+    this.#hot?.blockHot(this.core.find_block(this.#cpu));
+    this.#hot?.poll();
   }
 
   get hotStats(): HotTierStats | undefined {

@@ -1,6 +1,8 @@
 import { readFileSync } from 'node:fs';
 import type { HandlerMap } from '#cpu/handlers.ts';
+import { ImmediateTranslator } from '#cpu/immediate-translator.ts';
 import { layOut } from '#cpu/layout.ts';
+import { RegionCompiler } from '#cpu/region-compiler.ts';
 import { SoftwareVcpu, type VcpuHost } from '#cpu/vcpu.ts';
 import {
   PAGE_MAP_BYTES,
@@ -70,12 +72,14 @@ export class BareMachine {
     this.view = new DataView(this.memory.buffer);
     const file = (name: string) => readFileSync(new URL(name, BUILD));
     const handlers = JSON.parse(file('handlers.json').toString()) as HandlerMap;
+    const features = new Set(ALL_FEATURES);
     const parts = {
       memory: this.memory,
       core: new WebAssembly.Module(file('core.wasm')),
       interpreter: new WebAssembly.Module(file('interpreter.wasm')),
       handlers,
-      features: new Set(ALL_FEATURES),
+      features,
+      translator: new ImmediateTranslator(new RegionCompiler(this.memory, this.cpu, features)),
     };
     this.vcpu = new SoftwareVcpu(parts, this.cpu, this.#host());
     this.set32(S_AREA, layout.areas[0] ?? 0);
@@ -138,8 +142,9 @@ export class BareMachine {
     return 0;
   }
 
-  /** Runs until an exception or HLT. */
-  run(): void {
+  /** Runs until an exception or HLT; `hot`: with the block at RIP translated. */
+  run(hot = false): void {
+    if (hot) this.vcpu.warm();
     this.exception = -1;
     this.strayed = false;
     this.#stop = false;

@@ -241,17 +241,40 @@ export class CaseRunner {
     vcpu.core.updateKey(cpu);
   }
 
-  /** The first thing in which the two disagree. */
-  compare(c: Case, expected: Uint8Array): Difference | undefined {
-    this.#load(c);
-    this.#machine.run();
+  /** The first thing in which the two disagree; `hot`: in the hot tier. */
+  compare(c: Case, expected: Uint8Array, hot = false): Difference | undefined {
+    this.load(c);
+    this.#machine.run(hot);
     return this.#difference(
       c,
       new DataView(expected.buffer, expected.byteOffset, expected.byteLength),
     );
   }
 
-  #load({ state, encoded }: Case): void {
+  /** Runs a case; gives all that it left, in one text. */
+  outcome(c: Case, hot: boolean): string {
+    this.load(c);
+    const { memory, cpu, ram, bytes, view } = this.#machine;
+    this.#machine.run(hot);
+    const { regs, rip, rflags } = readState(memory, cpu);
+    const rec = view.getUint32(cpu + S_REC, true);
+    const at = Number(rip) + (rec === 0 ? 0 : view.getUint16(rec + REC_START, true));
+    const list = (values: readonly bigint[]) => values.map((v) => v.toString(16)).join(' ');
+    const xmm = new BigUint64Array(bytes.slice(cpu + S_XMM, cpu + S_XMM + 256).buffer);
+    const fpu = new BigUint64Array(bytes.slice(cpu + S_FPU_REGS, cpu + S_FPU_REGS + 128).buffer);
+    const data = ram + DATA_PADDR;
+    const words = new BigUint64Array(bytes.slice(data, data + DATA_BYTES).buffer);
+    return [
+      `exception ${this.#machine.exception} rip ${at.toString(16)}`,
+      `flags ${rflags.toString(16)} mxcsr ${view.getUint32(cpu + S_MXCSR, true).toString(16)}`,
+      `registers ${list(regs)}`,
+      `xmm ${list([...xmm])}`,
+      `fpu ${list([...fpu])}`,
+      `memory ${list([...words])}`,
+    ].join('\n');
+  }
+
+  load({ state, encoded }: Case): void {
     const { memory, cpu, ram, bytes, view, vcpu } = this.#machine;
     const given = new DataView(state.buffer);
     bytes.fill(0, ram + DATA_PADDR, ram + DATA_PADDR + 65536);
