@@ -283,6 +283,7 @@ describe('what the guest gets', () => {
       cpuModel: 'ring0-v2',
       accel: 'auto',
       noReboot: false,
+      translate: true,
       stats: false,
     });
   });
@@ -306,6 +307,7 @@ describe('what the guest gets', () => {
       '--cpu',
       'max',
       '--no-reboot',
+      '--no-translate',
       '--trace',
       'insn,io:t.log',
       '--symbols',
@@ -328,6 +330,7 @@ describe('what the guest gets', () => {
       cpuModel: 'max',
       accel: 'software',
       noReboot: true,
+      translate: false,
       trace: { kinds: ['insn', 'io'], file: 't.log' },
       symbols: Buffer.from('initrd'),
       stats: true,

@@ -89,6 +89,7 @@ function addRun(program: Command, host: CliHost, done: (status: number) => void)
     .option('--accel <name>', 'auto or software', 'auto')
     .option('--cpu <model>', 'processor model', DEFAULT_CPU_MODEL)
     .option('--no-reboot', 'end when the guest resets, instead of restarting it')
+    .option('--no-translate', 'interpret all guest code: slower, for comparison')
     .option(
       '--trace <kinds[:file]>',
       'write a trace of insn, int, mmu, io (a list) to a file or standard error',

@@ -28,6 +28,7 @@ export async function loadConfig(request: RunRequest, host: GuestHost): Promise<
     cpuModel: request.cpuModel,
     accel: request.accel,
     noReboot: request.noReboot,
+    translate: request.translate,
     ...(request.trace !== undefined && { trace: request.trace }),
     ...(files.symbols !== undefined && { symbols: await read(files.symbols, 'symbols') }),
     stats: request.stats !== 'none',

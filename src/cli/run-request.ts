@@ -18,6 +18,7 @@ export interface RunFlags {
   readonly trace?: string;
   readonly symbols?: string;
   readonly reboot: boolean;
+  readonly translate: boolean;
   readonly stats?: boolean;
   readonly json?: boolean;
 }
@@ -37,6 +38,7 @@ export interface RunRequest {
   readonly trace?: { readonly kinds: TraceKind[]; readonly file?: string };
   readonly symbols?: string;
   readonly noReboot: boolean;
+  readonly translate: boolean;
   readonly stats: 'none' | 'text' | 'json';
 }
 
@@ -65,6 +67,7 @@ export function parseRunFlags(flags: RunFlags): RunRequest {
     ...(flags.trace !== undefined && { trace: parseTrace(flags.trace) }),
     ...(symbols !== undefined && { symbols }),
     noReboot: !flags.reboot,
+    translate: flags.translate,
     stats: flags.json ? 'json' : flags.stats ? 'text' : 'none',
   };
 }

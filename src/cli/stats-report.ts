@@ -1,4 +1,4 @@
-import type { VmStats } from '#control/vm.ts';
+import type { TranslationStats, VmStats } from '#control/vm.ts';
 
 /** What was executed, as lines for people. */
 export function formatStats(stats: VmStats): string {
@@ -6,11 +6,20 @@ export function formatStats(stats: VmStats): string {
   return [
     `instructions  ${grouped(stats.instructions)} in ${stats.seconds.toFixed(2)} s (${perSecond.toFixed(1)} million/s)`,
     `TLB misses    ${grouped(stats.tlbMisses)}`,
+    ...(stats.translation ? translation(stats.translation) : []),
     ...table('exits', stats.exits),
     ...table('faults', stats.faults),
     ...table('interrupts', stats.interrupts, (vector) => `vector ${hex(Number(vector))}`),
     '',
   ].join('\n');
+}
+
+function translation(t: TranslationStats): string[] {
+  const kib = Math.round(t.wasmBytes / 1024);
+  return [
+    `translated    ${grouped(t.regions)} regions of ${grouped(t.insns)} instructions, ${grouped(kib)} KiB, in ${(t.translateMs / 1000).toFixed(2)} s`,
+    `              ${grouped(t.dropped)} dropped, ${grouped(t.refused)} refused`,
+  ];
 }
 
 function table(

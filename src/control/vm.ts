@@ -21,6 +21,8 @@ export interface VmConfig {
   accel: 'auto' | 'software';
   /** A guest that resets ends `run` instead of being restarted. */
   noReboot: boolean;
+  /** False: all is interpreted. Anything else: what runs often is translated to WebAssembly. */
+  translate?: boolean;
   /** Without `file` it goes to standard error. */
   trace?: { kinds: TraceKind[]; file?: string };
   /** A vmlinux or a System.map: gives traces and crash reports names. */
@@ -69,6 +71,19 @@ export interface VmStats {
   readonly faults: Readonly<Record<string, number>>;
   /** By vector. */
   readonly interrupts: Readonly<Record<number, number>>;
+  /** Of the translated code, when there is any. */
+  readonly translation?: TranslationStats;
   /** Host time in `run`. */
   readonly seconds: number;
+}
+
+export interface TranslationStats {
+  /** Regions put to use, taken out of use because their code changed, and refused; instructions in them. */
+  readonly regions: number;
+  readonly dropped: number;
+  readonly refused: number;
+  readonly insns: number;
+  readonly wasmBytes: number;
+  /** Time of the translating thread. */
+  readonly translateMs: number;
 }

@@ -19,6 +19,7 @@ export interface Translator {
   take(): readonly TranslatedBatch[];
 }
 
+/** As control/vm.ts has it. */
 export interface HotTierStats {
   regions: number;
   dropped: number;

@@ -86,7 +86,6 @@ function runGuest(start: WorkerStart): void {
   const began = performance.now();
   const exit = vcpu.run();
   host.flush();
-  if (vcpu.hotStats) process.stderr.write(`${JSON.stringify(vcpu.hotStats)}\n`);
   const view = new DataView(memory.buffer);
   send({
     type: 'exit',
@@ -106,6 +105,7 @@ function runGuest(start: WorkerStart): void {
         256,
         (i) => `${i}`,
       ),
+      ...(vcpu.hotStats && { translation: vcpu.hotStats }),
       seconds: (performance.now() - began) / 1000,
     },
   });

@@ -155,7 +155,7 @@ class SoftwareVm implements Vm {
     memory,
     layout,
   }: PreparedVm): { worker: Worker; port: MessagePort } | undefined {
-    if (process.env['COLD'] === '1') return undefined;
+    if (this.#config.translate === false) return undefined;
     const { port1, port2 } = new MessageChannel();
     const workerData: TranslatorStart = {
       memory,
