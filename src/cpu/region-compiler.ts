@@ -60,7 +60,7 @@ export class RegionCompiler {
 }
 
 /** A module that puts the functions of regions into the table of regions. */
-export function buildRegions(regions: readonly Region[]): Uint8Array {
+function buildRegions(regions: readonly Region[]): Uint8Array {
   const module = new ModuleWriter();
   module.importTable('env', 'hot');
   const indexes = new Map<string, number>();
