@@ -14,6 +14,7 @@ const ALLOWED = {
   network: {},
   display: {},
   control: {},
+  symbols: {},
   'api/contract': {},
   translate: { values: ['isa', 'ir'] },
   codegen: { values: ['ir'] },
@@ -28,7 +29,7 @@ const ALLOWED = {
   },
   vmm: {
     values: [
-      ...['machines', 'devices', 'cpu', 'kvm', 'accel', 'hw', 'ir'],
+      ...['machines', 'devices', 'cpu', 'kvm', 'accel', 'hw', 'ir', 'translate', 'symbols'],
       ...['storage', 'network', 'display', 'control'],
     ],
   },

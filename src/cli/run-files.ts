@@ -50,7 +50,8 @@ async function guestFiles(request: RunRequest, host: GuestHost): Promise<GuestFi
   return {
     kernel: guest.kernel,
     initrd: initrd ?? guest.initrd,
-    symbols: symbols ?? guest.systemMap,
+    // Debian's System.map is a stub; the kernel's own names in its memory serve.
+    symbols,
     // Added to ours, or a single word of the user's would take the console away.
     append: append === undefined ? DEFAULT_GUEST_APPEND : `${DEFAULT_GUEST_APPEND} ${append}`,
   };

@@ -12,7 +12,7 @@ import {
   SEG_CS,
   SEG_TR,
 } from '../ir/state.ts';
-import { S_CR4_VALID } from '../ir/state-system.ts';
+import { EVENT_CR3, S_CR4_VALID, TRACE_MMU } from '../ir/state-system.ts';
 import { read64 } from './access.ts';
 import {
   code64,
@@ -33,6 +33,7 @@ import { loadPdptes, paeWith } from './paging-registers.ts';
 import { GP, raise, raiseDebug, UD } from './raise.ts';
 import { protectedMode, vm86 } from './segments.ts';
 import { flushTlb, flushTlbPage } from './tlb.ts';
+import { traceEvent } from './trace.ts';
 
 // Control and debug registers. Source: Intel SDM vol. 3, 2.5 and 17.2; vol. 2, MOV to and from them.
 
@@ -134,6 +135,7 @@ function writeCr3(cpu: usize, value: u64): void {
     loadPdptes(cpu, cr3);
   const same = cr3 == load<u64>(cpu, S_CR3);
   store<u64>(cpu, cr3, S_CR3);
+  traceEvent(cpu, TRACE_MMU, EVENT_CR3, cr3, 0);
   // The TLB holds one address space: another PCID's translations are not kept.
   if (!(keep && same)) flushTlb(cpu, false);
 }

@@ -59,6 +59,11 @@ export declare function port_read(cpu: usize, port: u32, size: u32): u32;
 @external('env', 'port_write')
 export declare function port_write(cpu: usize, port: u32, size: u32, value: u32): void;
 
+/** Something that a trace is wanted of: EVENT_… and what ir/state-system.ts says of it. */
+// @ts-expect-error asc's own syntax
+@external('env', 'trace_event')
+export declare function trace_event(event: u32, a: u64, b: u64): void;
+
 /** Ticks of the time-stamp counter since it was 0, whole. */
 // @ts-expect-error asc's own syntax
 @external('env', 'tsc')

@@ -31,6 +31,7 @@ import {
   SEG_TR,
 } from '../ir/state.ts';
 import {
+  EVENT_DELIVERY,
   S_DELIVERING,
   S_EVENT_ERROR,
   S_EVENT_FLAGS,
@@ -39,6 +40,7 @@ import {
   S_EXT,
   S_NEXT_RIP,
   S_NMI_BLOCKED,
+  TRACE_INT,
 } from '../ir/state-system.ts';
 import { readSystem8, readSystem16, readSystem64 } from './access.ts';
 import { checkTarget } from './code-target.ts';
@@ -103,6 +105,7 @@ import { updateKey } from './key.ts';
 import * as vectors from './raise.ts';
 import { loadPlainSegment, protectedMode, vm86 } from './segments.ts';
 import { pushTaskError, switchTask, TASK_INTERRUPT } from './task.ts';
+import { traceEvent } from './trace.ts';
 
 // Delivery of interrupts and exceptions. Source: Intel SDM vol. 3, chapter 6, and 20.3 for virtual-8086 mode.
 
@@ -204,6 +207,7 @@ function deliver(cpu: usize, vector: u32, flags: u32, error: u32, rip: u64): voi
   store<u32>(cpu, image, S_EVENT_IMAGE);
   store<u32>(cpu, flags, S_EVENT_FLAGS);
   store<u32>(cpu, error, S_EVENT_ERROR);
+  traceEvent(cpu, TRACE_INT, EVENT_DELIVERY, vector, error);
   if (protectedMode(cpu) || vm86(cpu)) throughIdt(cpu, vector);
   else throughVectorTable(cpu, vector);
   store<u32>(cpu, 0, S_EXT);
@@ -436,6 +440,9 @@ function redirected(cpu: usize, vector: u32): bool {
 function interrupt86(cpu: usize, vector: u32, next: u64): void {
   let image = eflags(cpu);
   const extended = iopl(cpu) != 3;
+  store<u64>(cpu, next, S_EVENT_RIP);
+  store<u32>(cpu, EXC_SOFTWARE, S_EVENT_FLAGS);
+  traceEvent(cpu, TRACE_INT, EVENT_DELIVERY, vector, 0);
   if (extended) {
     image = (image | (3 << IOPL_SHIFT)) & ~IF;
     if (image & VIF) image |= IF;

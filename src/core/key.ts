@@ -42,6 +42,7 @@ import {
   TLB_MODE_SUPERVISOR,
   TLB_MODE_USER,
 } from '../ir/state.ts';
+import { S_TRACE, TRACE_INSN } from '../ir/state-system.ts';
 import { AC, TF, VM } from './flags.ts';
 
 // Segment rights. Source: Intel SDM vol. 3, 3.4.5, with descriptor bit 40 as bit 0.
@@ -113,6 +114,7 @@ function modeBits(cpu: usize, cpl: u32, flags: u32): u32 {
 /** True while each instruction boundary must be looked at. */
 function stepping(cpu: usize, flags: u32, breakpoints: bool): bool {
   if ((flags & TF) != 0 || breakpoints) return true;
+  if ((load<u32>(cpu, S_TRACE) & TRACE_INSN) != 0) return true;
   return load<u32>(cpu, S_INHIBIT) != 0 || load<u32>(cpu, S_TF_ARMED) != 0;
 }
 

@@ -1,5 +1,7 @@
 import { EXC_HAS_ERROR, S_EXC_ADDR, S_EXC_ERROR, S_EXC_FLAGS, S_EXC_VECTOR } from '../ir/state.ts';
+import { EVENT_PAGE_FAULT, TRACE_MMU } from '../ir/state-system.ts';
 import { unwind } from './host.ts';
+import { traceEvent } from './trace.ts';
 
 export const DE: u32 = 0;
 export const DB: u32 = 1;
@@ -33,6 +35,7 @@ export function raiseError(cpu: usize, vector: u32, error: u32): void {
 
 /** #PF at `vaddr`. Does not return. */
 export function raisePageFault(cpu: usize, vaddr: u64, error: u32): void {
+  traceEvent(cpu, TRACE_MMU, EVENT_PAGE_FAULT, vaddr, error);
   store<u64>(cpu, vaddr, S_EXC_ADDR);
   raiseError(cpu, PF, error);
 }

@@ -14,6 +14,8 @@ import {
   TLB_ENTRY_SIZE,
   TLB_FILLED_MAX,
 } from '../ir/state.ts';
+import { EVENT_FLUSH, EVENT_FLUSH_PAGE, EVENT_TLB_FILL, TRACE_MMU } from '../ir/state-system.ts';
+import { traceEvent } from './trace.ts';
 
 /** One entry of a TLB. Emitted code reads it: see ir/state.ts. */
 @unmanaged
@@ -61,6 +63,8 @@ export function fillEntry(cpu: usize, table: usize, vaddr: u64, host: usize, pag
     store<u32>(load<u32>(cpu, S_AREA) + A_TLB_FILLED + count * 4, <u32>changetype<usize>(entry));
     store<u32>(cpu, count + 1, S_TLB_LOGGED);
   }
+  const number = (table - load<u32>(cpu, S_AREA)) / TLB_BYTES;
+  traceEvent(cpu, TRACE_MMU, EVENT_TLB_FILL, vaddr, ((<u64>number) << 32) | page);
   const base = vaddr & ~0xfff;
   entry.tag = base;
   entry.delta = <u32>host - <u32>base;
@@ -94,6 +98,7 @@ export function ageJumpCache(cpu: usize): void {
 
 /** Drops all translations; global ones only if asked. */
 export function flushTlb(cpu: usize, globalsToo: bool): void {
+  traceEvent(cpu, TRACE_MMU, EVENT_FLUSH, globalsToo ? 1 : 0, 0);
   const log = load<u32>(cpu, S_AREA) + A_TLB_FILLED;
   const count = load<u32>(cpu, S_TLB_LOGGED);
   let kept: u32 = 0;
@@ -125,6 +130,7 @@ function flushIfSame(table: usize, vaddr: u64): void {
 
 /** Drops every translation of the page of `vaddr`, global or not, of whatever size (SDM vol. 3, 4.10.4.1). */
 export function flushTlbPage(cpu: usize, vaddr: u64): void {
+  traceEvent(cpu, TRACE_MMU, EVENT_FLUSH_PAGE, vaddr, 0);
   if ((load<u64>(cpu, S_LARGE_PAGES) >> ((vaddr >> 21) & 63)) & 1) {
     flushLarge(cpu, vaddr);
   }

@@ -18,7 +18,7 @@ import {
   S_KEY,
   S_TF_ARMED,
 } from '#ir/state.ts';
-import { INHIBIT_STEPPING, S_NMI_BLOCKED } from '#ir/state-system.ts';
+import { INHIBIT_STEPPING, S_NMI_BLOCKED, S_TRACE, TRACE_INSN } from '#ir/state-system.ts';
 import type { Feature } from '#isa/x86/insn.ts';
 import type { HandlerMap } from './handlers.ts';
 import { HotTier, type HotTierStats, type Translator } from './hot-tier.ts';
@@ -29,6 +29,16 @@ const SLICE = 20_000;
 const EFLAGS_IF = 1 << 9;
 /** The longest that a halted vCPU sleeps at once. */
 const MAX_SLEEP_MS = 1000;
+
+/** What follows a guest when a trace of it is wanted: S_TRACE in ir/state-system.ts says of what. */
+export interface VcpuTrace {
+  /** The instruction of `block` is about to run; with TRACE_INSN blocks have one each. */
+  begin(block: number): void;
+  /** Whether it did: else it comes again, behind an interrupt. */
+  end(ran: boolean): void;
+  /** EVENT_…, with the two values that belong to it. */
+  event(event: number, a: bigint, b: bigint): void;
+}
 
 /** What core/ and the run loop need of the board: called on the vCPU's thread. */
 export interface VcpuHost {
@@ -63,6 +73,7 @@ export interface VcpuHost {
   intercept?(vector: number): boolean;
   /** Pages written by devices, to be dropped. */
   invalidated(): readonly number[];
+  readonly trace?: VcpuTrace;
 }
 
 /** The exports of core.wasm that the run loop calls. */
@@ -153,6 +164,8 @@ export class SoftwareVcpu {
       unknown_msr: (msr: number, write: number) => host.unknownMsr(msr >>> 0, write !== 0),
       task_priority: () => host.taskPriority(),
       set_task_priority: (value: number) => host.setTaskPriority(value),
+      trace_event: (event: number, a: bigint, b: bigint) =>
+        host.trace?.event(event, BigInt.asUintN(64, a), BigInt.asUintN(64, b)),
     };
   }
 
@@ -191,14 +204,19 @@ export class SoftwareVcpu {
   /** Runs guest code to the next boundary; false on a triple fault. */
   #slice(): boolean {
     const stepping = (this.#get(S_KEY) & KEY_STEP) !== 0;
+    const traced = stepping && (this.#get(S_TRACE) & TRACE_INSN) !== 0;
     const budget = stepping ? 1 : SLICE;
     this.#set(S_BUDGET, budget);
     let alive = true;
     try {
       if (stepping) this.core.begin_step(this.#cpu);
+      // Finding the block now is what `run` does first: it raises the same faults.
+      if (traced) this.#host.trace?.begin(this.core.find_block(this.#cpu));
       this.#run(this.#cpu);
+      if (traced) this.#host.trace?.end(this.#get(S_BUDGET) !== budget);
       if (stepping && this.#get(S_BUDGET) !== budget) this.core.end_step(this.#cpu);
     } catch (error) {
+      if (traced) this.#host.trace?.end(true);
       alive = this.#exception(error);
       if (stepping) this.#stopStepping();
     }

@@ -4,6 +4,8 @@ interface Range<T> {
   readonly base: number;
   readonly size: number;
   readonly device: T;
+  /** What traces call it: the chip, or the one of several. */
+  readonly name: string;
 }
 
 /** Which device answers at which port. Ports without one read as all ones, as an ISA bus without a card does. */
@@ -15,8 +17,13 @@ export class PortBus {
     this.#log = log;
   }
 
-  map(base: number, size: number, device: PortDevice): void {
-    this.#ranges.push({ base, size, device });
+  map(base: number, size: number, device: PortDevice, name = 'device'): void {
+    this.#ranges.push({ base, size, device, name });
+  }
+
+  /** Whose port it is, for people. */
+  nameAt(port: number): string {
+    return this.#find(port)?.name ?? 'nothing';
   }
 
   #find(port: number): Range<PortDevice> | undefined {
@@ -46,8 +53,13 @@ export class MmioBus {
     this.#log = log;
   }
 
-  map(base: number, size: number, device: MmioDevice): void {
-    this.#ranges.push({ base, size, device });
+  map(base: number, size: number, device: MmioDevice, name = 'device'): void {
+    this.#ranges.push({ base, size, device, name });
+  }
+
+  /** Whose registers lie there, for people. */
+  nameAt(paddr: number): string {
+    return this.#find(paddr)?.name ?? 'nothing';
   }
 
   #find(paddr: number): Range<MmioDevice> | undefined {

@@ -47,3 +47,20 @@ export const S_MSR_MCG_STATUS = 2104;
 export const S_MSR_MCG_CTL = 2112;
 export const S_MSR_MC_BANKS = 2120; // MCE_BANKS of 4 u64: CTL STATUS ADDR MISC
 export const MCE_BANKS = 4;
+/** u32: what a trace is wanted of, TRACE_… bits; 0 costs a look where something rare happens. */
+export const S_TRACE = 2400;
+export const TRACE_INSN = 1;
+export const TRACE_INT = 2;
+export const TRACE_MMU = 4;
+// Events of a trace, with two u64 each. Vector and error code: what S_EVENT_… hold is being delivered.
+export const EVENT_DELIVERY = 0;
+/** Linear address; the entry's page word, and above bit 32 the number of its table in the private area. */
+export const EVENT_TLB_FILL = 1;
+/** Linear address, error code. */
+export const EVENT_PAGE_FAULT = 2;
+/** The new value. */
+export const EVENT_CR3 = 3;
+/** 1 when global entries went too. */
+export const EVENT_FLUSH = 4;
+/** Linear address. */
+export const EVENT_FLUSH_PAGE = 5;

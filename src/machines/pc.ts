@@ -76,19 +76,19 @@ export class PcBoard {
         drained: wires.consoleDrained,
       }),
     );
-    this.ports.map(COM1.port, UART_PORTS, this.#com1);
+    this.ports.map(COM1.port, UART_PORTS, this.#com1, 'com1');
     const com2 = new Uart(carver.take(UART_STATE), {
       irq: line(COM2.gsi),
       transmit: () => {},
       drained: () => {},
     });
-    this.ports.map(COM2.port, UART_PORTS, this.#own(com2));
+    this.ports.map(COM2.port, UART_PORTS, this.#own(com2), 'com2');
     this.#timers(carver, wires);
     this.#control(carver, wires);
     this.#pci(carver, wires);
-    this.ports.map(POST_PORT, 1, this.#own(new PostPort(carver.take(POST_STATE))));
-    this.ports.map(DEBUG_EXIT_PORT, 1, new DebugExit(wires.debugExit));
-    this.ports.map(E9_PORT, 1, new E9Port(wires.debugOutput));
+    this.ports.map(POST_PORT, 1, this.#own(new PostPort(carver.take(POST_STATE))), 'post');
+    this.ports.map(DEBUG_EXIT_PORT, 1, new DebugExit(wires.debugExit), 'debug-exit');
+    this.ports.map(E9_PORT, 1, new E9Port(wires.debugOutput), 'e9');
   }
 
   #own<T extends Device>(device: T): T {
@@ -99,13 +99,13 @@ export class PcBoard {
   #timers(carver: StateCarver, wires: PcWires): void {
     const { clock, line } = wires;
     const rtc = this.#own(new Rtc(carver.take(RTC_STATE), clock, line(RTC.gsi)));
-    this.ports.map(RTC.port, RTC_PORTS, rtc);
+    this.ports.map(RTC.port, RTC_PORTS, rtc, 'rtc');
     const pm = new PowerManagement(carver.take(PM_STATE), clock, {
       sci: line(SCI_GSI),
       softOffType: SOFT_OFF_TYPE,
       powerOff: wires.powerOff,
     });
-    this.ports.map(PM_PORT, PM_PORTS, this.#own(pm));
+    this.ports.map(PM_PORT, PM_PORTS, this.#own(pm), 'acpi-pm');
     const hpet = new Hpet(carver.take(HPET_STATE), clock, {
       route: line,
       irq0: line(TIMER_GSI),
@@ -115,7 +115,7 @@ export class PcBoard {
         rtc.setIrqConnected(!legacy);
       },
     });
-    this.mmio.map(HPET.paddr, HPET.bytes, this.#own(hpet));
+    this.mmio.map(HPET.paddr, HPET.bytes, this.#own(hpet), 'hpet');
     this.#timed.push(rtc, pm, hpet);
   }
 
@@ -123,10 +123,10 @@ export class PcBoard {
     const { reset, setA20, line } = wires;
     const i8042 = new I8042(carver.take(I8042_STATE), { irq: line(KEYBOARD_GSI), reset, setA20 });
     this.#devices.push(i8042.dataPort);
-    this.ports.map(I8042_DATA_PORT, 1, i8042.dataPort);
-    this.ports.map(I8042_COMMAND_PORT, 1, i8042.commandPort);
+    this.ports.map(I8042_DATA_PORT, 1, i8042.dataPort, 'i8042');
+    this.ports.map(I8042_COMMAND_PORT, 1, i8042.commandPort, 'i8042');
     const system = new SystemControl(carver.take(SYSTEM_CONTROL_STATE), { reset, setA20 });
-    this.ports.map(SYSTEM_CONTROL_PORT, 1, this.#own(system));
+    this.ports.map(SYSTEM_CONTROL_PORT, 1, this.#own(system), 'system-control');
   }
 
   #pci(carver: StateCarver, wires: PcWires): void {
@@ -138,7 +138,7 @@ export class PcBoard {
     });
     host.add(0, new PciFunction(carver.take(PCI_FUNCTION_STATE), HOST_BRIDGE));
     host.add(ISA_BRIDGE_SLOT, new PciFunction(carver.take(PCI_FUNCTION_STATE), ISA_BRIDGE));
-    this.ports.map(PCI_PORT, PCI_CONFIG_PORTS, this.#own(host));
+    this.ports.map(PCI_PORT, PCI_CONFIG_PORTS, this.#own(host), 'pci');
   }
 
   reset(): void {

@@ -82,8 +82,8 @@ export class BoardHost implements VcpuHost {
       reset: () => this.#end({ type: 'reset' }),
       debugExit: (value) => this.#end({ type: 'debug-exit', value: value & 0xff }),
     });
-    for (const { base, count } of IRQCHIP_PORTS)
-      this.#board.ports.map(base, count, this.#irqchipPorts(base));
+    for (const { base, count, name } of IRQCHIP_PORTS)
+      this.#board.ports.map(base, count, this.#irqchipPorts(base), name);
     this.#irqchip.reset();
     this.#board.reset();
   }
@@ -134,6 +134,19 @@ export class BoardHost implements VcpuHost {
       if (!this.#board.consoleInput(byte)) return;
       this.#input.take();
     }
+  }
+
+  // ---- names for traces
+
+  portName(port: number): string {
+    return this.#board.ports.nameAt(port);
+  }
+
+  mmioName(paddr: number): string {
+    const page = Math.floor(paddr / 4096);
+    return this.#irqchip.ownsPage(0, page)
+      ? this.#irqchip.nameOfPage(0, page)
+      : this.#board.mmio.nameAt(paddr);
   }
 
   // ---- VcpuHost

@@ -4,35 +4,18 @@ import { SoftwareVcpu } from '#cpu/vcpu.ts';
 import { readState, writeState } from '#cpu/vcpu-state.ts';
 import type { Clock } from '#hw/device.ts';
 import { S_STAT_FAULTS, S_STAT_TLB_MISS } from '#ir/state.ts';
+import { S_TRACE } from '#ir/state-system.ts';
 import { BackgroundTranslator } from './background-translator.ts';
-import { BoardHost } from './board-host.ts';
-import type { FromWorker, WorkerStart } from './worker-protocol.ts';
+import { BoardHost, type BoardOptions } from './board-host.ts';
+import { exceptionName } from './exception-names.ts';
+import { guestSymbols } from './guest-symbols.ts';
+import { TraceError, TraceSink } from './trace-sink.ts';
+import { TracedBoardHost } from './traced-board-host.ts';
+import { Tracer, traceBits } from './tracer.ts';
+import type { FromWorker, TraceStart, WorkerStart } from './worker-protocol.ts';
 
 // The thread of virtual CPU 0. It never goes back to its event loop while the guest runs: what other threads want of it
 // comes through shared memory.
-
-const EXCEPTIONS = [
-  '#DE',
-  '#DB',
-  'NMI',
-  '#BP',
-  '#OF',
-  '#BR',
-  '#UD',
-  '#NM',
-  '#DF',
-  '#9',
-  '#TS',
-  '#NP',
-  '#SS',
-  '#GP',
-  '#PF',
-  '#15',
-  '#MF',
-  '#AC',
-  '#MC',
-  '#XM',
-];
 
 function send(message: FromWorker): void {
   parentPort?.postMessage(message);
@@ -57,12 +40,29 @@ function counts(
   return list;
 }
 
+function startTracer(start: WorkerStart, trace: TraceStart): Tracer {
+  const { memory, layout, ramBytes } = start;
+  const ram = new Uint8Array(memory.buffer, layout.ram, ramBytes);
+  const sink = new TraceSink(trace.fd, trace.file);
+  return new Tracer(memory, layout, sink, guestSymbols(trace.symbols, ram));
+}
+
+function makeHost(
+  options: BoardOptions,
+  trace: TraceStart | undefined,
+  tracer: Tracer | undefined,
+): BoardHost {
+  if (tracer === undefined) return new BoardHost(options);
+  return new TracedBoardHost(options, tracer, trace?.kinds.includes('io') ?? false);
+}
+
 function runGuest(start: WorkerStart): void {
   const { memory, layout } = start;
   const cpu = layout.cpus[0] ?? 0;
   const reported = new Set<string>();
   const model = findModel(start.cpuModel);
-  const host = new BoardHost({
+  const tracer = start.trace && startTracer(start, start.trace);
+  const options: BoardOptions = {
     memory,
     layout,
     model,
@@ -75,18 +75,22 @@ function runGuest(start: WorkerStart): void {
       },
     },
     output: (bytes) => send({ type: 'output', bytes }),
-  });
+  };
+  const host = makeHost(options, start.trace, tracer);
   const translator = start.translator && new BackgroundTranslator(start.translator, memory, cpu);
   const vcpu = new SoftwareVcpu({ ...start, features: model.features, translator }, cpu, host);
   vcpu.core.reset_cpu(cpu, model.signature);
   applyModel(memory, cpu, model);
   writeState(memory, cpu, start.state);
+  const view = new DataView(memory.buffer);
+  view.setUint32(cpu + S_TRACE, traceBits(start.trace?.kinds ?? []), true);
   vcpu.core.updateKey(cpu);
   host.a20Changed = () => vcpu.core.flush_tlb(cpu);
   const began = performance.now();
   const exit = vcpu.run();
   host.flush();
-  const view = new DataView(memory.buffer);
+  tracer?.note(`end  ${exit.type}`);
+  tracer?.flush();
   send({
     type: 'exit',
     exit,
@@ -95,11 +99,7 @@ function runGuest(start: WorkerStart): void {
       instructions: vcpu.instructions,
       exits: { ...host.exits, hlt: vcpu.halts, boundary: vcpu.boundaries },
       tlbMisses: Number(view.getBigUint64(cpu + S_STAT_TLB_MISS, true)),
-      faults: counts(
-        (i) => view.getUint32(cpu + S_STAT_FAULTS + i * 4, true),
-        32,
-        (i) => EXCEPTIONS[i] ?? `#${i}`,
-      ),
+      faults: counts((i) => view.getUint32(cpu + S_STAT_FAULTS + i * 4, true), 32, exceptionName),
       interrupts: counts(
         (i) => vcpu.interrupts[i] ?? 0,
         256,
@@ -111,4 +111,9 @@ function runGuest(start: WorkerStart): void {
   });
 }
 
-runGuest(workerData as WorkerStart);
+try {
+  runGuest(workerData as WorkerStart);
+} catch (error) {
+  if (!(error instanceof TraceError)) throw error;
+  send({ type: 'failed', field: 'trace', message: error.message });
+}

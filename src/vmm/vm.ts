@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { closeSync, openSync, readFileSync } from 'node:fs';
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import { gunzipSync, zstdDecompressSync } from 'node:zlib';
 import type { VcpuState } from '#accel/accel.ts';
@@ -25,14 +25,21 @@ import { type FirmwarePlan, planFirmware } from '#machines/boot/firmware.ts';
 import { planBoot } from '#machines/boot/plan.ts';
 import { buildTables } from '#machines/tables/tables.ts';
 import { crashReport } from './crash-report.ts';
+import { symbolFiles, userSymbols } from './guest-symbols.ts';
+import { hostReason } from './host-reason.ts';
 import { InputRing } from './mailbox.ts';
-import type { FromWorker, TranslatorStart, WorkerStart } from './worker-protocol.ts';
+import type { FromWorker, TraceStart, TranslatorStart, WorkerStart } from './worker-protocol.ts';
 
 type PreparedVm = Omit<WorkerStart, 'translator'>;
 
+const STDERR = 2;
+/** How long the vCPU's thread has to end by itself. */
+const STOP_GRACE_MS = 1000;
 const BUILD = new URL('../../build/', import.meta.url);
 const MAX_PAGES = 65536;
 const PAGE = 4096;
+
+type WorkerEnd = Extract<FromWorker, { type: 'exit' }>;
 
 interface Engine {
   readonly core: WebAssembly.Module;
@@ -55,11 +62,24 @@ function loadEngine(): Engine {
   }
 }
 
+/** Opens the file of a trace. @throws {RequestError} */
+function openTrace(config: VmConfig): TraceStart | undefined {
+  const { trace } = config;
+  if (trace === undefined) return undefined;
+  const { kinds, file } = trace;
+  const symbols = symbolFiles(config);
+  if (file === undefined) return { kinds, fd: STDERR, file: 'standard error', symbols };
+  try {
+    return { kinds, fd: openSync(file, 'w'), file, symbols };
+  } catch (cause) {
+    throw new RequestError(`${file}: ${hostReason(cause)}`, 'trace', { cause });
+  }
+}
+
 /** Makes a virtual machine; it does not run before `run`. Throws `RequestError` where the configuration cannot be met. */
 export async function createVm(config: VmConfig): Promise<Vm> {
   findModel(config.cpuModel);
-  if (config.trace !== undefined)
-    throw new RequestError('this version cannot trace; leave it out', 'trace');
+  if (config.symbols !== undefined) userSymbols(config.symbols);
   return new SoftwareVm(config, loadEngine());
 }
 
@@ -71,6 +91,7 @@ class SoftwareVm implements Vm {
   #typed: Uint8Array[] = [];
   #input: InputRing | undefined;
   #worker: Worker | undefined;
+  #running: Promise<WorkerEnd | undefined> | undefined;
   #attention: Int32Array | undefined;
   #attentionAt = 0;
   #stopped = false;
@@ -105,10 +126,15 @@ class SoftwareVm implements Vm {
   }
 
   async run(): Promise<VmExit> {
-    for (;;) {
-      if (this.#stopped) return { type: 'stopped' };
-      const exit = await this.#runOnce();
-      if (exit.type !== 'reset' || this.#config.noReboot) return exit;
+    const trace = openTrace(this.#config);
+    try {
+      for (;;) {
+        if (this.#stopped) return { type: 'stopped' };
+        const exit = await this.#runOnce(trace);
+        if (exit.type !== 'reset' || this.#config.noReboot) return exit;
+      }
+    } finally {
+      if (trace !== undefined && trace.fd !== STDERR) closeSync(trace.fd);
     }
   }
 
@@ -118,13 +144,15 @@ class SoftwareVm implements Vm {
       Atomics.or(this.#attention, this.#attentionAt, ATTN_STOP);
       Atomics.notify(this.#attention, this.#attentionAt);
     }
-    await this.#worker?.terminate();
-    this.#worker = undefined;
+    // The vCPU's thread sees it at its next block; a thread that is stuck is ended regardless.
+    const stuck = setTimeout(() => void this.#worker?.terminate(), STOP_GRACE_MS);
+    await this.#running?.catch(() => {}); // `run` says how it failed
+    clearTimeout(stuck);
   }
 
   /** From power-on to the end of the guest or its reset. */
-  async #runOnce(): Promise<VmExit> {
-    const start = prepare(this.#config, this.#engine);
+  async #runOnce(trace: TraceStart | undefined): Promise<VmExit> {
+    const start = { ...prepare(this.#config, this.#engine), ...(trace && { trace }) };
     const { memory, layout } = start;
     const words = new Int32Array(memory.buffer);
     this.#attention = words;
@@ -139,7 +167,8 @@ class SoftwareVm implements Vm {
     this.#worker = worker;
     const retry = setInterval(() => this.#passInput(), 20);
     try {
-      const end = await this.#serve(worker);
+      this.#running = this.#serve(worker);
+      const end = await this.#running;
       if (end === undefined) return { type: 'stopped' };
       this.#stats = end.stats;
       return toVmExit(end, memory, layout);
@@ -169,11 +198,13 @@ class SoftwareVm implements Vm {
   }
 
   /** Resolves with how the guest ended, or undefined when the thread was ended from here. */
-  #serve(worker: Worker): Promise<Extract<FromWorker, { type: 'exit' }> | undefined> {
+  #serve(worker: Worker): Promise<WorkerEnd | undefined> {
     return new Promise((resolve, reject) => {
       worker.on('message', (message: FromWorker) => {
         if (message.type === 'output') this.#emit(message.bytes);
         else if (message.type === 'exit') resolve(message);
+        else if (message.type === 'failed')
+          reject(new RequestError(message.message, message.field));
       });
       worker.on('error', reject);
       worker.on('exit', () => resolve(undefined));
@@ -203,11 +234,7 @@ class SoftwareVm implements Vm {
   }
 }
 
-function toVmExit(
-  end: Extract<FromWorker, { type: 'exit' }>,
-  memory: WebAssembly.Memory,
-  layout: MemoryLayout,
-): VmExit {
+function toVmExit(end: WorkerEnd, memory: WebAssembly.Memory, layout: MemoryLayout): VmExit {
   const { exit, state } = end;
   switch (exit.type) {
     case 'debug-exit':

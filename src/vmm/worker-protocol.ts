@@ -1,9 +1,10 @@
 import type { MessagePort } from 'node:worker_threads';
 import type { VcpuExit, VcpuState } from '#accel/accel.ts';
-import type { VmStats } from '#control/vm.ts';
+import type { TraceKind, VmStats } from '#control/vm.ts';
 import type { HandlerMap } from '#cpu/handlers.ts';
 import type { MemoryLayout } from '#cpu/layout.ts';
 import type { RegionRequest } from '#cpu/region-compiler.ts';
+import type { SymbolFiles } from './guest-symbols.ts';
 
 /** What the thread of a vCPU starts with. */
 export interface WorkerStart {
@@ -19,11 +20,22 @@ export interface WorkerStart {
   readonly state: Partial<VcpuState>;
   /** Milliseconds since 1970 on the host's monotonic clock's zero: all threads tell the same time. */
   readonly startedAtMs: number;
+  readonly trace?: TraceStart;
+}
+
+export interface TraceStart {
+  readonly kinds: readonly TraceKind[];
+  /** An open file, and what messages call it. */
+  readonly fd: number;
+  readonly file: string;
+  readonly symbols: SymbolFiles;
 }
 
 export type FromWorker =
   | { readonly type: 'output'; readonly bytes: Uint8Array }
   | { readonly type: 'log'; readonly text: string }
+  /** The host fails in something that the user asked for. */
+  | { readonly type: 'failed'; readonly field: string; readonly message: string }
   | {
       readonly type: 'exit';
       readonly exit: VcpuExit;

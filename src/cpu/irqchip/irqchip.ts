@@ -23,12 +23,14 @@ const PAGE_BYTES = 4096;
 export const IRQCHIP_PORTS: readonly {
   readonly base: number;
   readonly count: number;
+  /** What traces call it. */
+  readonly name: string;
 }[] = [
-  { base: PIC_MASTER, count: 2 },
-  { base: PIT_BASE, count: 4 },
-  { base: PIT_SPEAKER, count: 1 },
-  { base: PIC_SLAVE, count: 2 },
-  { base: PIC_ELCR, count: 2 },
+  { base: PIC_MASTER, count: 2, name: 'pic' },
+  { base: PIT_BASE, count: 4, name: 'pit' },
+  { base: PIT_SPEAKER, count: 1, name: 'pit' },
+  { base: PIC_SLAVE, count: 2, name: 'pic' },
+  { base: PIC_ELCR, count: 2, name: 'pic' },
 ];
 
 export interface IrqChipOptions {
@@ -204,6 +206,11 @@ export class IrqChip {
   /** Whether an access of the vCPU to the page (paddr / 4096) comes here. */
   ownsPage(vcpu: number, page: number): boolean {
     return page === IOAPIC_PAGE || page === this.lapic(vcpu).mmioPage;
+  }
+
+  /** Whose registers lie in a page that `ownsPage`. */
+  nameOfPage(vcpu: number, page: number): string {
+    return page === this.lapic(vcpu).mmioPage ? 'lapic' : 'ioapic';
   }
 
   /** `paddr` lies in a page that `ownsPage`. A local APIC on the I/O APIC's page hides it. */
