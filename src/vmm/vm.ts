@@ -35,6 +35,7 @@ type PreparedVm = Omit<WorkerStart, 'translator'>;
 const STDERR = 2;
 /** How long the vCPU's thread has to end by itself. */
 const STOP_GRACE_MS = 1000;
+const STOP_RETRY_MS = 10;
 const BUILD = new URL('../../build/', import.meta.url);
 const MAX_PAGES = 65536;
 const PAGE = 4096;
@@ -140,14 +141,19 @@ class SoftwareVm implements Vm {
 
   async stop(): Promise<void> {
     this.#stopped = true;
-    if (this.#attention !== undefined) {
-      Atomics.or(this.#attention, this.#attentionAt, ATTN_STOP);
-      Atomics.notify(this.#attention, this.#attentionAt);
-    }
-    // The vCPU's thread sees it at its next block; a thread that is stuck is ended regardless.
+    // The vCPU's thread sees it at its next block. One that is starting clears it; one that is stuck is ended regardless.
+    this.#askToStop();
+    const again = setInterval(() => this.#askToStop(), STOP_RETRY_MS);
     const stuck = setTimeout(() => void this.#worker?.terminate(), STOP_GRACE_MS);
     await this.#running?.catch(() => {}); // `run` says how it failed
+    clearInterval(again);
     clearTimeout(stuck);
+  }
+
+  #askToStop(): void {
+    if (this.#attention === undefined) return;
+    Atomics.or(this.#attention, this.#attentionAt, ATTN_STOP);
+    Atomics.notify(this.#attention, this.#attentionAt);
   }
 
   /** From power-on to the end of the guest or its reset. */
