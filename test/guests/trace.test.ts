@@ -141,12 +141,12 @@ describe('a trace', () => {
 
   it('of a guest that is stopped has all until then', async () => {
     const file = path.join(dir, 'endless');
-    const kernel = smallKernel('_start: jmp _start\n');
+    const kernel = smallKernel('_start: mov $0x3f8, %dx\nout %al, (%dx)\n1: jmp 1b\n');
     const vm = await createVm({ ...config, kernel, trace: { kinds: ['insn'], file } });
     const running = vm.run();
-    setTimeout(() => void vm.stop(), 300);
+    vm.console.onOutput(() => void vm.stop());
     assert.deepEqual(await running, { type: 'stopped' });
-    assert.match(readFileSync(file, 'utf8'), /jmp {4}0x10000c <_start>\nend {2}stopped\n$/);
+    assert.match(readFileSync(file, 'utf8'), /jmp {4}0x100011 <_start\+0x5>\nend {2}stopped\n$/);
   });
 });
 
