@@ -154,6 +154,7 @@ describe('requests that are wrong give one line and status 1', () => {
     { argv: ['run', '--accel', 'kvm'], message: /--accel: 'kvm' .*give auto, software/ },
     { argv: ['run', '--trace', 'insn,all'], message: /--trace: 'all' .*give insn, int, mmu, io/ },
     { argv: ['run', '--trace', 'insn:'], message: /--trace: 'insn:' names no file/ },
+    { argv: ['run', '--dump', ''], message: /--dump: the name of the folder is empty/ },
     { argv: ['run', '--module', 'x'], message: /--module: modules need a Multiboot kernel/ },
     {
       argv: ['run', '-f', kernel, '-i', initrd],
@@ -229,6 +230,13 @@ describe('how a guest ends', () => {
         'ring0: the guest crashed: triple fault\nRIP=1\nRSP=2\nring0: a dump of the guest is in /tmp/d\n',
     },
     {
+      name: 'crash without room for a dump',
+      exit: { type: 'crash', reason: 'x', report: 'y', dumpFailed: '/d/f: the disk is full' },
+      status: 2,
+      stderr:
+        'ring0: the guest crashed: x\ny\nring0: --dump: no dump was written: /d/f: the disk is full\n',
+    },
+    {
       name: 'timeout',
       flags: ['--timeout', '0.05'],
       status: 124,
@@ -284,6 +292,7 @@ describe('what the guest gets', () => {
       accel: 'auto',
       noReboot: false,
       translate: true,
+      dump: { dir: path.join(dir, 'cache', 'crashes'), keep: 2 },
       stats: false,
     });
   });
@@ -312,6 +321,8 @@ describe('what the guest gets', () => {
       'insn,io:t.log',
       '--symbols',
       initrd,
+      '--dump',
+      'dumps',
       '--stats',
     );
     flags.push('--module', `${initrd},one, two`, '--module', kernel);
@@ -331,11 +342,18 @@ describe('what the guest gets', () => {
       accel: 'software',
       noReboot: true,
       translate: false,
+      dump: { dir: 'dumps' },
       trace: { kinds: ['insn', 'io'], file: 't.log' },
       symbols: Buffer.from('initrd'),
       stats: true,
     });
     assert.equal(stdout, '', '--console none shows nothing');
+  });
+
+  it('no dump with --no-dump', async () => {
+    const flags = ['run', '-k', kernel, '--no-dump'];
+    const { config } = await ring0(flags, { exit: { type: 'power-off' } });
+    assert.equal(config?.dump, undefined);
   });
 
   it('memory without a unit is MiB', async () => {

@@ -95,6 +95,11 @@ function addRun(program: Command, host: CliHost, done: (status: number) => void)
       'write a trace of insn, int, mmu, io (a list) to a file or standard error',
     )
     .option('--symbols <file>', 'vmlinux or System.map, for names in traces and crash reports')
+    .option(
+      '--dump <folder>',
+      'where a crashed guest is dumped, as an ELF core file (default: crashes in the cache)',
+    )
+    .option('--no-dump', 'write no dump of a crashed guest')
     .option('-s, --stats', 'print at the end what was executed, on standard error')
     .option('--json', 'print the statistics as one line of JSON')
     .addHelpText('after', RUN_HELP)

@@ -129,6 +129,8 @@ function report(exit: VmExit, stopped: Stopped | undefined, host: CliHost): numb
       );
       if (exit.dumpFile !== undefined)
         host.stderr.write(`ring0: a dump of the guest is in ${exit.dumpFile}\n`);
+      if (exit.dumpFailed !== undefined)
+        host.stderr.write(`ring0: --dump: no dump was written: ${exit.dumpFailed}\n`);
       return STATUS_CRASH;
     case 'stopped':
       if (stopped?.message !== undefined) host.stderr.write(`ring0: ${stopped.message}\n`);

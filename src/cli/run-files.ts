@@ -1,8 +1,14 @@
 import { readFile } from 'node:fs/promises';
+import path from 'node:path';
 import { RequestError } from '#base/errors.ts';
 import { DEFAULT_APPEND } from '#control/config.ts';
 import type { VmConfig } from '#control/vm.ts';
-import { DEFAULT_GUEST_APPEND, ensureDefaultGuest, type GuestHost } from '#guests/default-guest.ts';
+import {
+  cacheDir,
+  DEFAULT_GUEST_APPEND,
+  ensureDefaultGuest,
+  type GuestHost,
+} from '#guests/default-guest.ts';
 import type { RunRequest } from './run-request.ts';
 
 /**
@@ -31,8 +37,18 @@ export async function loadConfig(request: RunRequest, host: GuestHost): Promise<
     translate: request.translate,
     ...(request.trace !== undefined && { trace: request.trace }),
     ...(files.symbols !== undefined && { symbols: await read(files.symbols, 'symbols') }),
+    ...dumpPlace(request, host.env),
     stats: request.stats !== 'none',
   };
+}
+
+/** Of dumps that nobody asked for only a few are kept: each may be as large as the guest's memory. */
+const KEPT_DUMPS = 3;
+
+function dumpPlace({ dump }: RunRequest, env: NodeJS.ProcessEnv): Pick<VmConfig, 'dump'> {
+  if (dump === 'none') return {};
+  if (dump !== 'default') return { dump };
+  return { dump: { dir: path.join(cacheDir(env), 'crashes'), keep: KEPT_DUMPS - 1 } };
 }
 
 interface GuestFiles {

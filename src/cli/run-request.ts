@@ -17,6 +17,8 @@ export interface RunFlags {
   readonly cpu: string;
   readonly trace?: string;
   readonly symbols?: string;
+  /** A folder; false with --no-dump. */
+  readonly dump?: string | boolean;
   readonly reboot: boolean;
   readonly translate: boolean;
   readonly stats?: boolean;
@@ -37,6 +39,8 @@ export interface RunRequest {
   readonly cpuModel: string;
   readonly trace?: { readonly kinds: TraceKind[]; readonly file?: string };
   readonly symbols?: string;
+  /** `default` is a folder in the cache. */
+  readonly dump: { readonly dir: string } | 'default' | 'none';
   readonly noReboot: boolean;
   readonly translate: boolean;
   readonly stats: 'none' | 'text' | 'json';
@@ -66,6 +70,7 @@ export function parseRunFlags(flags: RunFlags): RunRequest {
     cpuModel: flags.cpu,
     ...(flags.trace !== undefined && { trace: parseTrace(flags.trace) }),
     ...(symbols !== undefined && { symbols }),
+    dump: parseDump(flags.dump),
     noReboot: !flags.reboot,
     translate: flags.translate,
     stats: flags.json ? 'json' : flags.stats ? 'text' : 'none',
@@ -119,6 +124,13 @@ function parseTrace(text: string): { kinds: TraceKind[]; file?: string } {
       'trace',
     );
   return { kinds, file };
+}
+
+function parseDump(flag: RunFlags['dump']): RunRequest['dump'] {
+  if (flag === false) return 'none';
+  if (typeof flag !== 'string') return 'default';
+  if (flag === '') throw new RequestError('the name of the folder is empty; give a path', 'dump');
+  return { dir: flag };
 }
 
 /** `FILE` or `FILE,command line`, as Multiboot passes it to the kernel. */

@@ -25,6 +25,7 @@ import {
   S_REC,
   S_RIP,
 } from '#ir/state.ts';
+import { RECENT_BYTES, S_RECENT, S_RECENT_AT } from '#ir/state-system.ts';
 import { ColdEmitter, pushTarget } from './cold-emitter.ts';
 import { LocalPool } from './local-pool.ts';
 import { FunctionBody, ModuleWriter } from './wasm.ts';
@@ -221,6 +222,12 @@ export class InterpreterBuilder {
     f.get(cpu).mem(I32_LOAD, S_ATTENTION).op(0x72).if().i32(RUN_BOUNDARY).op(0x0f).end();
     f.get(cpu).get(rec).mem(I32_STORE, S_BUDGET);
     f.get(cpu).get(blk).mem(I32_STORE, S_BLOCK);
+    f.get(cpu).get(cpu).mem(I32_LOAD, S_RECENT_AT).i32(4).op(0x6a);
+    f.i32(RECENT_BYTES - 1)
+      .op(0x71)
+      .tee(rec)
+      .mem(I32_STORE, S_RECENT_AT);
+    f.get(cpu).get(rec).op(0x6a).get(blk).mem(I32_STORE, S_RECENT);
     f.get(blk).i32(B_HEADER).op(0x6a).set(rec);
   }
 

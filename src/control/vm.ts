@@ -27,6 +27,8 @@ export interface VmConfig {
   trace?: { kinds: TraceKind[]; file?: string };
   /** A vmlinux or a System.map: gives traces and crash reports names. */
   symbols?: Uint8Array;
+  /** Where a crashed guest's memory and state go, an ELF core file each; `keep`: older ones that are left in `dir`. */
+  dump?: { dir: string; keep?: number };
   /** Count what is executed; without it `stats()` has the totals alone. */
   stats: boolean;
 }
@@ -58,6 +60,8 @@ export type VmExit =
       /** vCPU state and the last instructions, in lines. */
       readonly report: string;
       readonly dumpFile?: string;
+      /** Why there is none though one was asked for. */
+      readonly dumpFailed?: string;
     }
   | { readonly type: 'stopped' };
 

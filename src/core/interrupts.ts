@@ -38,6 +38,8 @@ import {
   S_EVENT_IMAGE,
   S_EVENT_RIP,
   S_EXT,
+  S_FIRST_ERROR,
+  S_FIRST_VECTOR,
   S_NEXT_RIP,
   S_NMI_BLOCKED,
   TRACE_INT,
@@ -153,6 +155,8 @@ export function begin_exception(cpu: usize): void {
     store<u32>(cpu, 0, S_REC);
   }
   store<u32>(cpu, BENIGN, S_DELIVERING);
+  store<u32>(cpu, load<u32>(cpu, S_EXC_VECTOR), S_FIRST_VECTOR);
+  store<u32>(cpu, load<u32>(cpu, S_EXC_ERROR), S_FIRST_ERROR);
 }
 
 /** Delivers the exception in S_EXC_…; 1 means that it ends in a triple fault. */

@@ -52,6 +52,13 @@ export const S_TRACE = 2400;
 export const TRACE_INSN = 1;
 export const TRACE_INT = 2;
 export const TRACE_MMU = 4;
+/** The blocks that the interpreter entered last: RECENT_BYTES of u32 in a ring, and the offset of the newest. */
+export const S_RECENT_AT = 2404;
+export const S_RECENT = 2432;
+export const RECENT_BYTES = 256;
+/** u32 each: the exception that delivery began with, before those met on the way. For reports. */
+export const S_FIRST_VECTOR = 2408;
+export const S_FIRST_ERROR = 2412;
 // Events of a trace, with two u64 each. Vector and error code: what S_EVENT_… hold is being delivered.
 export const EVENT_DELIVERY = 0;
 /** Linear address; the entry's page word, and above bit 32 the number of its table in the private area. */

@@ -24,7 +24,7 @@ import { BootError } from '#machines/boot/boot-error.ts';
 import { type FirmwarePlan, planFirmware } from '#machines/boot/firmware.ts';
 import { planBoot } from '#machines/boot/plan.ts';
 import { buildTables } from '#machines/tables/tables.ts';
-import { crashReport } from './crash-report.ts';
+import { crashExit } from './crash-exit.ts';
 import { symbolFiles, userSymbols } from './guest-symbols.ts';
 import { hostReason } from './host-reason.ts';
 import { InputRing } from './mailbox.ts';
@@ -96,6 +96,8 @@ class SoftwareVm implements Vm {
   #attention: Int32Array | undefined;
   #attentionAt = 0;
   #stopped = false;
+  /** What the guest did that no hardware answers to. */
+  readonly #notes: string[] = [];
   #stats: VmStats = {
     instructions: 0,
     exits: {},
@@ -177,11 +179,25 @@ class SoftwareVm implements Vm {
       const end = await this.#running;
       if (end === undefined) return { type: 'stopped' };
       this.#stats = end.stats;
-      return toVmExit(end, memory, layout);
+      return this.#toVmExit(end, memory, layout);
     } finally {
       clearInterval(retry);
       this.#input = undefined;
       await Promise.all([worker.terminate(), translator?.worker.terminate()]);
+    }
+  }
+
+  #toVmExit({ exit, state }: WorkerEnd, memory: WebAssembly.Memory, layout: MemoryLayout): VmExit {
+    const notes = this.#notes;
+    switch (exit.type) {
+      case 'debug-exit':
+        return { type: 'debug-exit', status: exit.value * 2 + 1 };
+      case 'shutdown':
+        return crashExit('triple fault', { state, memory, layout, notes }, this.#config);
+      case 'internal-error':
+        return crashExit(exit.message, { state, memory, layout, notes }, this.#config);
+      default:
+        return exit;
     }
   }
 
@@ -208,6 +224,7 @@ class SoftwareVm implements Vm {
     return new Promise((resolve, reject) => {
       worker.on('message', (message: FromWorker) => {
         if (message.type === 'output') this.#emit(message.bytes);
+        else if (message.type === 'log') this.#notes.push(message.text);
         else if (message.type === 'exit') resolve(message);
         else if (message.type === 'failed')
           reject(new RequestError(message.message, message.field));
@@ -237,20 +254,6 @@ class SoftwareVm implements Vm {
     if (this.#attention === undefined) return;
     Atomics.or(this.#attention, this.#attentionAt, ATTN_INTERRUPT);
     Atomics.notify(this.#attention, this.#attentionAt);
-  }
-}
-
-function toVmExit(end: WorkerEnd, memory: WebAssembly.Memory, layout: MemoryLayout): VmExit {
-  const { exit, state } = end;
-  switch (exit.type) {
-    case 'debug-exit':
-      return { type: 'debug-exit', status: exit.value * 2 + 1 };
-    case 'shutdown':
-      return { type: 'crash', reason: 'triple fault', report: crashReport(state, memory, layout) };
-    case 'internal-error':
-      return { type: 'crash', reason: exit.message, report: crashReport(state, memory, layout) };
-    default:
-      return exit;
   }
 }
 

@@ -1,0 +1,97 @@
+import type { VcpuState } from '#accel/accel.ts';
+import type { SymbolTable } from '#symbols/symbol-table.ts';
+import { Decoder } from '#translate/x86/decode.ts';
+import type { AddressSpace } from './address-space.ts';
+
+const RBP = 5;
+const RSP = 4;
+const SEG_SS = 2;
+const MOST_FRAMES = 24;
+/** How far the stack is looked through for return addresses. */
+const SCAN_BYTES = 8192;
+/** A frame is not larger. */
+const MOST_FRAME_BYTES = 65536n;
+const CALL_LENGTHS = [2, 3, 4, 5, 6, 7];
+
+export interface Frame {
+  readonly address: bigint;
+  /** Found on the stack, not by the chain of frame pointers: it may be left over from an earlier call. */
+  readonly guessed: boolean;
+}
+
+/** Where the stack leads back to: by frame pointers where they form a chain, else by what looks like return addresses. */
+export function stackTrace(
+  state: VcpuState,
+  space: AddressSpace,
+  codeSize: 4 | 8,
+  symbols: SymbolTable | undefined,
+): Frame[] {
+  const reader = new StackReader(state, space, codeSize, symbols);
+  const chained = reader.chained();
+  return chained.length > 1 ? chained : reader.scanned();
+}
+
+class StackReader {
+  readonly #state: VcpuState;
+  readonly #space: AddressSpace;
+  readonly #codeSize: 4 | 8;
+  readonly #symbols: SymbolTable | undefined;
+
+  constructor(
+    state: VcpuState,
+    space: AddressSpace,
+    codeSize: 4 | 8,
+    symbols: SymbolTable | undefined,
+  ) {
+    this.#state = state;
+    this.#space = space;
+    this.#codeSize = codeSize;
+    this.#symbols = symbols;
+  }
+
+  #register(number: number): bigint {
+    return BigInt.asUintN(this.#codeSize * 8, this.#state.regs[number] ?? 0n);
+  }
+
+  #word(pointer: bigint): bigint | undefined {
+    const base = this.#codeSize === 8 ? 0n : (this.#state.segments[SEG_SS]?.base ?? 0n);
+    return this.#space.number(BigInt.asUintN(this.#codeSize * 8, base + pointer), this.#codeSize);
+  }
+
+  chained(): Frame[] {
+    const frames: Frame[] = [];
+    const word = BigInt(this.#codeSize);
+    let below = this.#register(RSP);
+    let frame = this.#register(RBP);
+    while (frames.length < MOST_FRAMES && frame >= below && frame - below < MOST_FRAME_BYTES) {
+      const next = this.#word(frame);
+      const address = this.#word(frame + word);
+      if (next === undefined || address === undefined || !this.#isReturn(address)) break;
+      frames.push({ address, guessed: false });
+      below = frame + word;
+      frame = next;
+    }
+    return frames;
+  }
+
+  scanned(): Frame[] {
+    const frames: Frame[] = [];
+    const top = this.#register(RSP);
+    for (let at = 0; at < SCAN_BYTES && frames.length < MOST_FRAMES; at += this.#codeSize) {
+      const address = this.#word(top + BigInt(at));
+      if (address === undefined) break;
+      if (this.#isReturn(address)) frames.push({ address, guessed: true });
+    }
+    return frames;
+  }
+
+  /** A call stands right before it, and where names are known, it is in code. */
+  #isReturn(address: bigint): boolean {
+    if (this.#symbols !== undefined && this.#symbols.find(address)?.isCode === false) return false;
+    return CALL_LENGTHS.some((length) => {
+      const bytes = this.#space.read(address - BigInt(length), length);
+      const insn = new Decoder(bytes, this.#codeSize).decode(0, bytes.length);
+      return typeof insn !== 'string' && insn.length === length && insn.row.name.startsWith('call');
+    });
+  }
+}
