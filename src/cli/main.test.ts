@@ -58,9 +58,13 @@ class FakeVm implements Vm {
       instructions: 1234567,
       exits: { hlt: 1, io: 20 },
       tlbMisses: 3,
+      tlbFlushes: 4,
+      pageWalks: 50,
       faults: { '#PF': 7 },
       interrupts: { 236: 5 },
-      seconds: 0.5,
+      blocks: { made: 60, dropped: 7 },
+      asleepSeconds: 0.25,
+      seconds: 0.75,
     };
   }
 }
@@ -400,7 +404,10 @@ describe('--stats', () => {
     const { stderr } = await ring0(['run', '-k', kernel, '--stats'], {
       exit: { type: 'power-off' },
     });
-    assert.match(stderr, /instructions +1,234,567 in 0\.50 s \(2\.5 million\/s\)/);
+    assert.match(
+      stderr,
+      /time +0\.75 s, 0\.25 of them asleep\ninstructions +1,234,567 \(2\.5 million\/s awake\)\nTLB +3 misses, 50 page walks, 4 flushes\nblocks +60 made, 7 dropped\n/,
+    );
     assert.match(stderr, /exits\n +io +20\n +hlt +1\n/);
     assert.match(stderr, /vector 0xec +5\n/);
   });

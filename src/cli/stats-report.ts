@@ -2,10 +2,14 @@ import type { TranslationStats, VmStats } from '#control/vm.ts';
 
 /** What was executed, as lines for people. */
 export function formatStats(stats: VmStats): string {
-  const perSecond = stats.seconds > 0 ? stats.instructions / stats.seconds / 1e6 : 0;
+  const { seconds, asleepSeconds, blocks } = stats;
+  const awake = seconds - asleepSeconds;
+  const perSecond = awake > 0 ? stats.instructions / awake / 1e6 : 0;
   return [
-    `instructions  ${grouped(stats.instructions)} in ${stats.seconds.toFixed(2)} s (${perSecond.toFixed(1)} million/s)`,
-    `TLB misses    ${grouped(stats.tlbMisses)}`,
+    `time          ${seconds.toFixed(2)} s, ${asleepSeconds.toFixed(2)} of them asleep`,
+    `instructions  ${grouped(stats.instructions)} (${perSecond.toFixed(1)} million/s awake)`,
+    `TLB           ${grouped(stats.tlbMisses)} misses, ${grouped(stats.pageWalks)} page walks, ${grouped(stats.tlbFlushes)} flushes`,
+    `blocks        ${grouped(blocks.made)} made, ${grouped(blocks.dropped)} dropped`,
     ...(stats.translation ? translation(stats.translation) : []),
     ...table('exits', stats.exits),
     ...table('faults', stats.faults),

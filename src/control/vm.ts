@@ -68,15 +68,23 @@ export type VmExit =
 export interface VmStats {
   /** Guest instructions completed. */
   readonly instructions: number;
-  /** By reason: `io`, `mmio`, `hlt`, … */
+  /** By reason: `port`, `mmio`, `msr` (of the APIC), `cpuid`, `hlt`; `boundary`: looks at the clock and at interrupts. */
   readonly exits: Readonly<Record<string, number>>;
+  /** Of data accesses. */
   readonly tlbMisses: number;
+  readonly tlbFlushes: number;
+  /** Of fetches too. */
+  readonly pageWalks: number;
   /** By exception: `#PF`, `#GP`, … */
   readonly faults: Readonly<Record<string, number>>;
   /** By vector. */
   readonly interrupts: Readonly<Record<number, number>>;
+  /** Decoded pieces of code: made, and dropped because their bytes changed. */
+  readonly blocks: { readonly made: number; readonly dropped: number };
   /** Of the translated code, when there is any. */
   readonly translation?: TranslationStats;
+  /** Host time that the guest was halted with nothing to do. */
+  readonly asleepSeconds: number;
   /** Host time in `run`. */
   readonly seconds: number;
 }

@@ -122,6 +122,7 @@ export class SoftwareVcpu {
   /** Statistics: counted here because they are counted at boundaries. */
   readonly interrupts = new Uint32Array(256);
   halts = 0;
+  asleepNs = 0;
   boundaries = 0;
 
   constructor(parts: SoftwareParts, cpu: number, host: VcpuHost) {
@@ -302,9 +303,11 @@ export class SoftwareVcpu {
 
   #sleep(): void {
     this.halts++;
-    const wait = (this.#host.nextDeadlineNs() - this.#host.nowNs()) / 1e6;
+    const began = this.#host.nowNs();
+    const wait = (this.#host.nextDeadlineNs() - began) / 1e6;
     if (wait <= 0) return;
     this.#host.beforeSleep();
     Atomics.wait(this.#words, (this.#cpu + S_ATTENTION) >> 2, 0, Math.min(wait, MAX_SLEEP_MS));
+    this.asleepNs += this.#host.nowNs() - began;
   }
 }

@@ -37,11 +37,14 @@ export interface BoardOptions {
 export interface ExitCounts {
   port: number;
   mmio: number;
+  /** Those of the APIC. */
+  msr: number;
+  cpuid: number;
 }
 
 /** The board as vCPU 0's thread sees it: interrupt controllers, chips, console. */
 export class BoardHost implements VcpuHost {
-  readonly exits: ExitCounts = { port: 0, mmio: 0 };
+  readonly exits: ExitCounts = { port: 0, mmio: 0, msr: 0, cpuid: 0 };
   readonly #options: BoardOptions;
   readonly #irqchip: IrqChip;
   readonly #board: PcBoard;
@@ -185,10 +188,12 @@ export class BoardHost implements VcpuHost {
   }
 
   cpuid(): void {
+    this.exits.cpuid++;
     cpuid(this.#options.memory, this.#cpu, this.#options.model);
   }
 
   apicMsrRead(msr: number): boolean {
+    this.exits.msr++;
     const value = this.#irqchip.readMsr(0, msr);
     if (value === undefined) return false;
     this.#view.setBigUint64(this.#cpu + S_SCRATCH, BigInt.asUintN(64, value), true);
@@ -196,6 +201,7 @@ export class BoardHost implements VcpuHost {
   }
 
   apicMsrWrite(msr: number): boolean {
+    this.exits.msr++;
     return this.#irqchip.writeMsr(0, msr, this.#view.getBigUint64(this.#cpu + S_SCRATCH, true));
   }
 

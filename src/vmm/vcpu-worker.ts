@@ -3,15 +3,14 @@ import { applyModel, findModel } from '#cpu/cpuid.ts';
 import { SoftwareVcpu } from '#cpu/vcpu.ts';
 import { readState, writeState } from '#cpu/vcpu-state.ts';
 import type { Clock } from '#hw/device.ts';
-import { S_STAT_FAULTS, S_STAT_TLB_MISS } from '#ir/state.ts';
 import { S_TRACE } from '#ir/state-system.ts';
 import { BackgroundTranslator } from './background-translator.ts';
 import { BoardHost, type BoardOptions } from './board-host.ts';
-import { exceptionName } from './exception-names.ts';
 import { guestSymbols } from './guest-symbols.ts';
 import { TraceError, TraceSink } from './trace-sink.ts';
 import { TracedBoardHost } from './traced-board-host.ts';
 import { Tracer, traceBits } from './tracer.ts';
+import { readStats } from './vm-stats.ts';
 import type { FromWorker, TraceStart, WorkerStart } from './worker-protocol.ts';
 
 // The thread of virtual CPU 0. It never goes back to its event loop while the guest runs: what other threads want of it
@@ -28,16 +27,6 @@ function startClock(startedAtMs: number): Clock {
     nowNs: () => (performance.now() + offset) * 1e6,
     wallMs: () => Date.now(),
   };
-}
-
-function counts(
-  read: (i: number) => number,
-  length: number,
-  name: (i: number) => string,
-): Record<string, number> {
-  const list: Record<string, number> = {};
-  for (let i = 0; i < length; i++) if (read(i) > 0) list[name(i)] = read(i);
-  return list;
 }
 
 function startTracer(start: WorkerStart, trace: TraceStart): Tracer {
@@ -95,19 +84,7 @@ function runGuest(start: WorkerStart): void {
     type: 'exit',
     exit,
     state: readState(memory, cpu),
-    stats: {
-      instructions: vcpu.instructions,
-      exits: { ...host.exits, hlt: vcpu.halts, boundary: vcpu.boundaries },
-      tlbMisses: Number(view.getBigUint64(cpu + S_STAT_TLB_MISS, true)),
-      faults: counts((i) => view.getUint32(cpu + S_STAT_FAULTS + i * 4, true), 32, exceptionName),
-      interrupts: counts(
-        (i) => vcpu.interrupts[i] ?? 0,
-        256,
-        (i) => `${i}`,
-      ),
-      ...(vcpu.hotStats && { translation: vcpu.hotStats }),
-      seconds: (performance.now() - began) / 1000,
-    },
+    stats: readStats(view, cpu, vcpu, host.exits, (performance.now() - began) / 1000),
   });
 }
 

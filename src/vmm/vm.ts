@@ -28,6 +28,7 @@ import { crashExit } from './crash-exit.ts';
 import { symbolFiles, userSymbols } from './guest-symbols.ts';
 import { hostReason } from './host-reason.ts';
 import { InputRing } from './mailbox.ts';
+import { addStats, NO_STATS } from './vm-stats.ts';
 import type { FromWorker, TraceStart, TranslatorStart, WorkerStart } from './worker-protocol.ts';
 
 type PreparedVm = Omit<WorkerStart, 'translator'>;
@@ -98,14 +99,7 @@ class SoftwareVm implements Vm {
   #stopped = false;
   /** What the guest did that no hardware answers to. */
   readonly #notes: string[] = [];
-  #stats: VmStats = {
-    instructions: 0,
-    exits: {},
-    tlbMisses: 0,
-    faults: {},
-    interrupts: {},
-    seconds: 0,
-  };
+  #stats: VmStats = NO_STATS;
 
   constructor(config: VmConfig, engine: Engine) {
     this.#config = config;
@@ -178,7 +172,7 @@ class SoftwareVm implements Vm {
       this.#running = this.#serve(worker);
       const end = await this.#running;
       if (end === undefined) return { type: 'stopped' };
-      this.#stats = end.stats;
+      this.#stats = addStats(this.#stats, end.stats);
       return this.#toVmExit(end, memory, layout);
     } finally {
       clearInterval(retry);
