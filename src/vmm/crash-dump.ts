@@ -33,7 +33,7 @@ export interface DumpPlace {
 
 /** Writes the guest's memory and state to a new ELF core file. */
 export function writeDump(crash: Crash, ramBytes: number, place: DumpPlace, now: Date): DumpResult {
-  const stamp = now.toISOString().replaceAll(/[-:]|\.\d+Z/g, '');
+  const stamp = now.toISOString().replaceAll(/[-:.Z]/g, '');
   const file = path.join(place.dir, `ring0-${stamp}-${process.pid}.core`);
   try {
     mkdirSync(place.dir, { recursive: true });
