@@ -3,13 +3,23 @@ import type { ValueType } from '#ir/opcodes.ts';
 import type { LocalPool } from './local-pool.ts';
 import type { FunctionBody } from './wasm.ts';
 
-type Place = { at: 'inline' } | { at: 'local'; local: number } | { at: 'dropped' };
+// Where a value is, if not in the local of that number.
+const DROPPED = -1;
+const INLINE = -2;
+/** An effect without a result. */
+const NOWHERE = -3;
+/** In a local that has yet to be taken. */
+const KEPT = -4;
+
+/** Plans of blocks that have been emitted before. */
+const PLANS = new WeakMap<Block, Int32Array>();
 
 /** Emits straight-line IR: where values are kept, pure ops, constants. The tiers add what reaches guest state. */
 export abstract class BlockEmitter {
   protected readonly f: FunctionBody;
   protected readonly pool: LocalPool;
-  readonly #places = new Map<Inst, Place>();
+  /** By the position of the value in its block. */
+  #places: Int32Array = new Int32Array(0);
 
   constructor(f: FunctionBody, pool: LocalPool) {
     this.f = f;
@@ -20,13 +30,17 @@ export abstract class BlockEmitter {
   protected abstract special(inst: Inst): void;
 
   emit(block: Block): void {
-    this.#place(block.insts);
+    const places = Int32Array.from(this.#planOf(block));
+    this.#places = places;
     this.prepare(block.insts);
     for (const inst of block.insts) {
-      const place = this.#places.get(inst);
-      if (place === undefined || place.at === 'inline' || place.at === 'dropped') continue;
+      const place = places[inst.index];
+      if (place === DROPPED || place === INLINE) continue;
       this.#compute(inst);
-      if (inst.op.result !== 'void') this.f.set(place.local);
+      if (place !== KEPT) continue;
+      const local = this.pool.take(inst.op.result as ValueType);
+      this.f.set(local);
+      places[inst.index] = local;
     }
   }
 
@@ -39,49 +53,62 @@ export abstract class BlockEmitter {
   protected prepare(_insts: readonly Inst[]): void {}
 
   protected isDropped(inst: Inst): boolean {
-    return this.#places.get(inst)?.at === 'dropped';
+    return this.#places[inst.index] === DROPPED;
+  }
+
+  #planOf(block: Block): Int32Array {
+    const known = PLANS.get(block);
+    if (known !== undefined) return known;
+    const plan = this.#plan(block.insts);
+    PLANS.set(block, plan);
+    return plan;
   }
 
   /** Decides for each value: dropped, computed where it is used, or kept in a local. Walks backwards. */
-  #place(insts: readonly Inst[]): void {
-    const uses = new Map<Inst, { count: number; at: number }>();
-    const effectsUpTo: number[] = [];
+  #plan(insts: readonly Inst[]): Int32Array {
+    const places = new Int32Array(insts.length);
+    const counts = new Int32Array(insts.length);
+    /** Where the last use is emitted. */
+    const usedAt = new Int32Array(insts.length);
+    const effectsUpTo = new Int32Array(insts.length);
     let effects = 0;
-    insts.forEach((inst, i) => {
-      effectsUpTo[i] = effects;
-      if (inst.op.effect === true) effects++;
-    });
+    for (const { op, index } of insts) {
+      effectsUpTo[index] = effects;
+      if (op.effect === true) effects++;
+    }
     for (let i = insts.length - 1; i >= 0; i--) {
       const inst = insts[i];
       if (inst === undefined) continue;
-      const use = uses.get(inst);
-      const still = use === undefined || effectsUpTo[use.at] === effectsUpTo[i];
-      const place = this.#choose(inst, use?.count ?? 0, still);
-      this.#places.set(inst, place);
-      if (place.at === 'dropped') continue;
-      const emittedAt = place.at === 'inline' ? (use?.at ?? i) : i;
+      const count = counts[i] ?? 0;
+      const at = usedAt[i] ?? i;
+      const still = count === 0 || effectsUpTo[at] === effectsUpTo[i];
+      const place = this.#choose(inst, count, still);
+      places[i] = place;
+      if (place === DROPPED) continue;
+      const emittedAt = place === INLINE ? at : i;
       for (const arg of this.usesOf(inst)) {
-        const known = uses.get(arg);
-        uses.set(arg, { count: (known?.count ?? 0) + 1, at: known?.at ?? emittedAt });
+        if (counts[arg.index] === 0) usedAt[arg.index] = emittedAt;
+        counts[arg.index] = (counts[arg.index] ?? 0) + 1;
       }
     }
+    return places;
   }
 
   /** `still`: no effect lies between the value and where it is used. */
-  #choose(inst: Inst, uses: number, still: boolean): Place {
-    const { name, effect, reads, result } = inst.op;
+  #choose(inst: Inst, uses: number, still: boolean): number {
+    const { family, effect, reads, result } = inst.op;
     if (effect !== true) {
-      if (uses === 0) return { at: 'dropped' };
-      const constant = name.endsWith('.const') && result !== 'v128';
-      if (constant || (uses === 1 && (reads !== true || still))) return { at: 'inline' };
+      if (uses === 0) return DROPPED;
+      if (family === 'const' && result !== 'v128') return INLINE;
+      if (uses === 1 && (reads !== true || still)) return INLINE;
     }
-    return { at: 'local', local: result === 'void' ? -1 : this.pool.take(result) };
+    return result === 'void' ? NOWHERE : KEPT;
   }
 
   /** Pushes the value of `inst`. */
   protected push(inst: Inst): void {
-    const place = this.#places.get(inst);
-    if (place?.at === 'local') this.f.get(place.local);
+    const place = this.#places[inst.index] ?? INLINE;
+    if (place >= 0) this.f.get(place);
     else this.#compute(inst);
   }
 
@@ -89,29 +116,41 @@ export abstract class BlockEmitter {
     for (const arg of inst.args) this.push(arg);
   }
 
+  readonly #pushArg = (arg: Inst): void => this.push(arg);
+
   #compute(inst: Inst): void {
-    if (!this.computePure(inst, (arg) => this.push(arg))) this.special(inst);
+    if (!this.computePure(inst, this.#pushArg)) this.special(inst);
   }
 
   /** Emits a pure op or a constant, its arguments pushed by `push`; false for any other. */
   protected computePure(inst: Inst, push: (arg: Inst) => void): boolean {
-    const { op } = inst;
-    if (op.wasm !== undefined) {
-      for (const arg of inst.args) push(arg);
-      this.#pure(inst, op.wasm);
-    } else if (op.name.endsWith('.const')) this.#const(inst);
-    else if (op.name.endsWith('.select')) {
-      // A select takes the condition last. v128 needs no typed one: it is a number type for `select` as the others are.
-      for (const arg of [...inst.args.slice(1), ...inst.args.slice(0, 1)]) push(arg);
-      this.f.op(0x1b);
-    } else return false;
-    return true;
+    const { op, args } = inst;
+    switch (op.family) {
+      case 'pure':
+        for (const arg of args) push(arg);
+        this.#pure(inst, op.wasm ?? 0);
+        return true;
+      case 'const':
+        this.#const(inst);
+        return true;
+      case 'select': {
+        // It takes the condition last. v128 needs no typed one: it is a number type for `select` as the others are.
+        const [condition, a, b] = args as [Inst, Inst, Inst];
+        push(a);
+        push(b);
+        push(condition);
+        this.f.op(0x1b);
+        return true;
+      }
+      default:
+        return false;
+    }
   }
 
   #pure(inst: Inst, code: number): void {
     this.f.op(code);
     if (inst.attr.bytes !== undefined) this.f.code.raw(inst.attr.bytes);
-    else if (inst.op.name.endsWith('_lane') || inst.op.name.includes('extract_lane')) {
+    else if (inst.op.takesLane) {
       this.f.code.byte(Number(inst.attr.imm ?? 0));
     }
   }
@@ -142,8 +181,8 @@ export abstract class BlockEmitter {
 
   /** The local that holds a value, computed now if it is to be used only here. */
   protected inLocal(inst: Inst): number {
-    const place = this.#places.get(inst);
-    if (place?.at === 'local') return place.local;
+    const place = this.#places[inst.index] ?? INLINE;
+    if (place >= 0) return place;
     const local = this.pool.take(inst.op.result as ValueType);
     this.push(inst);
     this.f.set(local);

@@ -112,16 +112,30 @@ export class ColdEmitter extends BlockEmitter {
   }
 
   protected override special(inst: Inst): void {
-    const { name } = inst.op;
-    if (inst.op.terminator === true) this.#terminator(inst);
-    else if (name.startsWith('call.')) this.#call(inst);
-    else if (name === 'rec.self') this.f.get(this.#cx.rec);
-    else if (name.startsWith('rec.')) this.#recordField(name, Number(inst.attr.imm));
-    else if (/^get(\d+|v)$/.test(name)) this.#getRegister(inst, name.slice(3));
-    else if (/^set(\d+|v)$/.test(name)) this.#setRegister(inst, name.slice(3));
-    else if (/^loadw?(\d+|v)$/.test(name)) this.#load(inst);
-    else if (/^store(\d+|v)$/.test(name)) this.#store(inst);
-    else this.#flagsAndRip(inst, name);
+    const { op } = inst;
+    switch (op.family) {
+      case 'get':
+        this.#getRegister(inst, op.width);
+        break;
+      case 'set':
+        this.#setRegister(inst, op.width);
+        break;
+      case 'load':
+      case 'loadw':
+        this.#load(inst);
+        break;
+      case 'store':
+        this.#store(inst);
+        break;
+      case 'call':
+        this.#call(inst);
+        break;
+      default:
+        if (op.terminator === true) this.#terminator(inst);
+        else if (op.name === 'rec.self') this.f.get(this.#cx.rec);
+        else if (op.name.startsWith('rec.')) this.#recordField(op.name, Number(inst.attr.imm));
+        else this.#flagsAndRip(inst, op.name);
+    }
   }
 
   #flagsAndRip(inst: Inst, name: string): void {
@@ -265,8 +279,8 @@ export class ColdEmitter extends BlockEmitter {
   }
 
   #load(inst: Inst): void {
-    const forWrite = inst.op.name.startsWith('loadw');
-    const key = inst.op.name.slice(forWrite ? 5 : 4);
+    const forWrite = inst.op.family === 'loadw';
+    const key = inst.op.width;
     const { pool } = this;
     const { cpu, helper } = this.#cx;
     const type = inst.op.result as ValueType;
@@ -292,7 +306,7 @@ export class ColdEmitter extends BlockEmitter {
   }
 
   #store(inst: Inst): void {
-    const key = inst.op.name.slice(5);
+    const key = inst.op.width;
     const { pool } = this;
     const { cpu, helper } = this.#cx;
     const address = this.inLocal(inst.args[0] as Inst);

@@ -105,19 +105,32 @@ export class HotEmitter extends BlockEmitter {
 
   /** Flags that nobody reads are not computed: of their values only the leaves are, while they can be. */
   protected override usesOf(inst: Inst): readonly Inst[] {
-    return inst.op.name === 'set_flags_raw' ? leavesOf(inst.args) : inst.args;
+    return inst.op.name === 'set_flags_raw' ? leavesOf(inst) : inst.args;
   }
 
   protected override special(inst: Inst): void {
-    const { name } = inst.op;
-    if (inst.op.terminator === true) this.#cx.terminate(inst);
-    else if (name.startsWith('call.')) this.#call(inst);
-    else if (/^get(\d+|v)$/.test(name)) this.#cx.state.get(fixedSlot(inst), name.slice(3));
-    else if (/^set(\d+|v)$/.test(name))
-      this.#cx.state.set(fixedSlot(inst), name.slice(3), () => this.pushArgs(inst));
-    else if (/^loadw?(\d+|v)$/.test(name)) this.#load(inst);
-    else if (/^store(\d+|v)$/.test(name)) this.#store(inst);
-    else this.#flagsAndRip(inst, name);
+    const { op } = inst;
+    switch (op.family) {
+      case 'get':
+        this.#cx.state.get(fixedSlot(inst), op.width);
+        break;
+      case 'set':
+        this.#cx.state.set(fixedSlot(inst), op.width, () => this.pushArgs(inst));
+        break;
+      case 'load':
+      case 'loadw':
+        this.#load(inst);
+        break;
+      case 'store':
+        this.#store(inst);
+        break;
+      case 'call':
+        this.#call(inst);
+        break;
+      default:
+        if (op.terminator === true) this.#cx.terminate(inst);
+        else this.#flagsAndRip(inst, op.name);
+    }
   }
 
   #flagsAndRip(inst: Inst, name: string): void {
@@ -178,7 +191,7 @@ export class HotEmitter extends BlockEmitter {
   /** Keeps the leaves of the flags' values in locals of their own. The old ones may be among what they come from. */
   #keep(inst: Inst): void {
     const [res, aux] = inst.args as [Inst, Inst];
-    const found = leavesOf(inst.args);
+    const found = leavesOf(inst);
     for (const leaf of found) this.push(leaf);
     this.#kept.releaseAll();
     const leaves = new Map<Inst, number>();
@@ -291,8 +304,8 @@ export class HotEmitter extends BlockEmitter {
   }
 
   #load(inst: Inst): void {
-    const forWrite = inst.op.name.startsWith('loadw');
-    const key = inst.op.name.slice(forWrite ? 5 : 4);
+    const forWrite = inst.op.family === 'loadw';
+    const key = inst.op.width;
     const operand = inst.args[0] as Inst;
     const address = this.inLocal(operand);
     this.#pushHost(address, WIDTHS[key] ?? 4, forWrite);
@@ -305,7 +318,7 @@ export class HotEmitter extends BlockEmitter {
   }
 
   #store(inst: Inst): void {
-    const key = inst.op.name.slice(5);
+    const key = inst.op.width;
     const operand = inst.args[0] as Inst;
     const known = this.#written.get(operand);
     const address = this.inLocal(operand);
@@ -323,16 +336,26 @@ function fixedSlot(inst: Inst): number {
   return slot.fixed;
 }
 
-/** What values come from that cannot be computed later: everything but pure ops and constants. */
-function leavesOf(values: readonly Inst[]): Inst[] {
+const LEAVES = new WeakMap<Inst, readonly Inst[]>();
+
+/** What the flags' values come from that cannot be computed later: everything but pure ops and constants. */
+function leavesOf(flags: Inst): readonly Inst[] {
+  const known = LEAVES.get(flags);
+  if (known !== undefined) return known;
+  const found = findLeaves(flags.args);
+  LEAVES.set(flags, found);
+  return found;
+}
+
+function findLeaves(values: readonly Inst[]): readonly Inst[] {
   const leaves = new Set<Inst>();
   const seen = new Set<Inst>();
   const visit = (inst: Inst): void => {
     if (seen.has(inst)) return;
     seen.add(inst);
     const { op } = inst;
-    if (op.name.endsWith('.const')) return;
-    if (op.wasm !== undefined || op.name.endsWith('.select')) inst.args.forEach(visit);
+    if (op.family === 'const') return;
+    if (op.family === 'pure' || op.family === 'select') inst.args.forEach(visit);
     else leaves.add(inst);
   };
   values.forEach(visit);

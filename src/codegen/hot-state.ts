@@ -52,7 +52,7 @@ export class HotState {
       cached = { local: this.#f.local(vector ? 'v128' : 'i64'), offset, vector, written: false };
       this.#cached.set(offset, cached);
     }
-    cached.written ||= inst.op.name.startsWith('set');
+    cached.written ||= inst.op.family === 'set';
   }
 
   get usesVectors(): boolean {

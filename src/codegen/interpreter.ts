@@ -12,6 +12,7 @@ import {
   REC_NEXT,
   REC_SIZE,
   REGION_BOUNDARY,
+  REGION_COLD,
   RUN_BOUNDARY,
   S_AREA,
   S_ATTENTION,
@@ -24,6 +25,9 @@ import {
   S_KEY,
   S_REC,
   S_RIP,
+  S_STAT_REGION_COLD,
+  S_STAT_REGION_INSNS,
+  S_STAT_REGION_RUNS,
 } from '#ir/state.ts';
 import { RECENT_BYTES, S_RECENT, S_RECENT_AT } from '#ir/state-system.ts';
 import { ColdEmitter, pushTarget } from './cold-emitter.ts';
@@ -200,13 +204,28 @@ export class InterpreterBuilder {
     f.get(blk).get(id).i32(1).op(0x6b).tee(id).mem(I32_STORE, B_HEAT);
     f.get(id).op(0x45).if().get(cpu).get(blk).call(this.#helper('block_hot')).end();
     f.else().get(cold).op(0x45).if();
-    f.get(cpu).i32(0).get(id).op(0x6b);
+    f.get(cpu);
+    this.#count(f, cpu, S_STAT_REGION_RUNS, () => f.i64(1));
+    f.get(cpu).mem(I32_LOAD, S_BUDGET).set(cold);
+    f.i32(0).get(id).op(0x6b);
     f.code.byte(0x11).u(this.#module.type(REGION)).u(HOT_TABLE);
-    f.tee(cold).i32(REGION_BOUNDARY).op(0x46).if().i32(RUN_BOUNDARY).op(0x0f).end();
+    f.set(id);
+    this.#count(f, cpu, S_STAT_REGION_INSNS, () =>
+      f.get(cold).get(cpu).mem(I32_LOAD, S_BUDGET).op(0x6b).op(0xac),
+    );
+    this.#count(f, cpu, S_STAT_REGION_COLD, () => f.get(id).i32(REGION_COLD).op(0x46).op(0xad));
+    f.get(id).tee(cold).i32(REGION_BOUNDARY).op(0x46).if().i32(RUN_BOUNDARY).op(0x0f).end();
     // Out of the three ifs and the loop around them.
     f.br(4);
     f.end().end().end();
     f.i32(0).set(cold);
+  }
+
+  /** Adds what `push` pushes to a u64 of the state. */
+  #count(f: FunctionBody, cpu: number, field: number, push: () => void): void {
+    f.get(cpu).get(cpu).mem(I64_LOAD, field);
+    push();
+    f.op(0x7c).mem(I64_STORE, field);
   }
 
   #enterBlock(f: FunctionBody, at: { cpu: number; rec: number; blk: number }): void {

@@ -13,25 +13,34 @@ const VOID = 0x40;
 
 /** Growing bytes. */
 export class Bytes {
-  #buffer = new Uint8Array(256);
+  #buffer: Uint8Array;
   #length = 0;
+
+  constructor(capacity = 256) {
+    this.#buffer = new Uint8Array(capacity);
+  }
 
   get length(): number {
     return this.#length;
   }
 
   byte(value: number): this {
-    if (this.#length === this.#buffer.length) {
-      const wider = new Uint8Array(this.#length * 2);
-      wider.set(this.#buffer);
-      this.#buffer = wider;
-    }
+    if (this.#length === this.#buffer.length) this.#reserve(1);
     this.#buffer[this.#length++] = value;
     return this;
   }
 
+  #reserve(count: number): void {
+    if (this.#length + count <= this.#buffer.length) return;
+    const wider = new Uint8Array(Math.max(this.#length + count, this.#buffer.length * 2));
+    wider.set(this.#buffer.subarray(0, this.#length));
+    this.#buffer = wider;
+  }
+
   raw(bytes: Uint8Array): this {
-    for (const b of bytes) this.byte(b);
+    this.#reserve(bytes.length);
+    this.#buffer.set(bytes, this.#length);
+    this.#length += bytes.length;
     return this;
   }
 
@@ -47,12 +56,23 @@ export class Bytes {
 
   /** Signed LEB128 of 32 or 64 bits. */
   s(value: number | bigint): this {
+    if (typeof value === 'number' && value === (value | 0)) return this.#small(value);
     let rest = BigInt(value);
     for (;;) {
       const low = Number(rest & 0x7fn);
       rest >>= 7n;
       if ((rest === 0n && (low & 0x40) === 0) || (rest === -1n && (low & 0x40) !== 0))
         return this.byte(low);
+      this.byte(low | 0x80);
+    }
+  }
+
+  #small(value: number): this {
+    let rest = value;
+    for (;;) {
+      const low = rest & 0x7f;
+      rest >>= 7;
+      if ((rest === 0 && low < 0x40) || (rest === -1 && low >= 0x40)) return this.byte(low);
       this.byte(low | 0x80);
     }
   }
@@ -69,7 +89,7 @@ export class Bytes {
 
 /** The code of one function: parameters first, then locals as they are asked for. */
 export class FunctionBody {
-  readonly code = new Bytes();
+  readonly code = new Bytes(4096);
   readonly params: readonly ValueType[];
   readonly result: ResultType;
   readonly #locals: ValueType[] = [];
@@ -113,7 +133,9 @@ export class FunctionBody {
   }
 
   i64(value: number | bigint): this {
-    this.code.byte(0x42).s(BigInt.asIntN(64, BigInt(value)));
+    this.code.byte(0x42);
+    if (typeof value === 'number' && value === (value | 0)) this.code.s(value);
+    else this.code.s(BigInt.asIntN(64, BigInt(value)));
     return this;
   }
 

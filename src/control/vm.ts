@@ -90,6 +90,10 @@ export interface VmStats {
 }
 
 export interface TranslationStats {
+  /** Times that translated code was entered, and that it left an instruction to the interpreter; instructions in it. */
+  readonly runs: number;
+  readonly leftCold: number;
+  readonly executed: number;
   /** Regions put to use, taken out of use because their code changed, and refused; instructions in them. */
   readonly regions: number;
   readonly dropped: number;

@@ -51,27 +51,61 @@ function liftHot(insn: Insn, key: number, features: ReadonlySet<Feature>): Block
   return isSupported(ir) ? ir : undefined;
 }
 
-/** Lifts a block that begins `offset` bytes from the region's entry. */
-export function liftBlock(
-  view: BlockView,
-  block: BlockInfo,
-  offset: number,
-  features: ReadonlySet<Feature>,
-): LiftedBlock | undefined {
-  const host = view.hostOf(block.paddr);
-  if (host === undefined) return undefined;
-  const decoder = new Decoder(view.bytes, codeSizeOf(block.key));
-  const insns: RegionInsn[] = [];
-  let last: Insn | undefined;
-  let at = 0;
-  while (at < block.bytes) {
-    const insn = decoder.decode(host + at, host + block.bytes);
-    const ir = typeof insn === 'string' ? undefined : liftHot(insn, block.key, features);
-    if (typeof insn === 'string' || ir === undefined)
-      return { insns, last: undefined, end: offset + at, leavesCold: true };
-    insns.push({ start: offset + at, next: offset + at + insn.length, ir });
-    last = insn;
-    at += insn.length;
+interface CachedInsn {
+  readonly insn: Insn;
+  readonly ir: Block;
+}
+
+/** Instructions kept at most: enough for a kernel and a few programs. */
+const MAX_CACHED = 20_000;
+
+/**
+ * Lifts guest blocks. The same instructions come again and again: what their bytes mean is kept, since nothing of it
+ * depends on where they stand.
+ */
+export class HotLifter {
+  readonly #view: BlockView;
+  readonly #features: ReadonlySet<Feature>;
+  /** By key and bytes. */
+  readonly #cache = new Map<string, CachedInsn>();
+
+  constructor(view: BlockView, features: ReadonlySet<Feature>) {
+    this.#view = view;
+    this.#features = features;
   }
-  return { insns, last, end: offset + at, leavesCold: false };
+
+  /** Lifts a block that begins `offset` bytes from the region's entry. */
+  lift(block: BlockInfo, offset: number): LiftedBlock | undefined {
+    const host = this.#view.hostOf(block.paddr);
+    if (host === undefined) return undefined;
+    const decoder = new Decoder(this.#view.bytes, codeSizeOf(block.key));
+    const insns: RegionInsn[] = [];
+    let last: Insn | undefined;
+    let at = 0;
+    while (at < block.bytes) {
+      const found = this.#insn(decoder, block, host + at, host + block.bytes);
+      if (found === undefined)
+        return { insns, last: undefined, end: offset + at, leavesCold: true };
+      const { insn, ir } = found;
+      insns.push({ start: offset + at, next: offset + at + insn.length, ir });
+      last = insn;
+      at += insn.length;
+    }
+    return { insns, last, end: offset + at, leavesCold: false };
+  }
+
+  #insn(decoder: Decoder, block: BlockInfo, at: number, end: number): CachedInsn | undefined {
+    const insn = decoder.decode(at, end);
+    if (typeof insn === 'string') return undefined;
+    const bytes = this.#view.bytes.subarray(at, at + insn.length);
+    const name = String.fromCharCode(block.key, ...bytes);
+    const known = this.#cache.get(name);
+    if (known !== undefined) return known;
+    const ir = liftHot(insn, block.key, this.#features);
+    if (ir === undefined) return undefined;
+    if (this.#cache.size >= MAX_CACHED) this.#cache.clear();
+    const found = { insn, ir };
+    this.#cache.set(name, found);
+    return found;
+  }
 }

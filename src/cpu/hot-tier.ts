@@ -1,4 +1,13 @@
-import { B_COUNT, B_HEAT, HEAT_START, REGION_SLOTS, S_RIP } from '#ir/state.ts';
+import {
+  B_COUNT,
+  B_HEAT,
+  HEAT_START,
+  REGION_SLOTS,
+  S_RIP,
+  S_STAT_REGION_COLD,
+  S_STAT_REGION_INSNS,
+  S_STAT_REGION_RUNS,
+} from '#ir/state.ts';
 import { BlockView } from './block-view.ts';
 import type { CompiledBatch, CompiledRegion, RegionRequest } from './region-compiler.ts';
 
@@ -21,6 +30,9 @@ export interface Translator {
 
 /** As control/vm.ts has it. */
 export interface HotTierStats {
+  runs: number;
+  leftCold: number;
+  executed: number;
   regions: number;
   dropped: number;
   refused: number;
@@ -31,7 +43,7 @@ export interface HotTierStats {
 
 /** The regions of one vCPU: asks for them, puts them to use, and takes them out when their code changes. */
 export class HotTier {
-  readonly stats: HotTierStats = {
+  readonly #stats = {
     regions: 0,
     dropped: 0,
     refused: 0,
@@ -68,6 +80,16 @@ export class HotTier {
     this.#cpu = cpu;
   }
 
+  stats(): HotTierStats {
+    const counter = (field: number) => Number(this.#view.getBigUint64(this.#cpu + field, true));
+    return {
+      ...this.#stats,
+      runs: counter(S_STAT_REGION_RUNS),
+      leftCold: counter(S_STAT_REGION_COLD),
+      executed: counter(S_STAT_REGION_INSNS),
+    };
+  }
+
   /** A block has been entered often enough. RIP is at it. */
   blockHot(block: number): void {
     const slot = this.#takeSlot();
@@ -102,11 +124,11 @@ export class HotTier {
   }
 
   #install(batch: TranslatedBatch): void {
-    this.stats.translateMs += batch.ms;
-    this.stats.refused += batch.refused.length;
+    this.#stats.translateMs += batch.ms;
+    this.#stats.refused += batch.refused.length;
     this.#free.push(...batch.refused);
     if (batch.regions.length === 0) return;
-    this.stats.wasmBytes += batch.wasmBytes;
+    this.#stats.wasmBytes += batch.wasmBytes;
     new WebAssembly.Instance(batch.module, this.#imports);
     for (const region of batch.regions) {
       if (batch.epoch === this.#epoch && region.blocks.every((b) => this.#blocks.isSame(b)))
@@ -123,8 +145,8 @@ export class HotTier {
       this.#users.set(address, users);
     }
     this.#setHeat(region.entry, -region.slot);
-    this.stats.regions++;
-    this.stats.insns += region.insns;
+    this.#stats.regions++;
+    this.#stats.insns += region.insns;
   }
 
   #drop(slot: number): void {
@@ -136,7 +158,7 @@ export class HotTier {
       users?.delete(slot);
       if (users?.size === 0) this.#users.delete(address);
     }
-    this.stats.dropped++;
+    this.#stats.dropped++;
     this.#release(slot, region.entry, true);
   }
 

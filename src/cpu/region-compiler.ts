@@ -5,6 +5,7 @@ import type { Helper } from '#ir/helpers.ts';
 import type { Feature } from '#isa/x86/insn.ts';
 import { HELPERS } from '#translate/x86/helpers.ts';
 import { type BlockInfo, BlockView } from './block-view.ts';
+import { HotLifter } from './hot-lift.ts';
 import { RegionPlanner } from './region-planner.ts';
 
 const MAX_MEMORY_PAGES = 65536;
@@ -35,18 +36,18 @@ export interface CompiledBatch {
 /** Makes one module of the regions of several hot blocks. Reads the blocks of a vCPU, from whatever thread. */
 export class RegionCompiler {
   readonly #view: BlockView;
-  readonly #features: ReadonlySet<Feature>;
+  readonly #lifter: HotLifter;
 
   constructor(memory: WebAssembly.Memory, cpu: number, features: ReadonlySet<Feature>) {
     this.#view = new BlockView(memory, cpu);
-    this.#features = features;
+    this.#lifter = new HotLifter(this.#view, features);
   }
 
   compile(requests: readonly RegionRequest[]): CompiledBatch {
     const planned: { region: Region; compiled: CompiledRegion }[] = [];
     const refused: number[] = [];
     for (const { slot, block, rip } of requests) {
-      const plan = RegionPlanner.plan(this.#view, this.#features, block, rip);
+      const plan = RegionPlanner.plan(this.#view, this.#lifter, block, rip);
       if (plan === undefined) refused.push(slot);
       else {
         const insns = plan.region.nodes.reduce((sum, node) => sum + node.insns.length, 0);

@@ -1,9 +1,8 @@
 import type { Region, RegionEdge, RegionNode } from '#codegen/region.ts';
 import { KEY_CODE64 } from '#ir/state.ts';
-import type { Feature } from '#isa/x86/insn.ts';
 import type { BlockInfo, BlockView } from './block-view.ts';
 import { isFlatKey } from './hot-context.ts';
-import { type LiftedBlock, liftBlock } from './hot-lift.ts';
+import type { HotLifter, LiftedBlock } from './hot-lift.ts';
 
 /** Guest instructions in a region at most: TurboFan's time grows faster than the code. */
 const MAX_INSNS = 400;
@@ -41,7 +40,7 @@ export interface RegionPlan {
 /** Chooses what goes into a region: from its entry along the ways that have been gone, calls included. */
 export class RegionPlanner {
   readonly #view: BlockView;
-  readonly #features: ReadonlySet<Feature>;
+  readonly #lifter: HotLifter;
   readonly #rip: bigint;
   readonly #key: number;
   readonly #nodes = new Map<string, Candidate>();
@@ -49,14 +48,9 @@ export class RegionPlanner {
   readonly #lifted = new Map<number, LiftedBlock | undefined>();
   #insns = 0;
 
-  private constructor(
-    view: BlockView,
-    features: ReadonlySet<Feature>,
-    rip: bigint,
-    entry: BlockInfo,
-  ) {
+  private constructor(view: BlockView, lifter: HotLifter, rip: bigint, entry: BlockInfo) {
     this.#view = view;
-    this.#features = features;
+    this.#lifter = lifter;
     this.#rip = rip;
     this.#key = entry.key;
     this.#pages.set(rip >> PAGE_SHIFT, entry.paddr >>> 12);
@@ -65,17 +59,17 @@ export class RegionPlanner {
   /** The region that is entered at the block with the given address, met at `rip`; undefined if there is none. */
   static plan(
     view: BlockView,
-    features: ReadonlySet<Feature>,
+    lifter: HotLifter,
     address: number,
     rip: bigint,
   ): RegionPlan | undefined {
     const entry = view.read(address);
     if (entry === undefined || !isFlatKey(entry.key)) return undefined;
-    return new RegionPlanner(view, features, rip, entry).#plan(entry);
+    return new RegionPlanner(view, lifter, rip, entry).#plan(entry);
   }
 
   #plan(entry: BlockInfo): RegionPlan | undefined {
-    const lifted = liftBlock(this.#view, entry, 0, this.#features);
+    const lifted = this.#lifter.lift(entry, 0);
     if (lifted === undefined || lifted.insns.length === 0) return undefined;
     this.#lifted.set(0, lifted);
     this.#add({ offset: 0, context: ROOT, block: entry, lifted });
@@ -111,8 +105,7 @@ export class RegionPlanner {
     if (this.#nodes.has(nameOf(offset, context)) || this.#insns >= MAX_INSNS) return;
     const block = this.#find(offset);
     if (block === undefined || this.#view.entries(block) < MIN_ENTRIES) return;
-    if (!this.#lifted.has(offset))
-      this.#lifted.set(offset, liftBlock(this.#view, block, offset, this.#features));
+    if (!this.#lifted.has(offset)) this.#lifted.set(offset, this.#lifter.lift(block, offset));
     const lifted = this.#lifted.get(offset);
     if (lifted === undefined || lifted.insns.length === 0) return;
     this.#add({ offset, context, block, lifted });

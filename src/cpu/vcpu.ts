@@ -177,7 +177,7 @@ export class SoftwareVcpu {
   }
 
   get hotStats(): HotTierStats | undefined {
-    return this.#hot?.stats;
+    return this.#hot?.stats();
   }
 
   get instructions(): number {

@@ -26,6 +26,8 @@ export interface Inst {
   readonly op: Opcode;
   readonly args: readonly Inst[];
   readonly attr: Attributes;
+  /** Position in the block. */
+  readonly index: number;
 }
 
 /** A straight line of instructions, the terminator (if any) last. */
@@ -35,7 +37,7 @@ export class Block {
   /** Appends; checks types, so that a wrong lift fails where it is written. */
   add(name: string, args: readonly Inst[] = [], attr: Attributes = {}): Inst {
     const op = opcode(name);
-    if (!name.startsWith('call.')) {
+    if (op.family !== 'call') {
       if (args.length !== op.args.length)
         throw new Error(`ir: ${name} takes ${op.args.length} arguments`);
       args.forEach((arg, i) => {
@@ -45,7 +47,7 @@ export class Block {
           );
       });
     }
-    const inst: Inst = { op, args, attr };
+    const inst: Inst = { op, args, attr, index: this.insts.length };
     this.insts.push(inst);
     return inst;
   }

@@ -2,11 +2,12 @@ import { type Attributes, Block, type Inst } from './block.ts';
 
 // Operands that the cold tier takes from a record are constants in the hot one: a shift by 3 needs no mask and no choice.
 
+type Value = bigint;
 const MASK64 = (1n << 64n) - 1n;
-const count = (value: bigint, bits: bigint) => value & (bits - 1n);
+const count = (value: Value, bits: Value) => value & (bits - 1n);
 
 /** Pure ops of two constants, on unsigned values of `bits` bits. */
-const BINARY: Readonly<Record<string, (a: bigint, b: bigint, bits: bigint) => bigint>> = {
+const BINARY: Readonly<Record<string, (a: Value, b: Value, bits: Value) => Value>> = {
   add: (a, b) => a + b,
   sub: (a, b) => a - b,
   mul: (a, b) => a * b,
@@ -16,10 +17,8 @@ const BINARY: Readonly<Record<string, (a: bigint, b: bigint, bits: bigint) => bi
   shl: (a, b, bits) => a << count(b, bits),
   shr_u: (a, b, bits) => a >> count(b, bits),
   shr_s: (a, b, bits) => BigInt.asIntN(Number(bits), a) >> count(b, bits),
-};
-const COMPARE: Readonly<Record<string, (a: bigint, b: bigint) => boolean>> = {
-  eq: (a, b) => a === b,
-  ne: (a, b) => a !== b,
+  eq: (a, b) => (a === b ? 1n : 0n),
+  ne: (a, b) => (a === b ? 0n : 1n),
 };
 /** Ops that leave the other operand alone when the second is 0. */
 const ZERO_IS_NEUTRAL = new Set([
@@ -33,11 +32,37 @@ const ZERO_IS_NEUTRAL = new Set([
   'rotl',
   'rotr',
 ]);
+const UNARY: Readonly<Record<string, (value: Value) => Value>> = {
+  'i64.extend_i32_u': (value) => value,
+  'i64.extend_i32_s': (value) => BigInt.asIntN(32, value),
+  'i32.wrap_i64': (value) => value,
+  'i32.eqz': (value) => (value === 0n ? 1n : 0n),
+  'i64.eqz': (value) => (value === 0n ? 1n : 0n),
+};
 
-function constant(inst: Inst | undefined): bigint | undefined {
-  if (inst === undefined || !/^i(32|64)\.const$/.test(inst.op.name)) return undefined;
-  const bits = inst.op.result === 'i64' ? 64 : 32;
-  return BigInt.asUintN(bits, BigInt(inst.attr.imm ?? 0));
+/** How an op of two integers is folded. */
+interface BinaryRule {
+  readonly bits: Value;
+  readonly compute: ((a: Value, b: Value, bits: Value) => Value) | undefined;
+  readonly zeroIsNeutral: boolean;
+}
+
+const RULES = new Map<string, BinaryRule>();
+for (const [type, bits] of [
+  ['i32', 32n],
+  ['i64', 64n],
+] as const) {
+  for (const op of new Set([...Object.keys(BINARY), ...ZERO_IS_NEUTRAL])) {
+    const rule = { bits, compute: BINARY[op], zeroIsNeutral: ZERO_IS_NEUTRAL.has(op) };
+    RULES.set(`${type}.${op}`, rule);
+  }
+}
+
+function constant(inst: Inst): Value | undefined {
+  const { family, result } = inst.op;
+  if (family !== 'const') return undefined;
+  if (result !== 'i32' && result !== 'i64') return undefined;
+  return BigInt.asUintN(result === 'i64' ? 64 : 32, BigInt(inst.attr.imm ?? 0));
 }
 
 /** A block that computes what is known: integer ops on constants become constants. */
@@ -47,46 +72,38 @@ export class FoldingBlock extends Block {
   }
 
   #fold(name: string, args: readonly Inst[]): Inst | undefined {
-    const [type, op] = name.split('.');
     const [a, b, c] = args;
-    if (op === undefined || a === undefined) return undefined;
-    if (op === 'select') return this.#select(a, b, c);
-    const left = constant(a);
-    if (b !== undefined) return this.#binary(type ?? '', op, a, left, constant(b));
-    return left === undefined ? undefined : this.#unary(name, left);
+    if (a === undefined) return undefined;
+    if (c !== undefined) return name.endsWith('.select') ? this.#select(a, b, c) : undefined;
+    if (b !== undefined) {
+      const rule = RULES.get(name);
+      return rule && this.#binary(rule, a, b);
+    }
+    if (a.op.family !== 'const') return undefined;
+    const compute = UNARY[name];
+    const value = compute && constant(a);
+    if (value === undefined) return undefined;
+    return this.#make(name.startsWith('i64.ext') ? 'i64' : 'i32', compute?.(value) ?? 0n);
   }
 
-  #select(condition: Inst, a: Inst | undefined, b: Inst | undefined): Inst | undefined {
+  #select(condition: Inst, a: Inst | undefined, b: Inst): Inst | undefined {
     const known = constant(condition);
     if (known === undefined) return undefined;
     return known !== 0n ? a : b;
   }
 
-  #unary(name: string, value: bigint): Inst | undefined {
-    if (name === 'i64.extend_i32_u') return this.#make('i64', value);
-    if (name === 'i64.extend_i32_s') return this.#make('i64', BigInt.asIntN(32, value));
-    if (name === 'i32.wrap_i64') return this.#make('i32', value);
-    if (name === 'i32.eqz' || name === 'i64.eqz') return this.#make('i32', value === 0n ? 1n : 0n);
-    return undefined;
+  #binary(rule: BinaryRule, a: Inst, b: Inst): Inst | undefined {
+    const right = constant(b);
+    if (right === undefined) return undefined;
+    if (right === 0n && rule.zeroIsNeutral) return a;
+    const left = constant(a);
+    if (left === undefined || rule.compute === undefined) return undefined;
+    const isCompare = rule.compute === BINARY['eq'] || rule.compute === BINARY['ne'];
+    const type = rule.bits === 64n && !isCompare ? 'i64' : 'i32';
+    return this.#make(type, rule.compute(left, right, rule.bits));
   }
 
-  #binary(
-    type: string,
-    op: string,
-    a: Inst,
-    left: bigint | undefined,
-    right: bigint | undefined,
-  ): Inst | undefined {
-    if (type !== 'i32' && type !== 'i64') return undefined;
-    if (right === 0n && ZERO_IS_NEUTRAL.has(op)) return a;
-    if (left === undefined || right === undefined) return undefined;
-    const compare = COMPARE[op];
-    if (compare !== undefined) return this.#make('i32', compare(left, right) ? 1n : 0n);
-    const value = BINARY[op]?.(left, right, type === 'i64' ? 64n : 32n);
-    return value === undefined ? undefined : this.#make(type, value);
-  }
-
-  #make(type: 'i32' | 'i64', value: bigint): Inst {
+  #make(type: 'i32' | 'i64', value: Value): Inst {
     const imm =
       type === 'i64' ? BigInt.asIntN(64, value & MASK64) : Number(BigInt.asIntN(32, value));
     return super.add(`${type}.const`, [], { imm });

@@ -17,6 +17,33 @@ export interface Opcode {
   readonly reads?: boolean;
   readonly mayFault?: boolean;
   readonly terminator?: boolean;
+  /** What kind of op it is, by name: those with a WebAssembly opcode are `pure`. */
+  readonly family: OpFamily;
+  /** `imm` is the number of a lane. */
+  readonly takesLane: boolean;
+  /** Of get, set, load and store: bits, or `v`. */
+  readonly width: string;
+}
+
+export type OpFamily =
+  | 'pure'
+  | 'const'
+  | 'select'
+  | 'get'
+  | 'set'
+  | 'load'
+  | 'loadw'
+  | 'store'
+  | 'call'
+  | 'other';
+
+function familyOf(name: string, wasm: number | undefined): OpFamily {
+  if (wasm !== undefined) return 'pure';
+  if (name.endsWith('.const')) return 'const';
+  if (name.endsWith('.select')) return 'select';
+  if (name.startsWith('call.')) return 'call';
+  const [, family] = /^(get|set|load|loadw|store)(\d+|v)$/.exec(name) ?? [];
+  return family === undefined ? 'other' : (family as OpFamily);
 }
 
 const table = new Map<string, Opcode>();
@@ -27,7 +54,10 @@ function row(
   args: readonly ValueType[],
   more: Partial<Opcode> = {},
 ) {
-  const opcode: Opcode = { name, result, args, ...more };
+  const family = familyOf(name, more.wasm);
+  const width = /(\d+|v)$/.exec(name)?.[1] ?? '';
+  const takesLane = /_lane(_[su])?$/.test(name);
+  const opcode: Opcode = { name, result, args, family, width, takesLane, ...more };
   table.set(name, opcode);
 }
 

@@ -178,6 +178,10 @@ export const S_WALK_ERROR = 1808;
 export const S_KILLS = 1812;
 /** u32, atomic: batches of regions that have been translated and sent. */
 export const S_BATCHES = 1816;
+/** u64: runs of regions, those that left an instruction to the interpreter, and instructions in them. */
+export const S_STAT_REGION_RUNS = 1824;
+export const S_STAT_REGION_COLD = 1832;
+export const S_STAT_REGION_INSNS = 1840;
 export const S_SIZE = 4096;
 
 // S_ATTENTION bits.
