@@ -8,8 +8,15 @@ const WHOLE =
 
 export type HelperKind = 'pure' | 'aligned' | 'whole';
 
+const KINDS = new Map<string, HelperKind | undefined>();
+
 /** Undefined: the instruction is left to the interpreter. */
 export function helperKind(name: string): HelperKind | undefined {
+  if (!KINDS.has(name)) KINDS.set(name, classify(name));
+  return KINDS.get(name);
+}
+
+function classify(name: string): HelperKind | undefined {
   if (name === 'check_aligned') return 'aligned';
   if (PURE.test(name)) return 'pure';
   return WHOLE.test(name) ? 'whole' : undefined;

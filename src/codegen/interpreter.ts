@@ -32,6 +32,7 @@ import {
 import { RECENT_BYTES, S_RECENT, S_RECENT_AT } from '#ir/state-system.ts';
 import { ColdEmitter, pushTarget } from './cold-emitter.ts';
 import { LocalPool } from './local-pool.ts';
+import { REGION_TYPE } from './region-builder.ts';
 import { FunctionBody, ModuleWriter } from './wasm.ts';
 
 /** The meaning of one or more forms of instructions, with operands bound to fields of a record. */
@@ -51,8 +52,6 @@ const I32_LOAD = 0x28;
 const I64_LOAD = 0x29;
 const I32_STORE = 0x36;
 const I64_STORE = 0x37;
-/** What the table of regions holds: `cpu` → REGION_…. */
-const REGION = { params: ['i32'], result: 'i32' } as const;
 const HOT_TABLE = 0;
 const OWN_TABLE = 1;
 const HANDLER = { params: ['i32', 'i32'], result: 'void' } as const;
@@ -208,7 +207,7 @@ export class InterpreterBuilder {
     this.#count(f, cpu, S_STAT_REGION_RUNS, () => f.i64(1));
     f.get(cpu).mem(I32_LOAD, S_BUDGET).set(cold);
     f.i32(0).get(id).op(0x6b);
-    f.code.byte(0x11).u(this.#module.type(REGION)).u(HOT_TABLE);
+    f.code.byte(0x11).u(this.#module.type(REGION_TYPE)).u(HOT_TABLE);
     f.set(id);
     this.#count(f, cpu, S_STAT_REGION_INSNS, () =>
       f.get(cold).get(cpu).mem(I32_LOAD, S_BUDGET).op(0x6b).op(0xac),

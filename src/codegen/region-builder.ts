@@ -1,7 +1,10 @@
 import type { Inst } from '#ir/block.ts';
 import type { Helper } from '#ir/helpers.ts';
 import {
+  A_JUMP_CACHE,
   A_REGIONS,
+  B_HEAT,
+  JUMP_ENTRIES,
   REGION_BOUNDARY,
   REGION_COLD,
   REGION_DONE,
@@ -33,6 +36,10 @@ const I64_STORE = 0x37;
 /** MXCSR bits 12:7: all exceptions masked. */
 const MXCSR_MASKS = 0x1f80;
 const OFFSET_BITS = 16;
+const RETURN_CALL_INDIRECT = 0x13;
+
+/** What the table of regions holds: `cpu` → REGION_…. */
+export const REGION_TYPE = { params: ['i32'], result: 'i32' } as const;
 
 export const REGION_HELPERS: Readonly<Record<string, Helper>> = {
   hot_read: { params: ['i64', 'i32'], result: 'i32' },
@@ -46,7 +53,7 @@ export const REGION_HELPERS: Readonly<Record<string, Helper>> = {
  * a node's code holds the code of the nodes that it dominates; what several edges lead to stands behind a block.
  */
 export class RegionBuilder {
-  readonly #f = new FunctionBody(['i32'], 'i32');
+  readonly #f = new FunctionBody(REGION_TYPE.params, REGION_TYPE.result);
   readonly #region: Region;
   readonly #flow: ControlFlow;
   readonly #forms: readonly FlagForm[];
@@ -55,6 +62,7 @@ export class RegionBuilder {
   readonly #emitter: HotEmitter;
   readonly #ripOut: number;
   readonly #code: number;
+  readonly #type: number;
   /** Labels (depths) of the loops and of the blocks behind which nodes stand, by node; of the common exit. */
   readonly #loops = new Map<number, number>();
   readonly #blocks = new Map<number, number>();
@@ -63,9 +71,11 @@ export class RegionBuilder {
   #run: { leave: number; done: number; form: FlagForm } | undefined;
   #node = 0;
 
-  constructor(region: Region, helper: (name: string) => number) {
+  /** `type`: index of the type of a region's function. */
+  constructor(region: Region, type: number, helper: (name: string) => number) {
     const f = this.#f;
     this.#region = region;
+    this.#type = type;
     this.#flow = analyse(region);
     this.#forms = flagForms(region, this.#flow);
     this.#locals = declareLocals(f);
@@ -149,7 +159,36 @@ export class RegionBuilder {
     f.get(0).get(aux).mem(I64_STORE, S_FLAGS_AUX);
     f.get(0).get(budget).mem(I32_STORE, S_BUDGET);
     f.get(0).get(this.#ripOut).mem(I64_STORE, S_RIP);
+    this.#chain();
     f.get(this.#code);
+  }
+
+  /** Goes straight to the region at RIP where the jump cache knows one. */
+  #chain(): void {
+    const f = this.#f;
+    const { where } = this.#locals;
+    const rip = this.#ripOut;
+    f.get(this.#code).i32(REGION_DONE).op(0x46).if();
+    f.get(0).mem(I32_LOAD, S_AREA);
+    f.get(rip).op(0xa7).get(rip).i64(12).op(0x88).op(0xa7).op(0x73);
+    f.i32(JUMP_ENTRIES - 1)
+      .op(0x71)
+      .i32(4)
+      .op(0x74)
+      .op(0x6a)
+      .tee(where);
+    f.mem(I64_LOAD, A_JUMP_CACHE).get(rip).op(0x51);
+    f.get(where).mem(I32_LOAD, A_JUMP_CACHE + 8);
+    f.get(0).mem(I32_LOAD, S_JUMP_GEN).get(0).mem(I32_LOAD, S_KEY).op(0x72);
+    f.op(0x46).op(0x71).if();
+    f.get(where)
+      .mem(I32_LOAD, A_JUMP_CACHE + 12)
+      .mem(I32_LOAD, B_HEAT)
+      .tee(where);
+    f.i32(0).op(0x48).if();
+    f.get(0).i32(0).get(where).op(0x6b);
+    f.code.byte(RETURN_CALL_INDIRECT).u(this.#type).u(0);
+    f.end().end().end();
   }
 
   /** Leaves the region; the RIP has been pushed. */

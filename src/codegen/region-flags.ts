@@ -7,17 +7,20 @@ import type { Region, RegionNode } from './region.ts';
 
 /** The form that an op leaves the flags in; undefined when it leaves them as they are. */
 function formAfter({ op, attr }: Inst): FlagForm | undefined {
+  if (op.family === 'call') return helperKind(attr.helper ?? '') === 'whole' ? RAW : undefined;
+  if (op.family !== 'other') return undefined;
   if (op.name === 'flags32' || op.name === 'flags64')
     return { at: 'operation', kind: attr.kind ?? 'logic', size: attr.size ?? 4 };
   if (op.name === 'set_flags_raw') return RAW;
-  if (op.name.startsWith('call.') && helperKind(attr.helper ?? '') === 'whole') return RAW;
   return undefined;
 }
 
 function lastForm(node: RegionNode): FlagForm | undefined {
-  for (const { ir } of node.insns.toReversed()) {
-    for (const inst of ir.insts.toReversed()) {
-      const form = formAfter(inst);
+  for (let n = node.insns.length - 1; n >= 0; n--) {
+    const insts = node.insns[n]?.ir.insts ?? [];
+    for (let i = insts.length - 1; i >= 0; i--) {
+      const inst = insts[i];
+      const form = inst && formAfter(inst);
       if (form !== undefined) return form;
     }
   }

@@ -8,6 +8,7 @@ import {
   B_CHAIN,
   B_COUNT,
   B_HEADER,
+  B_HEAT,
   B_KEY,
   B_LINK1,
   B_LINK2,
@@ -198,6 +199,7 @@ function kill(cpu: usize, block: usize): void {
   while (load<u32>(at) != <u32>block) at = load<u32>(at) + B_CHAIN;
   store<u32>(at, load<u32>(block, B_CHAIN));
   store<u32>(block, 0, B_COUNT);
+  store<i32>(block, 0, B_HEAT);
   const records = load<u32>(block, B_RECORDS);
   for (let i: u32 = 0; i < records; i++) {
     store<u16>(block + B_HEADER + i * REC_SIZE, 0, REC_HANDLER);

@@ -1,5 +1,5 @@
 import type { Region } from '#codegen/region.ts';
-import { REGION_HELPERS, RegionBuilder } from '#codegen/region-builder.ts';
+import { REGION_HELPERS, REGION_TYPE, RegionBuilder } from '#codegen/region-builder.ts';
 import { ModuleWriter } from '#codegen/wasm.ts';
 import type { Helper } from '#ir/helpers.ts';
 import type { Feature } from '#isa/x86/insn.ts';
@@ -71,8 +71,9 @@ function buildRegions(regions: readonly Region[]): Uint8Array {
     const { params, result } = helper;
     indexes.set(name, module.import('core', name, { params: ['i32', ...params], result }));
   }
+  const type = module.type(REGION_TYPE);
   for (const region of regions) {
-    const { body } = new RegionBuilder(region, (name) => {
+    const { body } = new RegionBuilder(region, type, (name) => {
       const index = indexes.get(name);
       if (index === undefined) throw new Error(`regions: helper ${name} is not declared`);
       return index;
@@ -87,7 +88,8 @@ function helpersOf(regions: readonly Region[]): Set<string> {
   for (const region of regions)
     for (const node of region.nodes)
       for (const { ir } of node.insns)
-        for (const { attr } of ir.insts)
-          if (attr.helper !== undefined && attr.helper !== 'check_aligned') names.add(attr.helper);
+        for (const { op, attr } of ir.insts)
+          if (op.family === 'call' && attr.helper !== undefined) names.add(attr.helper);
+  names.delete('check_aligned');
   return names;
 }

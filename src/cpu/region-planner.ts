@@ -10,7 +10,7 @@ const MAX_NODES = 120;
 /** Calls within calls that are followed. */
 const MAX_DEPTH = 5;
 /** A block entered less often than this is not worth having, while its neighbour is hot. */
-const MIN_ENTRIES = 16;
+const MIN_ENTRIES = 200;
 const PAGE_SHIFT = 12n;
 
 /** The calls that lead to a node: each way into a function has nodes of its own, so that returns are known. */
