@@ -9,6 +9,7 @@ import {
   S_RIP,
   TLB_ENTRIES,
 } from '#ir/state.ts';
+import { type Access, AddressGroups, type PageCheck } from './address-groups.ts';
 import { BlockEmitter } from './block-emitter.ts';
 import { type FlagLocals, HotFlags } from './hot-flags.ts';
 import { helperKind } from './hot-helpers.ts';
@@ -69,6 +70,7 @@ export interface HotContext {
 /** Emits the instructions of a region one by one. */
 export class HotEmitter extends BlockEmitter {
   readonly flags: HotFlags;
+  readonly groups: AddressGroups;
   readonly #cx: HotContext;
   /** Locals that hold what the flags in the form `values` are computed from. */
   readonly #kept: LocalPool;
@@ -81,6 +83,7 @@ export class HotEmitter extends BlockEmitter {
     super(cx.f, new LocalPool(cx.f));
     this.#cx = cx;
     this.#kept = new LocalPool(cx.f);
+    this.groups = new AddressGroups(cx.code64);
     this.flags = new HotFlags(cx.f, cx.locals, (inst, leaves) => this.#pushKept(inst, leaves));
   }
 
@@ -164,7 +167,7 @@ export class HotEmitter extends BlockEmitter {
         break;
       case 'raise_if':
         this.pushArgs(inst);
-        f.if();
+        f.hint(false).if();
         this.#giveUp();
         f.end();
         break;
@@ -218,7 +221,7 @@ export class HotEmitter extends BlockEmitter {
         break;
       case 'aligned':
         this.pushArgs(inst);
-        this.f.op(0xa7).i32(15).op(0x71).if();
+        this.f.op(0xa7).i32(15).op(0x71).hint(false).if();
         this.#giveUp();
         this.f.end();
         break;
@@ -258,6 +261,8 @@ export class HotEmitter extends BlockEmitter {
     const { result } = inst.op;
     const kept = result === 'void' ? undefined : this.pool.take(result);
     if (kept !== undefined) f.set(kept);
+    // It may have changed what addresses mean.
+    this.groups.checks.clear();
     state.load();
     f.get(cpu).mem(I64_LOAD, S_FLAGS_RES).set(locals.res);
     f.get(cpu).mem(I64_LOAD, S_FLAGS_AUX).set(locals.aux);
@@ -273,9 +278,19 @@ export class HotEmitter extends BlockEmitter {
    */
   #pushHost(address: number, width: number, write: boolean): void {
     const { f } = this;
-    const { locals, helper } = this.#cx;
     const entry = this.pool.take('i32');
-    f.get(write ? locals.tlbWrite : locals.tlbRead);
+    this.#pushHit(address, entry, width, write);
+    f.hint(true).if('i32');
+    f.get(address).op(0xa7).get(entry).mem(I32_LOAD, TLB_DELTA).op(0x6a);
+    f.else();
+    this.#pushMissed(address, width, write);
+    f.end();
+  }
+
+  /** Leaves the TLB entry of an address in `entry` and pushes 1 when its page has `width` bytes from there on. */
+  #pushHit(address: number, entry: number, width: number, write: boolean): void {
+    const { locals } = this.#cx;
+    const f = this.f.get(write ? locals.tlbWrite : locals.tlbRead);
     f.get(address)
       .i64(8)
       .op(0x88)
@@ -288,19 +303,69 @@ export class HotEmitter extends BlockEmitter {
       .get(address)
       .op(0x85)
       .i64(4096 - width)
-      .op(0x58)
-      .if('i32');
-    f.get(address).op(0xa7).get(entry).mem(I32_LOAD, TLB_DELTA).op(0x6a);
-    f.else();
+      .op(0x58);
+  }
+
+  #pushMissed(address: number, width: number, write: boolean): void {
+    const { f } = this;
+    const { locals, helper } = this.#cx;
+    const entry = this.pool.take('i32');
     f.get(locals.cpu)
       .get(address)
       .i32(width)
       .call(helper(write ? 'hot_write' : 'hot_read'))
       .tee(entry)
       .op(0x45)
+      .hint(false)
       .if();
     this.#giveUp();
-    f.end().get(entry).end();
+    f.end().get(entry);
+  }
+
+  /** As `pushHost`, for an access that may have its base in common with others. */
+  #pushHostOf(inst: Inst, address: number, width: number): void {
+    const write = inst.op.family !== 'load';
+    const access = this.groups.accessOf(this.#insn?.start ?? 0, inst);
+    const check = access && this.#checkFor(access, address, width, write);
+    if (check === undefined) {
+      this.#pushHost(address, width, write);
+      return;
+    }
+    const f = this.f.get(check.holds).hint(true).if('i32');
+    f.get(address).op(0xa7).get(check.delta).op(0x6a);
+    f.else();
+    this.#pushMissed(address, width, write);
+    f.end();
+  }
+
+  /** The check that covers an access: one that has been made, or one that is made now for all that is reached from there. */
+  #checkFor(
+    { root, offset, reach }: Access,
+    address: number,
+    width: number,
+    write: boolean,
+  ): PageCheck | undefined {
+    const known = this.groups.checks.get(root);
+    if (
+      known !== undefined &&
+      known.low <= offset &&
+      offset + width <= known.high &&
+      (known.writes || !write)
+    )
+      return known;
+    if (reach === undefined) return undefined;
+    const { f } = this;
+    const { low, high, writes } = reach;
+    const check = { low, high, writes, holds: f.local('i32'), delta: f.local('i32') };
+    const first = this.pool.take('i64');
+    const entry = this.pool.take('i32');
+    f.get(address);
+    if (low !== offset) f.i64(low - offset).op(0x7c);
+    f.set(first);
+    this.#pushHit(first, entry, high - low, writes);
+    f.set(check.holds).get(entry).mem(I32_LOAD, TLB_DELTA).set(check.delta);
+    this.groups.checks.set(root, check);
+    return check;
   }
 
   #load(inst: Inst): void {
@@ -308,7 +373,7 @@ export class HotEmitter extends BlockEmitter {
     const key = inst.op.width;
     const operand = inst.args[0] as Inst;
     const address = this.inLocal(operand);
-    this.#pushHost(address, WIDTHS[key] ?? 4, forWrite);
+    this.#pushHostOf(inst, address, WIDTHS[key] ?? 4);
     if (forWrite) {
       const host = this.pool.take('i32');
       this.f.tee(host);
@@ -323,7 +388,7 @@ export class HotEmitter extends BlockEmitter {
     const known = this.#written.get(operand);
     const address = this.inLocal(operand);
     const value = this.inLocal(inst.args[1] as Inst);
-    if (known === undefined) this.#pushHost(address, WIDTHS[key] ?? 4, true);
+    if (known === undefined) this.#pushHostOf(inst, address, WIDTHS[key] ?? 4);
     else this.f.get(known);
     this.f.get(value).mem(STORES[key] ?? I32_STORE, 0);
   }

@@ -111,12 +111,19 @@ export class RegionBuilder {
     const first = this.#region.nodes[0];
     f.get(0).mem(I32_LOAD, S_BUDGET).tee(budget);
     f.i32(first?.insns.length ?? 0).op(0x48);
-    f.get(0).mem(I32_LOAD, S_ATTENTION).op(0x72).if().i32(REGION_BOUNDARY).op(0x0f).end();
+    f.get(0)
+      .mem(I32_LOAD, S_ATTENTION)
+      .op(0x72)
+      .hint(false)
+      .if()
+      .i32(REGION_BOUNDARY)
+      .op(0x0f)
+      .end();
     f.get(0).mem(I64_LOAD, S_RIP).set(base);
     this.#checkPages(helper);
     if (this.#state.usesVectors) {
       f.get(0).mem(I32_LOAD, S_MXCSR).i32(MXCSR_MASKS).op(0x71).i32(MXCSR_MASKS).op(0x47);
-      f.if().i32(REGION_COLD).op(0x0f).end();
+      f.hint(false).if().i32(REGION_COLD).op(0x0f).end();
     }
     f.get(0).mem(I64_LOAD, S_FLAGS_RES).set(res);
     f.get(0).mem(I64_LOAD, S_FLAGS_AUX).set(aux);
@@ -143,6 +150,7 @@ export class RegionBuilder {
       .get(base)
       .op(0x52)
       .op(0x72)
+      .hint(false)
       .if();
     for (const { offset, page } of pages) {
       f.get(0).get(base).i64(offset).op(0x7c).i32(page).call(helper('page_holds')).op(0x45).if();
@@ -180,12 +188,12 @@ export class RegionBuilder {
     f.mem(I64_LOAD, A_JUMP_CACHE).get(rip).op(0x51);
     f.get(where).mem(I32_LOAD, A_JUMP_CACHE + 8);
     f.get(0).mem(I32_LOAD, S_JUMP_GEN).get(0).mem(I32_LOAD, S_KEY).op(0x72);
-    f.op(0x46).op(0x71).if();
+    f.op(0x46).op(0x71).hint(true).if();
     f.get(where)
       .mem(I32_LOAD, A_JUMP_CACHE + 12)
       .mem(I32_LOAD, B_HEAT)
       .tee(where);
-    f.i32(0).op(0x48).if();
+    f.i32(0).op(0x48).hint(true).if();
     f.get(0).i32(0).get(where).op(0x6b);
     f.code.byte(RETURN_CALL_INDIRECT).u(this.#type).u(0);
     f.end().end().end();
@@ -240,13 +248,17 @@ export class RegionBuilder {
     const f = this.#f;
     const merges = (this.#flow.children[n] ?? []).filter((child) => this.#flow.isMerge[child]);
     const isLoop = this.#flow.isLoop[n] === true;
-    if (isLoop) this.#loops.set(n, f.loop().depth);
+    if (isLoop) {
+      this.#emitter.groups.reset();
+      this.#loops.set(n, f.loop().depth);
+    }
     // The first in order is the innermost, so that those before can jump to those behind.
     for (const child of merges.toReversed()) this.#blocks.set(child, f.block().depth);
     this.#nodeCode(n);
     for (const child of merges) {
       f.end();
       this.#blocks.delete(child);
+      this.#emitter.groups.reset();
       this.#tree(child);
     }
     if (isLoop) f.end();
@@ -259,6 +271,7 @@ export class RegionBuilder {
     const { budget } = this.#locals;
     this.#node = n;
     this.#emitter.flags.form = this.#forms[n] ?? RAW;
+    this.#emitter.groups.enter(node);
     const count = node.insns.length;
     if (count > 0) this.#f.get(budget).i32(count).op(0x6b).set(budget);
     let ended = false;
@@ -289,7 +302,7 @@ export class RegionBuilder {
     const { kills, budget } = this.#locals;
     const { flags } = this.#emitter;
     this.#closeRun();
-    f.get(0).mem(I32_LOAD, S_KILLS).get(kills).op(0x47).if();
+    f.get(0).mem(I32_LOAD, S_KILLS).get(kills).op(0x47).hint(false).if();
     f.get(budget).i32(undone).op(0x6a).set(budget);
     const { form } = flags;
     this.#emitter.pushRip(next);
@@ -338,11 +351,13 @@ export class RegionBuilder {
     }
     const { form } = flags;
     const n = this.#node;
+    const known = this.#emitter.groups.save();
     f.if();
     this.#follow(node.taken ?? node.next);
     f.end();
     this.#node = n;
     flags.form = form;
+    this.#emitter.groups.restore(known);
     this.#follow(node.next);
   }
 
@@ -355,16 +370,18 @@ export class RegionBuilder {
     this.#closeRun();
     const n = this.#node;
     const { form } = flags;
+    const known = this.#emitter.groups.save();
     for (const edge of node.predicted) {
       f.get(target);
       this.#emitter.pushRip(edge.offset);
       f.op(0x51);
       if (mayKill) f.get(0).mem(I32_LOAD, S_KILLS).get(kills).op(0x46).op(0x71);
-      f.if();
+      f.hint(true).if();
       this.#follow(edge);
       f.end();
       this.#node = n;
       flags.form = form;
+      this.#emitter.groups.restore(known);
     }
     f.get(target);
     this.#leave(REGION_DONE);
@@ -402,7 +419,7 @@ export class RegionBuilder {
     f.get(this.#locals.budget)
       .i32(this.#region.nodes[to]?.insns.length ?? 0)
       .op(0x48);
-    f.get(0).mem(I32_LOAD, S_ATTENTION).op(0x72).if();
+    f.get(0).mem(I32_LOAD, S_ATTENTION).op(0x72).hint(false).if();
     const { form } = flags;
     this.#emitter.pushRip(edge.offset);
     this.#leave(REGION_BOUNDARY);

@@ -93,6 +93,7 @@ export class FunctionBody {
   readonly params: readonly ValueType[];
   readonly result: ResultType;
   readonly #locals: ValueType[] = [];
+  readonly #hints: { at: number; likely: boolean }[] = [];
   /** How many blocks, loops and ifs are open: a label is the depth within its construct, and a branch takes the difference. */
   depth = 0;
 
@@ -157,6 +158,12 @@ export class FunctionBody {
     return this.#structured(0x04, type);
   }
 
+  /** Says of the `if` or `br_if` that is emitted next whether it is mostly taken: the compiler keeps the rare side apart. */
+  hint(likely: boolean): this {
+    this.#hints.push({ at: this.code.length, likely });
+    return this;
+  }
+
   else(): this {
     this.code.byte(0x05);
     return this;
@@ -194,8 +201,8 @@ export class FunctionBody {
     return this;
   }
 
-  /** The entry of the code section. */
-  encode(): Uint8Array {
+  /** The entry of the code section, and the hints in it by their offset. */
+  encode(): EncodedFunction {
     const body = new Bytes();
     const groups: { type: ValueType; count: number }[] = [];
     for (const type of this.#locals) {
@@ -205,9 +212,18 @@ export class FunctionBody {
     }
     body.u(groups.length);
     for (const { type, count } of groups) body.u(count).byte(TYPE_CODES[type]);
+    const start = body.length;
     body.raw(this.code.done()).byte(0x0b);
-    return body.done();
+    return {
+      bytes: body.done(),
+      hints: this.#hints.map(({ at, likely }) => ({ at: start + at, likely })),
+    };
   }
+}
+
+interface EncodedFunction {
+  readonly bytes: Uint8Array;
+  readonly hints: readonly { readonly at: number; readonly likely: boolean }[];
 }
 
 interface Signature {
@@ -219,7 +235,7 @@ interface Signature {
 export class ModuleWriter {
   readonly #types: string[] = [];
   readonly #imports: { module: string; name: string; type: number }[] = [];
-  readonly #functions: { type: number; body: Uint8Array }[] = [];
+  readonly #functions: { type: number; body: EncodedFunction }[] = [];
   readonly #exports: { name: string; index: number }[] = [];
   #table: number[] = [];
   /** The imported table, which is table 0 then, and where in it to put functions. */
@@ -240,12 +256,6 @@ export class ModuleWriter {
 
   function(body: FunctionBody): number {
     this.#functions.push({ type: this.type(body), body: body.encode() });
-    return this.#imports.length + this.#functions.length - 1;
-  }
-
-  /** A function whose encoded body is already there. */
-  rawFunction(signature: Signature, body: Uint8Array): number {
-    this.#functions.push({ type: this.type(signature), body });
     return this.#imports.length + this.#functions.length - 1;
   }
 
@@ -288,11 +298,30 @@ export class ModuleWriter {
       for (const e of this.#exports) to.text(e.name).byte(0).u(e.index);
     });
     if (this.#table.length + this.#elements.length > 0) section(9, (to) => this.#writeElements(to));
+    this.#writeHints(out);
     section(10, (to) => {
       to.u(this.#functions.length);
-      for (const f of this.#functions) to.u(f.body.length).raw(f.body);
+      for (const f of this.#functions) to.u(f.body.bytes.length).raw(f.body.bytes);
     });
     return out.done();
+  }
+
+  /** Source: WebAssembly branch hinting proposal, metadata.code.branch_hint. */
+  #writeHints(out: Bytes): void {
+    const hinted = this.#functions
+      .map(({ body }, i) => ({ index: this.#imports.length + i, hints: body.hints }))
+      .filter(({ hints }) => hints.length > 0);
+    if (hinted.length === 0) return;
+    const section = new Bytes().text('metadata.code.branch_hint').u(hinted.length);
+    for (const { index, hints } of hinted) {
+      section.u(index).u(hints.length);
+      for (const { at, likely } of hints)
+        section
+          .u(at)
+          .u(1)
+          .byte(likely ? 1 : 0);
+    }
+    out.byte(0).u(section.length).raw(section.done());
   }
 
   #writeElements(to: Bytes): void {

@@ -1,4 +1,5 @@
 import { closeSync, openSync, readFileSync } from 'node:fs';
+import { setFlagsFromString } from 'node:v8';
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import { gunzipSync, zstdDecompressSync } from 'node:zlib';
 import type { VcpuState } from '#accel/accel.ts';
@@ -50,6 +51,8 @@ interface Engine {
 }
 
 function loadEngine(): Engine {
+  // Translated code says which side of its branches is rare (docs/adr); V8 listens only when asked to.
+  setFlagsFromString('--experimental-wasm-branch-hinting');
   const file = (name: string) => readFileSync(new URL(name, BUILD));
   try {
     return {

@@ -1,0 +1,194 @@
+import type { Inst } from '#ir/block.ts';
+import { S_REGS } from '#ir/state.ts';
+import { helperKind } from './hot-helpers.ts';
+import type { RegionNode } from './region.ts';
+
+const GENERAL_BYTES = 128;
+const LOW32 = 0xffffffffn;
+/** Bytes that one check of a page covers at most. */
+const MAX_SPAN = 1024;
+
+/** A value as an unknown one, by number, plus a constant. */
+interface Linear {
+  readonly root: number;
+  readonly offset: number;
+}
+
+/** The memory that a node reaches from one unknown value. */
+interface Reach {
+  low: number;
+  high: number;
+  writes: boolean;
+  accesses: number;
+}
+
+/** A check that has been made: while it holds, these offsets from `root` lie in one page, and `delta` leads there. */
+export interface PageCheck {
+  readonly low: number;
+  readonly high: number;
+  readonly writes: boolean;
+  /** Locals: whether the check went well, and the page's linear-memory address minus its virtual one. */
+  readonly holds: number;
+  readonly delta: number;
+}
+
+export interface Access {
+  readonly root: number;
+  readonly offset: number;
+  /** What the node reaches from the same root, when that is worth a check of its own. */
+  readonly reach: Readonly<Reach> | undefined;
+}
+
+/**
+ * Which accesses have a base in common, so that one look at the TLB serves them all. Follows registers through additions
+ * of constants; begins anew where control may come from elsewhere.
+ */
+export class AddressGroups {
+  /** By root. */
+  checks = new Map<number, PageCheck>();
+  readonly #code64: boolean;
+  #registers = new Map<number, Linear>();
+  /** By the position of the access: the same meaning may stand in a node twice. */
+  #accesses = new Map<string, Access>();
+  #roots = 0;
+
+  constructor(code64: boolean) {
+    this.#code64 = code64;
+  }
+
+  /** Nothing is known of any register. */
+  reset(): void {
+    this.#registers = new Map();
+    this.checks = new Map();
+  }
+
+  /** What is known now, to be given to `restore` before another way from here is taken. */
+  save(): { registers: Map<number, Linear>; checks: Map<number, PageCheck> } {
+    return { registers: new Map(this.#registers), checks: new Map(this.checks) };
+  }
+
+  restore(saved: { registers: Map<number, Linear>; checks: Map<number, PageCheck> }): void {
+    this.#registers = new Map(saved.registers);
+    this.checks = new Map(saved.checks);
+  }
+
+  /** Looks through a node that is to be emitted next. */
+  enter(node: RegionNode): void {
+    this.#accesses = new Map();
+    const reaches = new Map<number, Reach>();
+    const found: { name: string; at: Linear }[] = [];
+    for (const { ir, start } of node.insns) {
+      for (const inst of ir.insts) {
+        const at = this.#follow(inst, reaches);
+        if (at !== undefined) found.push({ name: nameOf(start, inst), at });
+      }
+    }
+    for (const { name, at } of found) {
+      const reach = reaches.get(at.root);
+      const worth = reach !== undefined && reach.accesses > 1 && reach.high - reach.low <= MAX_SPAN;
+      this.#accesses.set(name, { ...at, reach: worth ? reach : undefined });
+    }
+  }
+
+  /** The group of a load or store of the instruction at `start` in the node entered last. */
+  accessOf(start: number, inst: Inst): Access | undefined {
+    return this.#accesses.get(nameOf(start, inst));
+  }
+
+  #follow(inst: Inst, reaches: Map<number, Reach>): Linear | undefined {
+    const { op, attr, args } = inst;
+    switch (op.family) {
+      case 'set':
+        this.#assign(inst);
+        return undefined;
+      case 'call':
+        // It may write any register, and ends what is known of pages too: see `HotEmitter`.
+        if (helperKind(attr.helper ?? '') === 'whole') this.#registers = new Map();
+        return undefined;
+      case 'load':
+      case 'loadw':
+      case 'store': {
+        const at = args[0] && this.#linear(args[0]);
+        if (at !== undefined) widen(reaches, at, inst);
+        return at;
+      }
+      default:
+        return undefined;
+    }
+  }
+
+  #assign({ op, attr, args }: Inst): void {
+    const { slot } = attr;
+    if (slot === undefined || !('fixed' in slot)) return;
+    if (slot.fixed >= S_REGS + GENERAL_BYTES) return;
+    const register = slot.fixed & ~7;
+    const value = op.width === '64' && args[0] ? this.#linear(args[0]) : undefined;
+    this.#registers.set(register, value ?? { root: this.#roots++, offset: 0 });
+  }
+
+  #register(offset: number): Linear | undefined {
+    if (offset >= S_REGS + GENERAL_BYTES || (offset & 7) !== 0) return undefined;
+    let known = this.#registers.get(offset);
+    if (known === undefined) {
+      known = { root: this.#roots++, offset: 0 };
+      this.#registers.set(offset, known);
+    }
+    return known;
+  }
+
+  /** A value as a root and a constant. Of 32-bit code all registers and addresses are below 4 GiB. */
+  #linear(inst: Inst): Linear | undefined {
+    const { op, attr, args } = inst;
+    const [a, b] = args;
+    if (op.family === 'get') {
+      const fits = op.width === '64' || (!this.#code64 && op.width === '32');
+      const { slot } = attr;
+      return fits && slot !== undefined && 'fixed' in slot ? this.#register(slot.fixed) : undefined;
+    }
+    if (a === undefined) return undefined;
+    switch (op.name) {
+      case 'i64.add':
+        return this.#moved(a, b, 1);
+      case 'i64.sub':
+        return this.#moved(a, b, -1);
+      case 'i32.add':
+        return this.#code64 ? undefined : this.#moved(a, b, 1);
+      case 'i32.sub':
+        return this.#code64 ? undefined : this.#moved(a, b, -1);
+      case 'i64.and':
+        return !this.#code64 && BigInt(b?.attr.imm ?? 0) === LOW32 ? this.#linear(a) : undefined;
+      case 'i64.extend_i32_u':
+      case 'i32.wrap_i64':
+        return this.#code64 ? undefined : this.#linear(a);
+      default:
+        return undefined;
+    }
+  }
+
+  #moved(a: Inst, b: Inst | undefined, sign: 1 | -1): Linear | undefined {
+    if (b?.op.family !== 'const') return undefined;
+    const by = Number(b.attr.imm ?? 0);
+    const from = this.#linear(a);
+    // Far constants are addresses, with a register as the index.
+    if (from === undefined || Math.abs(by) > 0x10000) return undefined;
+    return { root: from.root, offset: from.offset + sign * by };
+  }
+}
+
+function nameOf(start: number, inst: Inst): string {
+  return `${start}.${inst.index}`;
+}
+
+function widen(reaches: Map<number, Reach>, { root, offset }: Linear, { op }: Inst): void {
+  const size = op.width === 'v' ? 16 : Number(op.width) / 8;
+  const writes = op.family !== 'load';
+  const known = reaches.get(root);
+  if (known === undefined) {
+    reaches.set(root, { low: offset, high: offset + size, writes, accesses: 1 });
+    return;
+  }
+  known.low = Math.min(known.low, offset);
+  known.high = Math.max(known.high, offset + size);
+  known.writes ||= writes;
+  known.accesses++;
+}
