@@ -9,7 +9,7 @@ static volatile const u8 program[] = {
     STORE, 3, 1, XOR, 1, 2, DECREMENT, 0, 0, BRANCH, 0, 6, STOP, 0, 0};
 
 u64 bench(void) {
-  u32 r[4] = {5000000, 0, 0, 0};
+  u32 r[4] = {10000000, 0, 0, 0};
   u32 pc = 0;
   for (;;) {
     u8 op = program[pc], a = program[pc + 1] & 3, b = program[pc + 2];

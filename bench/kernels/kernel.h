@@ -3,7 +3,7 @@
 typedef unsigned char u8;
 typedef unsigned short u16;
 typedef unsigned int u32;
-typedef unsigned long u64;
+typedef unsigned long long u64;
 
 /** What a kernel measures. The result is printed and must be the same everywhere. */
 u64 bench(void);

@@ -1,10 +1,13 @@
 // One function a page, on PAGES pages, called in turn CALLS times in all.
-#define CALLS 8192000
 
     .text
     .globl bench
 bench:
+#ifdef __x86_64__
     push %rbx
+#else
+    push %ebx
+#endif
     mov $CALLS / PAGES, %ebx
     xor %eax, %eax
 1:
@@ -15,7 +18,12 @@ bench:
     .endr
     dec %ebx
     jnz 1b
+    xor %edx, %edx // a 32-bit caller takes the result from EDX:EAX
+#ifdef __x86_64__
     pop %rbx
+#else
+    pop %ebx
+#endif
     ret
 
     .set page, 0
@@ -23,10 +31,14 @@ bench:
 functions:
     .rept PAGES
     .balign 4096
-    lea page(%rax, %rax, 2), %rax
-    mov %rax, %rcx
-    shr $7, %rcx
-    xor %rcx, %rax
+#ifdef __x86_64__
+    lea page(%rax, %rax, 2), %eax
+#else
+    lea page(%eax, %eax, 2), %eax
+#endif
+    mov %eax, %ecx
+    shr $7, %ecx
+    xor %ecx, %eax
     ret
     .set page, page + 1
     .endr

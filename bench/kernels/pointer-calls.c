@@ -13,7 +13,7 @@ static u32 (*volatile const table[8])(u32) = {f0, f1, f2, f3, f4, f5, f6, f7};
 
 u64 bench(void) {
   u32 random = 1, x = 0;
-  for (u32 i = 0; i < 20000000; i++)
+  for (u32 i = 0; i < 40000000; i++)
     x = table[next_random(&random) >> 29](x);
   return x;
 }

@@ -3,13 +3,18 @@
 enum { SIZE = 1 << 16 };
 static u8 from[SIZE], to[SIZE + 64];
 
-static inline void copy_bytes(void *d, const void *s, u64 n) {
+static inline void copy_bytes(void *d, const void *s, unsigned long n) {
   asm volatile("rep movsb" : "+D"(d), "+S"(s), "+c"(n) : : "memory");
 }
 
-static inline void copy_words(void *d, const void *s, u64 n) {
+static inline void copy_words(void *d, const void *s, unsigned long n) {
+#ifdef __x86_64__
   n /= 8;
   asm volatile("rep movsq" : "+D"(d), "+S"(s), "+c"(n) : : "memory");
+#else
+  n /= 4;
+  asm volatile("rep movsl" : "+D"(d), "+S"(s), "+c"(n) : : "memory");
+#endif
 }
 
 /** Lengths as memcpy sees them, short and long, aligned and not. */
@@ -19,7 +24,7 @@ u64 bench(void) {
   u64 result = 0;
   for (u32 i = 0; i < SIZE; i++)
     from[i] = next_random(&random) >> 24;
-  for (u32 i = 0; i < 24000; i++) {
+  for (u32 i = 0; i < 96000; i++) {
     u32 x = next_random(&random) >> 16, length = lengths[i & 7];
     if (i & 8)
       copy_bytes(to + (x & 63), from + (x >> 6 & 1023), length);

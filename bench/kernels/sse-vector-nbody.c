@@ -2,7 +2,7 @@
 
 typedef float v4 __attribute__((vector_size(16)));
 
-enum { BODIES = 64, GROUPS = BODIES / 4, STEPS = 1500 };
+enum { BODIES = 64, GROUPS = BODIES / 4, STEPS = 6000 };
 
 static v4 position[3][GROUPS], velocity[3][GROUPS], mass[GROUPS];
 

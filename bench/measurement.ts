@@ -1,0 +1,27 @@
+// What the harness measures, and on what.
+
+export const PEERS = ['ring0', 'qemu', 'v86', 'native'] as const;
+export type PeerName = (typeof PEERS)[number];
+
+/** Workloads whose times may be set against one another: the same guest code, on the same peers. */
+export const GROUPS = ['linux', 'metal64', 'metal32'] as const;
+export type Group = (typeof GROUPS)[number];
+
+/** One run of one workload. */
+export interface Sample {
+  readonly seconds: number;
+  /** What the workload computed: the same on every peer, or the run has failed. */
+  readonly result: string;
+  /** Guest instructions of the whole process, and its seconds: where the peer counts them. */
+  readonly instructions?: number;
+  readonly totalSeconds?: number;
+}
+
+/** Something that is started once a round on each peer, and gives a sample for each of its workloads. */
+export interface Session {
+  readonly group: Group;
+  readonly workloads: readonly string[];
+  readonly peers: readonly PeerName[];
+  /** Samples are handed over one by one, so that those before a failure count. */
+  run(peer: PeerName, take: (workload: string, sample: Sample) => void): Promise<void>;
+}
