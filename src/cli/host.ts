@@ -1,3 +1,4 @@
+import { errnoOf } from '#base/host-reason.ts';
 import type { Vm, VmConfig } from '#control/vm.ts';
 import type { TerminalStreams } from './terminal.ts';
 
@@ -7,7 +8,11 @@ export interface CliHost extends TerminalStreams {
   createVm(config: VmConfig): Promise<Vm>;
 }
 
+/** As a shell reports a process that SIGPIPE ended; or an error. */
+const STATUS_OUTPUT_LOST = { gone: 141, other: 1 };
+
 export function processHost(): CliHost {
+  watchOutput();
   return {
     env: process.env,
     stdin: process.stdin,
@@ -16,6 +21,18 @@ export function processHost(): CliHost {
     // Late, so that --help and errors do not wait for the engine to load.
     createVm: async (config) => (await import('#index.ts')).createVm(config),
   };
+}
+
+/** Output that is lost is a failure, and nothing to die of; what went to standard error is nowhere left to be said. */
+function watchOutput(): void {
+  process.stderr.on('error', () => {});
+  process.stdout.once('error', (error) => {
+    process.stdout.on('error', () => {});
+    const status = errnoOf(error) === 'EPIPE' ? STATUS_OUTPUT_LOST.gone : STATUS_OUTPUT_LOST.other;
+    process.on('exit', (code) => {
+      if (code === 0) process.exitCode = status;
+    });
+  });
 }
 
 /** Progress lines on standard error; on a terminal a live line is written over by the next. */

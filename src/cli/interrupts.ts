@@ -3,6 +3,11 @@ import os from 'node:os';
 const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const;
 /** How long cleaning up may take after a signal, before the process ends regardless. */
 const GRACE_MS = 3000;
+/**
+ * A launcher (bin/node24.mjs) passes on what it gets, after a while in which we may have got it too, as part of its process
+ * group: a repetition within this time is that copy.
+ */
+const COPY_MS = 350;
 
 /** Why a run was ended from outside. */
 export class Interrupted extends Error {
@@ -20,13 +25,20 @@ export class Interrupted extends Error {
  * Turns the signals that end a process into the abort of `signal`, whose reason is an `Interrupted`, so that everything is
  * put in order first. A second signal, or an end that does not come, ends the process at once. `release` undoes it.
  */
-export function catchInterrupts(): { readonly signal: AbortSignal; release(): void } {
+export function catchInterrupts(launched = process.channel !== undefined): {
+  readonly signal: AbortSignal;
+  release(): void;
+} {
   const controller = new AbortController();
   let timer: NodeJS.Timeout | undefined;
+  let first: { readonly name: NodeJS.Signals; readonly atMs: number } | undefined;
   const onSignal = (name: NodeJS.Signals): void => {
     const reason = new Interrupted(name);
+    const atMs = performance.now();
+    if (launched && first?.name === name && atMs - first.atMs < COPY_MS) return;
+    first ??= { name, atMs };
     // 'exit' listeners still run, and restore the terminal.
-    if (controller.signal.aborted) process.exit(reason.exitStatus);
+    if (controller.signal.aborted) return process.exit(reason.exitStatus);
     timer = setTimeout(() => process.exit(reason.exitStatus), GRACE_MS);
     timer.unref();
     controller.abort(reason);

@@ -63,6 +63,7 @@ class FakeVm implements Vm {
       faults: { '#PF': 7 },
       interrupts: { 236: 5 },
       blocks: { made: 60, dropped: 7 },
+      missing: ['read of MSR 0x34, which is not there'],
       asleepSeconds: 0.25,
       seconds: 0.75,
     };
@@ -161,11 +162,19 @@ describe('requests that are wrong give one line and status 1', () => {
     { argv: ['run', '--dump', ''], message: /--dump: the name of the folder is empty/ },
     { argv: ['run', '--module', 'x'], message: /--module: modules need a Multiboot kernel/ },
     {
+      argv: ['run', '-f', kernel, '-k', kernel],
+      message: /--firmware: a machine starts in a kernel or in a firmware image, not in both/,
+    },
+    {
       argv: ['run', '-f', kernel, '-i', initrd],
       message: /--initrd: a firmware image loads no initrd/,
     },
     { argv: ['run', '-k', `${dir}/missing`], message: /--kernel: .*missing: no such file/ },
     { argv: ['run', '-k', dir], message: /--kernel: .*: is a folder; give a file/ },
+    {
+      argv: ['run', '-k', '/dev/zero'],
+      message: /--kernel: \/dev\/zero: is neither a file nor a pipe/,
+    },
     { argv: ['run', '-k', empty], message: /--kernel: .*empty: the file is empty/ },
     {
       argv: ['run', '-k', kernel, '-i', `${dir}/missing`],
@@ -409,7 +418,10 @@ describe('--stats', () => {
       /time +0\.75 s, 0\.25 of them asleep\ninstructions +1,234,567 \(2\.5 million\/s awake\)\nTLB +3 misses, 50 page walks, 4 flushes\nblocks +60 made, 7 dropped\n/,
     );
     assert.match(stderr, /exits\n +io +20\n +hlt +1\n/);
-    assert.match(stderr, /vector 0xec +5\n/);
+    assert.match(
+      stderr,
+      /vector 0xec +5\nnot there for the guest\n {2}read of MSR 0x34, which is not there\n/,
+    );
   });
 
   it('prints one line of JSON with --json', async () => {

@@ -1,4 +1,5 @@
 import { unreachable } from '#base/errors.ts';
+import { errnoOf, hostReason } from '#base/host-reason.ts';
 import { checkConfig } from '#control/config.ts';
 import type { Vm, VmExit } from '#control/vm.ts';
 import { type CliHost, progressWriter } from './host.ts';
@@ -11,6 +12,7 @@ import { Terminal } from './terminal.ts';
 
 /** As timeout(1). */
 const STATUS_TIMEOUT = 124;
+const STATUS_BAD_REQUEST = 1;
 const STATUS_CRASH = 2;
 /** As a shell reports a process that SIGPIPE ended. */
 const STATUS_BROKEN_PIPE = 141;
@@ -99,7 +101,7 @@ async function connectConsole(
       const terminal = new Terminal(host, {
         input: (bytes) => vm.console.write(bytes),
         quit: () => stop({ status: 0 }),
-        outputClosed: () => stop({ status: STATUS_BROKEN_PIPE }),
+        outputFailed: (error) => stop(outputFailure(error)),
       });
       vm.console.onOutput((bytes) => terminal.write(bytes));
       return () => terminal.close();
@@ -107,6 +109,14 @@ async function connectConsole(
     default:
       return unreachable(request.console);
   }
+}
+
+/** A reader that has gone wants no message; a full disk does. */
+function outputFailure(error: Error): Stopped {
+  const gone = errnoOf(error) === 'EPIPE' || errnoOf(error) === 'EIO';
+  return gone
+    ? { status: STATUS_BROKEN_PIPE }
+    : { status: STATUS_BAD_REQUEST, message: `standard output: ${hostReason(error)}` };
 }
 
 /** On standard error: standard output is the guest's. */

@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { RequestError } from '#base/errors.ts';
 import { DEFAULT_APPEND } from '#control/config.ts';
@@ -76,12 +76,21 @@ async function guestFiles(request: RunRequest, host: GuestHost): Promise<GuestFi
 async function read(file: string, field: string): Promise<Uint8Array> {
   let bytes: Uint8Array;
   try {
+    await checkKind(file, field);
     bytes = await readFile(file);
   } catch (error) {
+    if (error instanceof RequestError) throw error;
     throw new RequestError(`${file}: ${whyUnreadable(error)}`, field, { cause: error });
   }
   if (bytes.length === 0) throw new RequestError(`${file}: the file is empty; give another`, field);
   return bytes;
+}
+
+/** Devices may have no end. A pipe is what a shell makes of <(…). */
+async function checkKind(file: string, field: string): Promise<void> {
+  const info = await stat(file);
+  if (info.isFile() || info.isFIFO() || info.isDirectory()) return;
+  throw new RequestError(`${file}: is neither a file nor a pipe; give a file`, field);
 }
 
 function whyUnreadable(error: unknown): string {

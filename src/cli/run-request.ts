@@ -1,6 +1,6 @@
 import { RequestError } from '#base/errors.ts';
 import { parseDuration, parseSize } from '#base/units.ts';
-import { checkMemory, TRACE_KINDS } from '#control/config.ts';
+import { checkMemory, ONE_START, TRACE_KINDS } from '#control/config.ts';
 import type { TraceKind, VmConfig } from '#control/vm.ts';
 
 /** The flags of `ring0 run` as commander gives them. */
@@ -57,6 +57,7 @@ export function parseRunFlags(flags: RunFlags): RunRequest {
     throw new RequestError('modules need a Multiboot kernel; give --kernel', 'module');
   if (initrd !== undefined && kernel === undefined && firmware !== undefined)
     throw new RequestError('a firmware image loads no initrd; give --kernel', 'initrd');
+  if (kernel !== undefined && firmware !== undefined) throw new RequestError(ONE_START, 'firmware');
   return {
     ...(kernel !== undefined && { kernel }),
     ...(initrd !== undefined && { initrd }),

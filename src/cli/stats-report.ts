@@ -14,6 +14,7 @@ export function formatStats(stats: VmStats): string {
     ...table('exits', stats.exits),
     ...table('faults', stats.faults),
     ...table('interrupts', stats.interrupts, (vector) => `vector ${hex(Number(vector))}`),
+    ...list('not there for the guest', stats.missing),
     '',
   ].join('\n');
 }
@@ -26,6 +27,10 @@ function translation(t: TranslationStats): string[] {
     `              ${grouped(t.executed)} instructions executed in it, ${each.toFixed(0)} at a time, ${grouped(t.leftCold)} left to the interpreter`,
     `              ${grouped(t.dropped)} dropped, ${grouped(t.refused)} refused`,
   ];
+}
+
+function list(title: string, lines: readonly string[]): string[] {
+  return lines.length === 0 ? [] : [title, ...lines.map((line) => `  ${line}`)];
 }
 
 function table(

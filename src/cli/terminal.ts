@@ -17,8 +17,8 @@ interface TerminalEvents {
   input(bytes: Uint8Array): void;
   /** Ctrl-A X. */
   quit(): void;
-  /** Nobody reads standard output any more. */
-  outputClosed(): void;
+  /** Standard output takes nothing any more. */
+  outputFailed(error: Error): void;
 }
 
 /**
@@ -107,7 +107,7 @@ export class Terminal {
     if (stdin.isTTY) stdin.setRawMode?.(false);
   };
 
-  readonly #outputFailed = (): void => this.#events.outputClosed();
+  readonly #outputFailed = (error: Error): void => this.#events.outputFailed(error);
 
   /** A terminal that has hung up (EIO) or an unreadable file: the guest then has no input. */
   readonly #inputFailed = (): void => {};

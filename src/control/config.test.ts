@@ -43,6 +43,12 @@ describe('checkConfig', () => {
     },
     { name: 'nothing to run', config: withoutKernel, field: 'kernel', message: /nothing to run/ },
     {
+      name: 'a kernel and a firmware',
+      config: { ...good, firmware: bytes },
+      field: 'firmware',
+      message: /not in both/,
+    },
+    {
       name: 'an initrd for a firmware',
       config: { ...withoutKernel, firmware: bytes, initrd: bytes },
       field: 'initrd',

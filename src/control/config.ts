@@ -13,6 +13,9 @@ const MIN_MEMORY_BYTES = 2 * MIB;
 const MAX_MEMORY_BYTES = 3.5 * GIB;
 const PAGE_BYTES = 4 * KIB;
 
+export const ONE_START =
+  'a machine starts in a kernel or in a firmware image, not in both; give one of them';
+
 export const TRACE_KINDS: readonly TraceKind[] = ['insn', 'int', 'mmu', 'io'];
 
 /**
@@ -23,6 +26,8 @@ export function checkConfig(config: VmConfig): void {
   checkMemory(config.memoryBytes);
   if (config.kernel === undefined && config.firmware === undefined)
     throw new RequestError('there is nothing to run; give a kernel or a firmware image', 'kernel');
+  if (config.kernel !== undefined && config.firmware !== undefined)
+    throw new RequestError(ONE_START, 'firmware');
   if (config.initrd !== undefined && config.kernel === undefined)
     throw new RequestError('an initrd needs a kernel; give one', 'initrd');
   if ((config.modules?.length ?? 0) > 0 && config.kernel === undefined)

@@ -83,6 +83,8 @@ export interface VmStats {
   readonly blocks: { readonly made: number; readonly dropped: number };
   /** Of the translated code, when there is any. */
   readonly translation?: TranslationStats;
+  /** What the guest asked for that is not there: ports, MSRs, instructions; each once. */
+  readonly missing: readonly string[];
   /** Host time that the guest was halted with nothing to do. */
   readonly asleepSeconds: number;
   /** Host time in `run`. */

@@ -23,6 +23,8 @@ export interface MemoryLayout {
   readonly pages: number;
 }
 
+/** What core/ is built to import at least (tools/build-engine.ts: --initialMemory). */
+const FEWEST_PAGES = 512;
 const DEVICE_BYTES = 1024 * 1024;
 
 /** Lays out a VM. Throws no error: whether the host has the memory shows when it is made. */
@@ -34,6 +36,6 @@ export function layOut(vcpus: number, ramBytes: number, romBytes: number): Memor
   const devices = pageMap + PAGE_MAP_BYTES;
   const ram = align(devices + DEVICE_BYTES, WASM_PAGE);
   const rom = align(ram + ramBytes, WASM_PAGE);
-  const pages = Math.ceil((rom + romBytes) / WASM_PAGE);
+  const pages = Math.max(FEWEST_PAGES, Math.ceil((rom + romBytes) / WASM_PAGE));
   return { cpus, areas, pageMap, ram, rom, devices, deviceBytes: DEVICE_BYTES, pages };
 }

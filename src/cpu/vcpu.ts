@@ -26,6 +26,7 @@ import { Predecoder } from './predecode.ts';
 
 /** Instructions between two looks at the clock: some 100 µs. */
 const SLICE = 20_000;
+const VECTOR_UD = 6;
 const EFLAGS_IF = 1 << 9;
 /** The longest that a halted vCPU sleeps at once. */
 const MAX_SLEEP_MS = 1000;
@@ -71,6 +72,8 @@ export interface VcpuHost {
   ended(): VcpuExit | undefined;
   /** Takes an exception before the guest sees it (debuggers, tests): true ends the run as `stopped`. */
   intercept?(vector: number): boolean;
+  /** The instruction at RIP has raised #UD. */
+  undefinedInstruction?(): void;
   /** Pages written by devices, to be dropped. */
   invalidated(): readonly number[];
   readonly trace?: VcpuTrace;
@@ -243,6 +246,7 @@ export class SoftwareVcpu {
     if (error !== UNWIND) throw error;
     if (this.#host.intercept?.(this.#get(S_EXC_VECTOR)) === true) return true;
     this.core.begin_exception(this.#cpu);
+    if (this.#get(S_EXC_VECTOR) === VECTOR_UD) this.#host.undefinedInstruction?.();
     for (;;) {
       try {
         return this.core.deliver_exception(this.#cpu) === 0;

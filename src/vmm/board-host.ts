@@ -15,6 +15,7 @@ import {
 } from '#ir/state.ts';
 import { PcBoard } from '#machines/pc.ts';
 import { InputRing, MAILBOX_BYTES } from './mailbox.ts';
+import { describeUndefined } from './undefined-instruction.ts';
 
 const A20_BIT = 1 << 20;
 const OUTPUT_BATCH = 4096;
@@ -23,6 +24,7 @@ const OUTPUT_DELAY_NS = 2_000_000;
 const DEVICE_I32_WORDS = 16384;
 const DEVICE_F64_WORDS = 1024;
 const NMI_PENDING = 1;
+const MOST_UNDEFINED = 100;
 
 export interface BoardOptions {
   readonly memory: WebAssembly.Memory;
@@ -56,6 +58,7 @@ export class BoardHost implements VcpuHost {
   #output = new Uint8Array(OUTPUT_BATCH);
   #outputLength = 0;
   #outputSince = 0;
+  #undefined = 0;
 
   constructor(options: BoardOptions) {
     const { memory, layout, clock, log } = options;
@@ -209,6 +212,14 @@ export class BoardHost implements VcpuHost {
     this.#options.log.guestBug(
       `${write ? 'write to' : 'read of'} MSR 0x${msr.toString(16)}, which is not there`,
     );
+  }
+
+  undefinedInstruction(): void {
+    // Some programs live on #UD: looking at each would cost them more than the exception.
+    if (this.#undefined++ >= MOST_UNDEFINED) return;
+    const { memory, layout, model, log } = this.#options;
+    const text = describeUndefined(memory, layout, model);
+    if (text !== undefined) log.guestBug(text);
   }
 
   taskPriority(): number {

@@ -9,11 +9,11 @@ import {
   writeSync,
 } from 'node:fs';
 import path from 'node:path';
+import { hostReason } from '#base/host-reason.ts';
 import { PAGE_RAM, S_MSR_KERNEL_GS_BASE } from '#ir/state.ts';
 import { AddressSpace } from './address-space.ts';
 import type { Crash } from './crash-report.ts';
 import { coreHead, type PhysicalRange } from './elf-core.ts';
-import { hostReason } from './host-reason.ts';
 import { PhysicalMemory } from './physical-memory.ts';
 
 const PAGE = 4096;

@@ -5,6 +5,7 @@ import { S_FIRST_ERROR, S_FIRST_VECTOR } from '#ir/state-system.ts';
 import type { SymbolTable } from '#symbols/symbol-table.ts';
 import { disassembleBytes } from '#translate/x86/disassemble.ts';
 import { AddressSpace } from './address-space.ts';
+import { codeSizeOf, linearRip } from './code-place.ts';
 import { exceptionName } from './exception-names.ts';
 import { PhysicalMemory } from './physical-memory.ts';
 import { type RecentBlock, recentBlocks } from './recent-blocks.ts';
@@ -15,10 +16,6 @@ const NAMES = [
   ...['r8', 'r9', 'r10', 'r11', 'r12', 'r13', 'r14', 'r15'],
 ];
 const SEGMENTS = ['es', 'cs', 'ss', 'ds', 'fs', 'gs'];
-const SEG_CS = 1;
-const RIGHTS_LONG = 1 << 13;
-const RIGHTS_BIG = 1 << 14;
-const EFER_LMA = 1n << 10n;
 const VECTOR_PF = 14;
 const MAX_INSN_BYTES = 15;
 /** Instructions shown of those that ran last. */
@@ -110,17 +107,6 @@ function exceptionLines({ memory, layout, state }: Crash): string[] {
 function noteLines(notes: readonly string[]): string[] {
   if (notes.length === 0) return [];
   return ['what was not there for the guest:', ...notes.slice(-SHOWN_NOTES).map((n) => `   ${n}`)];
-}
-
-function codeSizeOf({ efer, segments }: VcpuState): 2 | 4 | 8 {
-  const rights = segments[SEG_CS]?.rights ?? 0;
-  if ((efer & EFER_LMA) !== 0n && (rights & RIGHTS_LONG) !== 0) return 8;
-  return (rights & RIGHTS_BIG) !== 0 ? 4 : 2;
-}
-
-function linearRip(state: VcpuState): bigint {
-  if (codeSizeOf(state) === 8) return state.rip;
-  return BigInt.asUintN(32, state.rip + (state.segments[SEG_CS]?.base ?? 0n));
 }
 
 interface Line {

@@ -1,5 +1,5 @@
 import { writeSync } from 'node:fs';
-import { errnoOf, hostReason } from './host-reason.ts';
+import { errnoOf, hostReason } from '#base/host-reason.ts';
 
 const BUFFER_CHARACTERS = 64 * 1024;
 const RETRY_MS = 2;

@@ -16,6 +16,9 @@ import type { FromWorker, TraceStart, WorkerStart } from './worker-protocol.ts';
 // The thread of virtual CPU 0. It never goes back to its event loop while the guest runs: what other threads want of it
 // comes through shared memory.
 
+/** A guest may do wrong in as many ways as there are addresses. */
+const MOST_NOTES = 200;
+
 function send(message: FromWorker): void {
   parentPort?.postMessage(message);
 }
@@ -58,9 +61,10 @@ function runGuest(start: WorkerStart): void {
     clock: startClock(start.startedAtMs),
     log: {
       guestBug: (text) => {
-        if (reported.has(text)) return;
+        if (reported.has(text) || reported.size >= MOST_NOTES) return;
         reported.add(text);
         send({ type: 'log', text });
+        tracer?.note(`note ${text}`);
       },
     },
     output: (bytes) => send({ type: 'output', bytes }),

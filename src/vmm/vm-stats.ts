@@ -23,6 +23,7 @@ export const NO_STATS: VmStats = {
   faults: {},
   interrupts: {},
   blocks: { made: 0, dropped: 0 },
+  missing: [],
   asleepSeconds: 0,
   seconds: 0,
 };
@@ -46,6 +47,7 @@ export function readStats(
     faults: present(Array.from({ length: EXCEPTIONS }, (_, i) => [exceptionName(i), fault(i)])),
     interrupts: present(Array.from(vcpu.interrupts, (count, vector) => [`${vector}`, count])),
     blocks: { made: long(S_STAT_BLOCKS), dropped: long(S_STAT_DROPPED) },
+    missing: [],
     ...(vcpu.hotStats && { translation: vcpu.hotStats }),
     asleepSeconds: vcpu.asleepNs / 1e9,
     seconds,
@@ -67,6 +69,7 @@ export function addStats(a: VmStats, b: VmStats): VmStats {
     faults: addCounts(a.faults, b.faults),
     interrupts: addCounts(a.interrupts, b.interrupts),
     blocks: addCounts(a.blocks, b.blocks),
+    missing: [],
     ...addTranslation(a.translation, b.translation),
     asleepSeconds: a.asleepSeconds + b.asleepSeconds,
     seconds: a.seconds + b.seconds,

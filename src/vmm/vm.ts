@@ -4,6 +4,7 @@ import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import { gunzipSync, zstdDecompressSync } from 'node:zlib';
 import type { VcpuState } from '#accel/accel.ts';
 import { RequestError } from '#base/errors.ts';
+import { hostReason } from '#base/host-reason.ts';
 import type { Vm, VmConfig, VmExit, VmStats } from '#control/vm.ts';
 import { findModel } from '#cpu/cpuid.ts';
 import type { HandlerMap } from '#cpu/handlers.ts';
@@ -27,7 +28,6 @@ import { planBoot } from '#machines/boot/plan.ts';
 import { buildTables } from '#machines/tables/tables.ts';
 import { crashExit } from './crash-exit.ts';
 import { symbolFiles, userSymbols } from './guest-symbols.ts';
-import { hostReason } from './host-reason.ts';
 import { InputRing } from './mailbox.ts';
 import { addStats, NO_STATS } from './vm-stats.ts';
 import type { FromWorker, TraceStart, TranslatorStart, WorkerStart } from './worker-protocol.ts';
@@ -122,7 +122,7 @@ class SoftwareVm implements Vm {
   };
 
   stats(): VmStats {
-    return this.#stats;
+    return { ...this.#stats, missing: [...new Set(this.#notes)] };
   }
 
   async run(): Promise<VmExit> {

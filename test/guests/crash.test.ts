@@ -102,6 +102,23 @@ describe('a triple fault', { timeout: 60_000 }, () => {
     assert.match(report, /^=> 0xd0000000: no memory is mapped here$/m);
   });
 
+  for (const [code, note] of [
+    ['mov $0x12345, %ecx\nrdmsr', 'read of MSR 0x12345, which is not there'],
+    [
+      'vzeroupper',
+      'instruction c5 f8 77 .. .. .. .. .. at 0x10000c, which is none that ring0 knows',
+    ],
+    ['aesenc %xmm1, %xmm0', 'instruction aesenc .*, for which the CPU model lacks aes'],
+  ] as const) {
+    it(`names what is missing: ${code.replace('\n', '; ')}`, async () => {
+      const { report } = await crash({
+        kernel: smallKernel(`_start: ${code}\n`),
+        cpuModel: 'Nehalem',
+      });
+      assert.match(report, new RegExp(`^what was not there for the guest:\n {3}${note}`, 'm'));
+    });
+  }
+
   it('guesses return addresses without frame pointers', async () => {
     const kernel = smallKernel(
       '_start: mov $0x200000, %esp\n xor %ebp, %ebp\n call first\n nop\nfirst: push $7\n call second\n nop\nsecond: lidt none\n ud2\nnone: .word 0\n .long 0\n',
