@@ -38,9 +38,8 @@ export function catchInterrupts(launched = process.channel !== undefined): {
     if (launched && first?.name === name && atMs - first.atMs < COPY_MS) return;
     first ??= { name, atMs };
     // 'exit' listeners still run, and restore the terminal.
-    if (controller.signal.aborted) return process.exit(reason.exitStatus);
-    timer = setTimeout(() => process.exit(reason.exitStatus), GRACE_MS);
-    timer.unref();
+    if (controller.signal.aborted) process.exit(reason.exitStatus);
+    timer ??= setTimeout(() => process.exit(reason.exitStatus), GRACE_MS).unref();
     controller.abort(reason);
   };
   for (const name of SIGNALS) process.on(name, onSignal);
