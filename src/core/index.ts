@@ -26,4 +26,22 @@ export * from './system';
 export * from './task';
 export * from './tlb';
 export * from './units';
-export * from './x87-state';
+export * from './x87-arith';
+export * from './x87-compare';
+export * from './x87-control';
+export * from './x87-load';
+export * from './x87-math';
+export { x87_wait } from './x87-stack';
+export {
+  fninit,
+  fxrstor,
+  fxsave,
+  ldmxcsr,
+  mmx_enter,
+  x87_status,
+  xgetbv,
+  xrstor,
+  xsave,
+  xsetbv,
+} from './x87-state';
+export * from './x87-store';

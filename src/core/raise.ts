@@ -14,6 +14,7 @@ export const NP: u32 = 11;
 export const SS: u32 = 12;
 export const GP: u32 = 13;
 export const PF: u32 = 14;
+export const MF: u32 = 16;
 export const AC: u32 = 17;
 export const XM: u32 = 19;
 

@@ -29,7 +29,9 @@ import {
   write32,
   write64,
 } from './access.ts';
+import { summarize } from './f80-round.ts';
 import { GP, raise, raiseError, UD } from './raise.ts';
+import { x87_wait } from './x87-stack.ts';
 
 // Saving and loading the x87 and SSE state. Source: Intel SDM vol. 1, 10.5 and 13.
 
@@ -38,7 +40,9 @@ const CR4_OSXSAVE: u64 = 1 << 18;
 const XCR0_X87: u64 = 1;
 const XCR0_SSE: u64 = 2;
 
+/** The beginning of every MMX instruction: exceptions that wait; the registers are all valid and MM0 is R0 = ST(0). */
 export function mmx_enter(cpu: usize): void {
+  x87_wait(cpu);
   store<u32>(cpu, 0, S_FPU_TOP);
   store<u32>(cpu, 0, S_FPU_EMPTY);
 }
@@ -53,6 +57,18 @@ export function fninit(cpu: usize): void {
   store<u32>(cpu, 0, S_FPU_DS);
   store<u64>(cpu, 0, S_FPU_IP);
   store<u64>(cpu, 0, S_FPU_DP);
+}
+
+/** Bits 6, 7 and 13-15 do not exist; 6 reads as 1. */
+export function setControl(cpu: usize, control: u32): void {
+  store<u32>(cpu, (control & 0x1f3f) | 0x40, S_FPU_CONTROL);
+}
+
+/** A status word with TOP in its place. ES and B follow the exceptions and the control word, which comes first. */
+export function setStatus(cpu: usize, status: u32): void {
+  store<u32>(cpu, (status >> 11) & 7, S_FPU_TOP);
+  store<u32>(cpu, status & 0x477f, S_FPU_STATUS);
+  summarize(cpu);
 }
 
 /** Status word with TOP in its place. */
@@ -89,11 +105,9 @@ function saveX87(cpu: usize, at: u64, wide: bool): void {
 }
 
 function loadX87(cpu: usize, at: u64, wide: bool): void {
-  store<u32>(cpu, read16(cpu, at) & 0xffff, S_FPU_CONTROL);
-  const status = read16(cpu, at + 2);
-  const top = (status >> 11) & 7;
-  store<u32>(cpu, status & ~0x3800, S_FPU_STATUS);
-  store<u32>(cpu, top, S_FPU_TOP);
+  setControl(cpu, read16(cpu, at));
+  setStatus(cpu, read16(cpu, at + 2));
+  const top = load<u32>(cpu, S_FPU_TOP);
   store<u32>(cpu, ~read8(cpu, at + 4) & 0xff, S_FPU_EMPTY);
   store<u32>(cpu, read16(cpu, at + 6) & 0x7ff, S_FPU_OPCODE);
   store<u64>(cpu, wide ? read64(cpu, at + 8) : <u64>read32(cpu, at + 8), S_FPU_IP);

@@ -84,6 +84,10 @@ export function operandBytes(size: string, opSize: number): number {
       return 16;
     case 't':
       return 10;
+    case 'env':
+      return opSize === 2 ? 14 : 28;
+    case 'fpu':
+      return opSize === 2 ? 94 : 108;
     case 'a':
       return opSize * 2;
     case 'p':
@@ -185,7 +189,7 @@ export function byteRegister(number: number, high: boolean): number {
 export function registerField(insn: Insn, kind: string, size: number): number {
   const number = 'GSCDVP'.includes(kind) ? insn.reg : insn.rm;
   if ('VWU'.includes(kind)) return number;
-  if ('PQN'.includes(kind)) return number & 7;
+  if ('PQNL'.includes(kind)) return number & 7;
   if (kind === 'S') return number & 7;
   if ('CD'.includes(kind)) return number;
   if (size === 1) return byteRegister(number, !insn.rex && number >= 4);

@@ -1,23 +1,11 @@
 import { readState, writeState } from '#cpu/vcpu-state.ts';
-import {
-  REC_START,
-  S_FPU_CONTROL,
-  S_FPU_EMPTY,
-  S_FPU_REGS,
-  S_FPU_STATUS,
-  S_FPU_TOP,
-  S_HALTED,
-  S_ICOUNT,
-  S_MXCSR,
-  S_REC,
-  S_RIP,
-  S_XMM,
-} from '#ir/state.ts';
+import { REC_START, S_HALTED, S_ICOUNT, S_MXCSR, S_REC, S_RIP, S_XMM } from '#ir/state.ts';
 import type { InsnRow } from '#isa/x86/insn.ts';
 import type { BareMachine } from './bare-machine.ts';
 import { type Encoded, encode } from './encode.ts';
 import { CODE_PADDR, DATA_BYTES, DATA_PADDR, STATE, TAKEN_PADDR } from './host-cpu.ts';
 import type { Random } from './random.ts';
+import { compareX87, fillX87, loadX87 } from './x87-state.ts';
 
 export interface Case {
   readonly row: InsnRow;
@@ -106,12 +94,17 @@ export function makeCase(row: InsnRow, random: Random): Case {
   for (let i = 0; i < DATA_BYTES; i += 8) view.setBigUint64(STATE.data + i, random.value(), true);
   if (/^(jmpInd|callInd|ret)$/.test(row.name)) aimAtTaken(view, encoded);
   fillFx(view, random);
+  if (isX87(row)) fillX87(view, DATA_BYTES, random);
   // A frame of at most 255 bytes stays within the data.
   if (row.name === 'enter') encoded.bytes[encoded.bytes.length - 2] = 0;
   patchBranch(row, encoded);
   view.setBigUint64(STATE.codeBytes, BigInt(encoded.bytes.length), true);
   state.set(encoded.bytes, STATE.code);
   return { row, encoded, state };
+}
+
+function isX87(row: InsnRow): boolean {
+  return row.options.unit === 'fpu' || row.options.unit === 'wait';
 }
 
 function isJumpToStack(row: InsnRow, { bytes }: Encoded): boolean {
@@ -293,18 +286,7 @@ export class CaseRunner {
     this.#machine.set32(S_REC, 0);
     this.#machine.set64(S_ICOUNT, 0n);
     this.#machine.set32(S_MXCSR, given.getUint32(STATE.fx + 24, true));
-    this.#machine.set32(S_FPU_CONTROL, given.getUint16(STATE.fx, true));
-    this.#machine.set32(S_FPU_STATUS, 0);
-    this.#machine.set32(S_FPU_TOP, 0);
-    this.#machine.set32(S_FPU_EMPTY, 0);
-    for (let i = 0; i < 8; i++) {
-      view.setBigUint64(
-        cpu + S_FPU_REGS + i * 16,
-        given.getBigUint64(STATE.fx + 32 + i * 16, true),
-        true,
-      );
-      view.setUint16(cpu + S_FPU_REGS + i * 16 + 8, 0xffff, true);
-    }
+    loadX87({ view, cpu }, given);
     bytes.set(state.subarray(STATE.fx + 160, STATE.fx + 416), cpu + S_XMM);
   }
 
@@ -370,19 +352,8 @@ export class CaseRunner {
     const theirMxcsr = host.getUint32(STATE.fx + 24, true);
     const ourMxcsr = view.getUint32(cpu + S_MXCSR, true);
     if (theirMxcsr !== ourMxcsr) return report('mxcsr', theirMxcsr, ourMxcsr);
-    if (c.row.options.unit !== 'mmx' && !c.row.operands.some((o) => 'PQN'.includes(o.kind)))
-      return undefined;
-    return this.#mmx(host, report);
-  }
-
-  #mmx(host: DataView, report: Report): Difference | undefined {
-    const { cpu, view } = this.#machine;
-    for (let i = 0; i < 8; i++) {
-      const theirs = host.getBigUint64(STATE.fx + 32 + i * 16, true);
-      const ours = view.getBigUint64(cpu + S_FPU_REGS + i * 16, true);
-      if (theirs !== ours) return report(`mm${i}`, theirs, ours);
-    }
-    return undefined;
+    const x87 = compareX87({ view, cpu }, host);
+    return x87 === undefined ? undefined : report(...x87);
   }
 }
 

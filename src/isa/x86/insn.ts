@@ -4,11 +4,11 @@
  * E: ModRM r/m, register or memory · M: r/m, memory only · R: r/m, register only · G: ModRM reg · Z: register in the
  * opcode's low three bits · I: immediate · J: branch displacement · O: absolute address · A: far pointer ·
  * S: segment register, C: control register, D: debug register in ModRM reg · V: XMM in reg, W: XMM or memory in r/m,
- * U: XMM only in r/m · P, Q, N: the same for MMX · fixed registers by name (AL CL AX DX rAX rDX …) and the constant 1.
+ * U: XMM only in r/m · P, Q, N: the same for MMX · L: ST(i) in r/m · fixed registers by name (AL CL AX DX rAX rDX …) and the constant 1.
  *
  * then a size: b w d q (1, 2, 4, 8 bytes), v (operand size: 2, 4, 8), z (operand size, an immediate of at most 4 bytes,
  * sign-extended), y (4, or 8 with REX.W), dq (16), t (10), a (two of the operand size), p (far pointer), bs (byte immediate, sign-extended to the
- * operand size), none for an address without an access.
+ * operand size), env and fpu (the x87's environment and whole state, by operand size), none for an address without an access.
  */
 export interface InsnRow {
   /** One byte, or 0x0fxx, 0x0f38xx, 0x0f3axx. */

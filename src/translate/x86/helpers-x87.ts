@@ -11,4 +11,47 @@ export const X87_HELPERS = parseHelpers(`
   xrstor(li) -
   xgetbv() -
   xsetbv() -
+  x87_wait() -
+  x87_arith(iii) -
+  x87_arith_f64(il) -
+  x87_arith_f32(ii) -
+  x87_arith_int(ii) -
+  x87_sqrt() -
+  x87_sign(ii) -
+  x87_compare(iii) -
+  x87_compare_f64(li) -
+  x87_compare_f32(ii) -
+  x87_compare_int(ii) -
+  x87_compare_flags(iii) -
+  x87_test() -
+  x87_examine() -
+  x87_load_f64(l) -
+  x87_load_f32(i) -
+  x87_load_int(l) -
+  x87_load_f80(li) -
+  x87_load_bcd(li) -
+  x87_load_st(i) -
+  x87_load_constant(i) -
+  x87_exchange(i) -
+  x87_move_if(ii) -
+  x87_free(ii) -
+  x87_turn(i) -
+  x87_nop() -
+  x87_st_f64(li) -
+  x87_st_f32(li) -
+  x87_st_f80(l) -
+  x87_st_int(lii) -
+  x87_st_bcd(l) -
+  x87_move(ii) -
+  x87_move_quiet(i) -
+  x87_remainder(i) -
+  x87_scale() -
+  x87_round() -
+  x87_extract() -
+  fnstenv(li) -
+  fldenv(li) -
+  fnsave(li) -
+  frstor(li) -
+  fnclex() -
+  x87_load_control(i) -
 `);
