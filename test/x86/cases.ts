@@ -1,5 +1,14 @@
 import { readState, writeState } from '#cpu/vcpu-state.ts';
-import { REC_START, S_HALTED, S_ICOUNT, S_MXCSR, S_REC, S_RIP, S_XMM } from '#ir/state.ts';
+import {
+  REC_START,
+  S_FPU_REGS,
+  S_HALTED,
+  S_ICOUNT,
+  S_MXCSR,
+  S_REC,
+  S_RIP,
+  S_XMM,
+} from '#ir/state.ts';
 import type { InsnRow } from '#isa/x86/insn.ts';
 import type { BareMachine } from './bare-machine.ts';
 import { type Encoded, encode } from './encode.ts';
