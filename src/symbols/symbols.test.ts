@@ -185,4 +185,28 @@ describe('kallsyms in memory', () => {
     assert.equal(findKallsyms(bytes), undefined);
     assert.equal(findKallsyms(new Uint8Array(100000)), undefined);
   });
+
+  it('whatever is changed in it, it ends, and soon', () => {
+    const good = kallsyms(1500, 'seqs');
+    const began = performance.now();
+    for (let i = 0; i < 300; i++) {
+      const bad = Uint8Array.from(good);
+      // Not random: every part of the tables is hit, from their beginning to their end.
+      for (let at = i * 7; at < bad.length; at += 997 + i)
+        bad[at] = (bad[at] ?? 0) ^ (1 << (i % 8));
+      for (const { address } of findKallsyms(bad) ?? []) assert.ok(address < 1n << 64n);
+    }
+    assert.ok(performance.now() - began < 20_000);
+  });
+
+  it('memory that looks like tables everywhere is soon left alone', () => {
+    const tables = kallsyms(1500, 'old');
+    const copies = 1000;
+    const many = new Uint8Array(tables.length * copies);
+    // Without their addresses.
+    for (let i = 0; i < copies; i++) many.set(tables.subarray(64 + 1504 * 4), i * tables.length);
+    const began = performance.now();
+    assert.equal(findKallsyms(many), undefined);
+    assert.ok(performance.now() - began < 5000);
+  });
 });

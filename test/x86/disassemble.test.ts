@@ -169,4 +169,15 @@ describe('what is no instruction', () => {
     assert.equal(at([0xeb, 0x0e]), 'jmp    0x1010 <here+0x4>');
     assert.equal(at([0x48, 0x8d, 0x05, 9, 0, 0, 0]), 'lea    rax,[rip+0x9] # 0x1010 <here+0x4>');
   });
+
+  it('whatever the bytes are, it makes a line of them', () => {
+    const random = new Random(5);
+    for (let i = 0; i < 20_000; i++) {
+      const bytes = Uint8Array.from({ length: random.below(17) }, () => random.below(256));
+      const codeSize = random.pick([2, 4, 8] as const);
+      const { text, length } = disassembleBytes(bytes, { rip: random.u64(), codeSize });
+      assert.ok(text.length > 0 && !text.includes('?') && !text.includes('undefined'), text);
+      assert.ok(length <= bytes.length || length === 1);
+    }
+  });
 });
