@@ -45,3 +45,4 @@ export {
   xsetbv,
 } from './x87-state';
 export * from './x87-store';
+export * from './x87-transcendental';

@@ -182,6 +182,8 @@ export const S_BATCHES = 1816;
 export const S_STAT_REGION_RUNS = 1824;
 export const S_STAT_REGION_COLD = 1832;
 export const S_STAT_REGION_INSNS = 1840;
+/** Room for the numbers of 128 bits that the x87's transcendental functions compute with, 512 bytes. */
+export const S_F128 = 3584;
 export const S_SIZE = 4096;
 
 // S_ATTENTION bits.

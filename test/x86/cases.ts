@@ -361,7 +361,7 @@ export class CaseRunner {
     const theirMxcsr = host.getUint32(STATE.fx + 24, true);
     const ourMxcsr = view.getUint32(cpu + S_MXCSR, true);
     if (theirMxcsr !== ourMxcsr) return report('mxcsr', theirMxcsr, ourMxcsr);
-    const x87 = compareX87({ view, cpu }, host);
+    const x87 = compareX87({ view, cpu }, host, c.row.name);
     return x87 === undefined ? undefined : report(...x87);
   }
 }

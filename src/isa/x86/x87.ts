@@ -116,6 +116,14 @@ const MATH = [
   plain(0xd9, 7, 2, 'fsqrt'),
   plain(0xd9, 7, 4, 'frndint'),
   plain(0xd9, 7, 5, 'fscale'),
+  plain(0xd9, 6, 0, 'f2xm1'),
+  plain(0xd9, 6, 1, 'fyl2x'),
+  plain(0xd9, 7, 1, 'fyl2xp1'),
+  plain(0xd9, 6, 3, 'fpatan'),
+  plain(0xd9, 6, 2, 'fptan'),
+  plain(0xd9, 7, 3, 'fsincos'),
+  plain(0xd9, 7, 6, 'fsin'),
+  plain(0xd9, 7, 7, 'fcos'),
 ];
 
 const CONTROL = [

@@ -48,6 +48,9 @@ export const X87_HELPERS = parseHelpers(`
   x87_scale() -
   x87_round() -
   x87_extract() -
+  x87_exponential() -
+  x87_binary(i) -
+  x87_trigonometry(i) -
   fnstenv(li) -
   fldenv(li) -
   fnsave(li) -
