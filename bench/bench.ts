@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { kernelSession } from './kernel-session.ts';
 import { KERNELS, supports } from './kernels.ts';
+import { linuxSession } from './linux-session.ts';
 import { PEERS, type PeerName, type Sample, type Session } from './measurement.ts';
 import { findPeers, type Presence } from './peers.ts';
 import { report } from './report.ts';
@@ -36,6 +37,7 @@ class UsageError extends Error {}
 
 function allSessions(): Session[] {
   return [
+    linuxSession(process.env),
     ...KERNELS.map((kernel) => kernelSession(kernel, 'metal64', IMAGE_DIR)),
     ...KERNELS.filter((kernel) => supports(kernel, 'metal32')).map((kernel) =>
       kernelSession(kernel, 'metal32', IMAGE_DIR),

@@ -1,0 +1,93 @@
+// The default guest, driven over its serial console as a user would: one boot, then the workloads at its shell.
+import {
+  DEFAULT_GUEST_APPEND,
+  type DefaultGuest,
+  ensureDefaultGuest,
+} from '#guests/default-guest.ts';
+import { GuestProcess } from './guest-process.ts';
+import type { PeerName, Sample, Session } from './measurement.ts';
+import { type Guest, qemuCommand, ring0Command } from './peers.ts';
+
+const TIMEOUT_S = 120;
+const PROMPT = '/ # ';
+
+interface ShellWorkload {
+  readonly name: string;
+  /** Done before the clock starts. */
+  readonly prepare?: string;
+  readonly command: string;
+  /** Prints the result, one line, after the clock has stopped. */
+  readonly check: string;
+}
+
+/** Copies of busybox, which is above 1 MiB: machine code, which compresses as programs do; zeros would be over at once. */
+const repeatBusybox = (bytes: number, file: string): string =>
+  `for i in $(seq 64); do cat /bin/busybox; done | head -c ${bytes} > ${file}`;
+
+const WORKLOADS: readonly ShellWorkload[] = [
+  {
+    name: 'shell-loop',
+    command: 'i=0; while [ $i -lt 100000 ]; do i=$((i + 1)); done',
+    check: 'echo $i',
+  },
+  {
+    name: 'sha256sum',
+    prepare: repeatBusybox(64 << 20, '/data'),
+    command: 'sha256sum /data > /sum',
+    check: 'cat /sum',
+  },
+  {
+    name: 'gzip',
+    prepare: repeatBusybox(8 << 20, '/data'),
+    command: 'gzip < /data > /data.gz',
+    check: 'cksum /data.gz',
+  },
+];
+
+export function linuxSession(env: NodeJS.ProcessEnv): Session {
+  let guest: Promise<DefaultGuest> | undefined;
+  return {
+    group: 'linux',
+    workloads: ['boot', ...WORKLOADS.map(({ name }) => name)],
+    peers: ['ring0', 'qemu'],
+    async run(peer, take) {
+      guest ??= ensureDefaultGuest({
+        env,
+        progress: (line, live) => {
+          if (!live) process.stderr.write(`${line}\n`);
+        },
+      });
+      const { kernel, initrd } = await guest;
+      await runLinux(peer, { kernel, initrd, append: DEFAULT_GUEST_APPEND }, take);
+    },
+  };
+}
+
+async function runLinux(
+  peer: PeerName,
+  guest: Guest,
+  take: (workload: string, sample: Sample) => void,
+): Promise<void> {
+  const command = peer === 'ring0' ? ring0Command(guest) : qemuCommand(guest, 'serial');
+  const linux = new GuestProcess(command, TIMEOUT_S);
+  try {
+    const prompt = await linux.until(PROMPT);
+    take('boot', { seconds: (prompt.atMs - linux.startedMs) / 1000, result: 'prompt' });
+    for (const workload of WORKLOADS) take(workload.name, await runAtShell(linux, workload));
+    linux.write('poweroff\n');
+    await linux.end();
+  } finally {
+    await linux.kill();
+  }
+}
+
+/** The quotes keep the terminal's echo of the line from looking like its output. */
+async function runAtShell(linux: GuestProcess, workload: ShellWorkload): Promise<Sample> {
+  const { prepare = ':', command, check } = workload;
+  linux.write(`${prepare}; echo be''gin; ${command}; echo en''d; ${check}\n`);
+  const begin = await linux.until('begin');
+  const end = await linux.until('end\r\n');
+  const result = (await linux.until('\r\n')).before;
+  await linux.until(PROMPT);
+  return { seconds: (end.atMs - begin.atMs) / 1000, result };
+}
