@@ -57,18 +57,13 @@ interface Sample {
   readonly row: string;
 }
 
-/** ESC opcodes. */
-function isX87(opcode: number): boolean {
-  return opcode >= 0xd8 && opcode <= 0xdf;
-}
-
 /** A program of slots, each of an instruction and NOPs, with what we make of them. */
 function makeProgram(codeSize: CodeSize, random: Random): { image: Uint8Array; samples: Sample[] } {
   const image = new Uint8Array(TABLE.length * PER_ROW * SLOT).fill(NOP);
   const decoder = new Decoder(image, codeSize);
   const samples: Sample[] = [];
   let at = 0;
-  for (const row of TABLE.filter(({ opcode }) => !isX87(opcode))) {
+  for (const row of TABLE) {
     for (let i = 0; i < PER_ROW; i++) {
       image.set(randomEncoding(row, codeSize, random), at);
       const insn = decoder.decode(at, at + 16);
@@ -99,7 +94,7 @@ function objdump(image: Uint8Array, codeSize: CodeSize): Map<number, string> {
 function normal(text: string, codeSize: CodeSize): string {
   return (
     text
-      .replace(/ *(#|<).*/, '')
+      .replace(/ *(#|<|\(\d+ only).*/, '')
       .replaceAll(/\s+/g, ' ')
       .replace(/\b((rex(\.\w+)?|data16|data32|addr32|addr16) )+/, '')
       .replace(/^((ds|es|cs|ss|fs|gs|repz|repnz|notrack|bnd) )+/, '')

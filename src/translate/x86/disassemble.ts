@@ -34,6 +34,10 @@ const IMPLIED: Readonly<Record<string, string>> = {
   blendvpd: 'xmm0',
 };
 
+/** x87 instructions whose other operand is ST(0), as the first or as the second. */
+const TO_ST = ['farith', 'fucomi', 'fcomi', 'fcmov'];
+const FROM_ST = ['farith_to', 'farith_pop'];
+
 /** What a name is wanted for: the target of a branch, or an address relative to RIP. */
 export type NameOf = (address: bigint) => string | undefined;
 
@@ -203,6 +207,8 @@ class Writer {
       pop_sreg: () => [segment],
       mov_to_sreg: () => [segment, this.#segmentSource()],
       mov_from_sreg: () => [...rest(), segment],
+      ...Object.fromEntries(TO_ST.map((name) => [name, () => ['st', ...rest()]])),
+      ...Object.fromEntries(FROM_ST.map((name) => [name, () => [...rest(), 'st']])),
     };
     return forms[row.name]?.();
   }
@@ -249,6 +255,7 @@ class Writer {
   #registerOrMemory(kind: string, size: number): string {
     const { memory, rm, rex, row, opSize } = this.#insn;
     if (memory !== undefined) return this.#memory(memory, size);
+    if (kind === 'L') return `st(${rm & 7})`;
     if ('WU'.includes(kind)) return `xmm${rm}`;
     if ('QN'.includes(kind)) return `mm${rm & 7}`;
     const whole = row.name === 'lar' || row.name === 'lsl';
