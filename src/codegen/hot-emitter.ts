@@ -4,6 +4,7 @@ import {
   S_BUDGET,
   S_FLAGS_AUX,
   S_FLAGS_RES,
+  S_FPU_STATUS,
   S_KILLS,
   S_REC,
   S_RIP,
@@ -37,6 +38,8 @@ const STORES: Readonly<Record<string, number>> = {
   v: 0xfd0b,
 };
 const WIDTHS: Readonly<Record<string, number>> = { 8: 1, 16: 2, 32: 4, 64: 8, v: 16 };
+/** Status word: an exception that is not masked waits (ES). */
+const FPU_EXCEPTION = 0x80;
 /** Linear-memory address minus virtual address, in a TLB entry. */
 const TLB_DELTA = 8;
 
@@ -225,9 +228,29 @@ export class HotEmitter extends BlockEmitter {
         this.#giveUp();
         this.f.end();
         break;
+      case 'fpu':
+        this.#callFpu(inst, name);
+        break;
       default:
         this.#callWhole(inst, name);
     }
+  }
+
+  /** With an exception that waits the instruction is the interpreter's; else registers may stay where they are. */
+  #callFpu(inst: Inst, name: string): void {
+    const { f } = this;
+    const { cpu } = this.#cx.locals;
+    f.get(cpu).mem(I32_LOAD, S_FPU_STATUS).i32(FPU_EXCEPTION).op(0x71).hint(false).if();
+    this.#giveUp();
+    f.end();
+    // The helper records the instruction's address.
+    f.get(cpu);
+    this.pushRip(this.#insn?.start ?? 0);
+    f.mem(I64_STORE, S_RIP);
+    f.get(cpu).i32(0).mem(I32_STORE, S_REC);
+    f.get(cpu);
+    this.pushArgs(inst);
+    f.call(this.#cx.helper(name));
   }
 
   /** All state is in memory during the call, which may raise; then it is read back. */

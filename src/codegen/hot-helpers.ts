@@ -2,11 +2,13 @@
 
 /** Compute from their arguments, and from MXCSR, whose exceptions are all masked where a region runs. */
 const PURE = /^(mulh_[us]|crc32c|bit_address|sse_(?!masked_store|compare)\w+)$/;
+/** Change the x87's state alone, and raise nothing but #MF for an exception that waits. */
+const FPU = /^(mmx_enter|x87_(?!st_|compare_flags)\w+)$/;
 /** Read and write registers and flags in the CPU's state; may raise. Everything is there while they run. */
 const WHOLE =
-  /^(i?div(8|16|32|64)|cmpxchg16b|daa|das|aaa|aas|aam|aad|rcl|rcr|arithmetic_flags|set_arithmetic_flags|movs|cmps|stos|lods|scas|rdtsc|pushf_value|sse_compare_(ex|im)plicit|mmx_enter|check_unit|x87_\w+)$/;
+  /^(i?div(8|16|32|64)|cmpxchg16b|daa|das|aaa|aas|aam|aad|rcl|rcr|arithmetic_flags|set_arithmetic_flags|movs|cmps|stos|lods|scas|rdtsc|pushf_value|sse_compare_(ex|im)plicit|check_unit|x87_(st_\w+|compare_flags))$/;
 
-export type HelperKind = 'pure' | 'aligned' | 'whole';
+export type HelperKind = 'pure' | 'fpu' | 'aligned' | 'whole';
 
 const KINDS = new Map<string, HelperKind | undefined>();
 
@@ -19,5 +21,6 @@ export function helperKind(name: string): HelperKind | undefined {
 function classify(name: string): HelperKind | undefined {
   if (name === 'check_aligned') return 'aligned';
   if (PURE.test(name)) return 'pure';
+  if (FPU.test(name)) return 'fpu';
   return WHOLE.test(name) ? 'whole' : undefined;
 }

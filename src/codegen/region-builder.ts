@@ -24,6 +24,7 @@ import {
 import { analyse, type ControlFlow } from './control-flow.ts';
 import { HotEmitter, type HotLocals } from './hot-emitter.ts';
 import { type FlagForm, RAW, sameForm } from './hot-flags.ts';
+import { helperKind } from './hot-helpers.ts';
 import { HotState } from './hot-state.ts';
 import type { Region, RegionEdge, RegionNode } from './region.ts';
 import { flagForms } from './region-flags.ts';
@@ -453,12 +454,14 @@ function declareLocals(f: FunctionBody): HotLocals {
 }
 
 /** Helpers before whose call the instruction may turn out to be the interpreter's. */
-const GIVING_UP = new Set(['check_aligned', 'cmpxchg16b']);
+function helperGivesUp(name: string): boolean {
+  return name === 'cmpxchg16b' || ['aligned', 'fpu'].includes(helperKind(name) ?? '');
+}
 
 /** True when the instruction may turn out to be the interpreter's. */
 function mayGiveUp(insts: readonly Inst[]): boolean {
   return insts.some(
     ({ op, attr }) =>
-      op.name === 'raise_if' || GIVING_UP.has(attr.helper ?? '') || /^(load|store)/.test(op.name),
+      op.name === 'raise_if' || helperGivesUp(attr.helper ?? '') || /^(load|store)/.test(op.name),
   );
 }

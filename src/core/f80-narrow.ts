@@ -34,12 +34,12 @@ const DROP32: u32 = 40;
 
 export function toF64(cpu: usize, se: u32, sig: u64): u32 {
   const exp = (se & EXP) - 0x3c00;
-  const rest = sig << 53;
-  // A normal number well inside the range that needs no rounding.
-  if (exp - 1 < 0x7fd && rest == 0 && <i64>sig < 0) {
-    const bits = ((<u64>(se & SIGN)) << 48) | ((<u64>exp) << 52) | ((sig << 1) >> 12);
-    store<u64>(cpu, bits, S_SCRATCH);
-    return 0;
+  // A normal number well inside the range, rounded to nearest: without branches that data decide.
+  if (exp - 1 < 0x7fd && <i64>sig < 0 && roundingControl(cpu) == NEAREST) {
+    const up = (sig >> 10) & (u64((sig & 0x3ff) != 0) | (sig >> 11)) & 1;
+    const magnitude = ((<u64>(exp - 1)) << 52) + (sig >> 11) + up;
+    store<u64>(cpu, ((<u64>(se & SIGN)) << 48) | magnitude, S_SCRATCH);
+    return (u32(sig << 53 != 0) * PE) | (<u32>up * C1);
   }
   const flags = narrow(cpu, se, sig, DROP64, 0x3c00, 0x7ff);
   if (se & SIGN) store<u64>(cpu, load<u64>(cpu, S_SCRATCH) | ((<u64>1) << 63), S_SCRATCH);

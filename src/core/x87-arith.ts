@@ -1,3 +1,4 @@
+import { S_FPU_EMPTY, S_FPU_REGS, S_FPU_TOP } from '../ir/state.ts';
 import { SIGN } from './f80.ts';
 import { arithmetic, squareRoot } from './f80-arith.ts';
 import { finish, put } from './f80-round.ts';
@@ -9,13 +10,15 @@ import { begin, isEmpty, pop, st, underflowTo } from './x87-stack.ts';
 /** ST(0) `op` ST(i) to ST(0), or with `mode` bit 0 to ST(i); bit 1: pop. */
 export function x87_arith(cpu: usize, op: u32, i: u32, mode: u32): void {
   begin(cpu);
-  const to = mode & 1 ? i : 0;
+  const top = load<u32>(cpu, S_FPU_TOP);
+  const other = (top + i) & 7;
+  const empty = load<u32>(cpu, S_FPU_EMPTY);
   let written: bool;
-  if (isEmpty(cpu, 0) || isEmpty(cpu, i)) {
-    written = underflowTo(cpu, to);
+  if (((empty >> top) | (empty >> other)) & 1) {
+    written = underflowTo(cpu, mode & 1 ? i : 0);
   } else {
-    const a = st(cpu, 0);
-    const b = st(cpu, i);
+    const a = cpu + S_FPU_REGS + top * 16;
+    const b = cpu + S_FPU_REGS + other * 16;
     const dst = mode & 1 ? b : a;
     written = arithmetic(
       cpu,
