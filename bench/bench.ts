@@ -6,8 +6,8 @@ import { parseArgs } from 'node:util';
 import { kernelSession } from './kernel-session.ts';
 import { KERNELS, supports } from './kernels.ts';
 import { linuxSession } from './linux-session.ts';
-import { PEERS, type PeerName, type Sample, type Session } from './measurement.ts';
-import { findPeers, type Presence } from './peers.ts';
+import { PEERS, type PeerName, type Presence, type Sample, type Session } from './measurement.ts';
+import { findPeers } from './peers.ts';
 import { report } from './report.ts';
 import { type Failure, type Gathered, judge, type Results, ratiosOf } from './results.ts';
 
@@ -157,7 +157,9 @@ async function runRounds(
 }
 
 async function bench(request: Request): Promise<Results> {
-  const versions = await findPeers();
+  const { peers } = request;
+  const taking = new Set(request.sessions.flatMap((session) => session.peers));
+  const versions = await findPeers(peers.filter((peer) => taking.has(peer)));
   const gathering = await runRounds(request, versions);
   const workloads = request.sessions.flatMap((session) =>
     session.workloads
@@ -170,7 +172,7 @@ async function bench(request: Request): Promise<Results> {
     date: new Date().toISOString(),
     machine: `${cpus.length} x ${model}, ${Math.round(os.totalmem() / 2 ** 30)} GiB`,
     rounds: request.rounds,
-    versions: Object.fromEntries([...versions].filter(([peer]) => request.peers.includes(peer))),
+    versions: Object.fromEntries(versions),
     workloads,
     ratios: ratiosOf(workloads),
   };

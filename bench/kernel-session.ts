@@ -5,13 +5,14 @@ import { buildKernel, supports } from './kernels.ts';
 import type { Group, PeerName, Sample, Session } from './measurement.ts';
 import { qemuCommand, ring0Command } from './peers.ts';
 import { parseStats } from './ring0-stats.ts';
+import { v86Command } from './v86.ts';
 
 /** A kernel takes a second or so; this is for peers a hundred times slower. */
 const TIMEOUT_S = 120;
 
 const PEERS_OF: Readonly<Record<'metal64' | 'metal32', readonly PeerName[]>> = {
   metal64: ['ring0', 'qemu', 'native'],
-  metal32: ['ring0', 'qemu'],
+  metal32: ['ring0', 'qemu', 'v86'],
 };
 
 export function kernelSession(
@@ -33,6 +34,7 @@ export function kernelSession(
 
 function targetOf(peer: PeerName, group: Group): Target {
   if (peer === 'native') return 'linux';
+  if (peer === 'v86') return 'v86';
   return group === 'metal32' ? 'metal32' : 'metal64';
 }
 
@@ -42,6 +44,8 @@ function commandFor(peer: PeerName, kernel: string): readonly string[] {
       return ring0Command({ kernel });
     case 'qemu':
       return qemuCommand({ kernel }, 'debugcon');
+    case 'v86':
+      return v86Command(kernel);
     default:
       return [kernel];
   }

@@ -8,7 +8,7 @@ import { promisify } from 'node:util';
 const SOURCE_DIR = fileURLToPath(new URL('kernels', import.meta.url));
 
 /** What an image is built for. */
-export type Target = 'metal64' | 'metal32' | 'linux';
+export type Target = 'metal64' | 'metal32' | 'v86' | 'linux';
 
 export interface Kernel {
   readonly name: string;
@@ -27,7 +27,7 @@ export const KERNELS: readonly Kernel[] = [
   { name: 'interpreter', source: 'interpreter.c' },
   { name: 'byte-sieve', source: 'byte-sieve.c' },
   { name: 'crc32', source: 'crc32.c' },
-  { name: 'arithmetic-64', source: 'arithmetic-64.c', not: ['metal32'] },
+  { name: 'arithmetic-64', source: 'arithmetic-64.c', not: ['metal32', 'v86'] },
   { name: 'x87-nbody', source: 'nbody.c', flags: ['-mfpmath=387', '-DSTEPS=200000'] },
   { name: 'sse-scalar-nbody', source: 'nbody.c', flags: ['-mfpmath=sse', '-DSTEPS=800000'] },
   { name: 'sse-vector-nbody', source: 'sse-vector-nbody.c' },
@@ -59,9 +59,12 @@ const FLAGS = [
 ];
 const METAL_FLAGS = ['-ffreestanding', '-mno-red-zone', '-nostdlib', '-T', 'link.ld'];
 
+const METAL32_FLAGS = ['-m32', '-march=i686', ...METAL_FLAGS, 'start-32.S', 'on-metal.c'];
+
 const TARGETS: Readonly<Record<Target, readonly string[]>> = {
   metal64: ['-m64', ...METAL_FLAGS, 'start-64.S', 'on-metal.c'],
-  metal32: ['-m32', '-march=i686', ...METAL_FLAGS, 'start-32.S', 'on-metal.c'],
+  metal32: METAL32_FLAGS,
+  v86: ['-DCONSOLE_PORT=0x3f8', ...METAL32_FLAGS], // it does not show port 0xe9
   linux: ['-m64', 'on-linux.c'],
 };
 

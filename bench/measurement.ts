@@ -3,6 +3,12 @@
 export const PEERS = ['ring0', 'qemu', 'v86', 'native'] as const;
 export type PeerName = (typeof PEERS)[number];
 
+/** A peer that is here, or why it is not. */
+export type Presence = { readonly version: string } | { readonly absent: string };
+
+/** The guest's memory, the same for all. */
+export const MEMORY_MIB = 256;
+
 /** Workloads whose times may be set against one another: the same guest code, on the same peers. */
 export const GROUPS = ['linux', 'metal64', 'metal32'] as const;
 export type Group = (typeof GROUPS)[number];

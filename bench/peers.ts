@@ -3,17 +3,12 @@ import { execFile } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
-import type { PeerName } from './measurement.ts';
+import { MEMORY_MIB, type PeerName, type Presence } from './measurement.ts';
+import { v86Presence } from './v86.ts';
 
 const ROOT = new URL('../', import.meta.url);
 const RING0 = fileURLToPath(new URL('bin/ring0.mjs', ROOT));
 const QEMU = 'qemu-system-x86_64';
-
-/** The same for all. */
-const MEMORY_MIB = 256;
-
-/** A peer that is here, or why it is not. */
-export type Presence = { readonly version: string } | { readonly absent: string };
 
 export interface Guest {
   readonly kernel: string;
@@ -39,21 +34,27 @@ export function qemuCommand(guest: Guest, console: 'serial' | 'debugcon'): strin
   return command;
 }
 
-export async function findPeers(): Promise<Map<PeerName, Presence>> {
-  return new Map([
-    ['ring0', { version: await ring0Version() }],
-    ['qemu', await qemuPresence()],
-    ['native', nativePresence()],
-  ]);
+const PRESENCES: Readonly<Record<PeerName, () => Promise<Presence>>> = {
+  ring0: ring0Presence,
+  qemu: qemuPresence,
+  v86: v86Presence,
+  native: nativePresence,
+};
+
+export async function findPeers(wanted: readonly PeerName[]): Promise<Map<PeerName, Presence>> {
+  const found = new Map<PeerName, Presence>();
+  for (const peer of wanted) found.set(peer, await PRESENCES[peer]());
+  return found;
 }
 
-async function ring0Version(): Promise<string> {
+async function ring0Presence(): Promise<Presence> {
   const text = await readFile(new URL('package.json', ROOT), 'utf8');
   const data: unknown = JSON.parse(text);
   const version =
     typeof data === 'object' && data !== null && 'version' in data ? data.version : '?';
   const commit = await output('git', ['-C', fileURLToPath(ROOT), 'rev-parse', '--short', 'HEAD']);
-  return `${version}${commit === undefined ? '' : ` (${commit.trim()})`}, Node ${process.version}`;
+  const build = commit === undefined ? '' : ` (${commit.trim()})`;
+  return { version: `${version}${build}, Node ${process.version}` };
 }
 
 async function qemuPresence(): Promise<Presence> {
@@ -64,7 +65,7 @@ async function qemuPresence(): Promise<Presence> {
     : { version: `${version}, TCG` };
 }
 
-function nativePresence(): Presence {
+async function nativePresence(): Promise<Presence> {
   return process.platform === 'linux' && process.arch === 'x64'
     ? { version: 'this processor' }
     : { absent: 'the host does not run programs of x86-64 Linux' };

@@ -1,7 +1,6 @@
 // From samples to what is kept: medians, ratios, and what failed.
-import type { Group, PeerName, Sample } from './measurement.ts';
+import type { Group, PeerName, Presence, Sample } from './measurement.ts';
 import { GROUPS, PEERS } from './measurement.ts';
-import type { Presence } from './peers.ts';
 import { geometricMean, median, spread } from './statistics.ts';
 
 export interface Times {
