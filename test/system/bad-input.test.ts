@@ -153,9 +153,9 @@ class Running {
 }
 
 describe('a guest that does not end', { timeout: 120_000 }, () => {
-  for (const [name, kernel] of [
-    ['spins', spinning],
-    ['sleeps', halting],
+  for (const [name, kernel, signals] of [
+    ['spins', spinning, ['SIGINT', 'SIGTERM', 'SIGHUP']],
+    ['sleeps', halting, ['SIGINT']],
   ] as const) {
     it(`that ${name} ends at the timeout`, async () => {
       const running = new Running(['-k', kernel, '--timeout', '1']);
@@ -164,23 +164,19 @@ describe('a guest that does not end', { timeout: 120_000 }, () => {
       assert.ok(await running.leavesNothing());
     });
 
-    for (const [signal, status] of [
-      ['SIGINT', 130],
-      ['SIGTERM', 143],
-      ['SIGHUP', 129],
-    ] as const) {
+    for (const signal of signals) {
       it(`that ${name} ends by ${signal}`, async () => {
         const running = new Running(['-k', kernel]);
         await running.started();
         running.signal(signal);
         await running.ended;
-        assert.equal(running.process.exitCode, status);
+        assert.equal(running.process.exitCode, 128 + os.constants.signals[signal]);
         assert.ok(await running.leavesNothing());
       });
     }
   }
 
-  for (const delayMs of [0, 30, 100, 200, 300, 500]) {
+  for (const delayMs of [0, 100, 300]) {
     it(`ends by SIGINT ${delayMs} ms after its start`, async () => {
       const running = new Running(['-k', spinning]);
       await new Promise((resolve) => setTimeout(resolve, delayMs));
