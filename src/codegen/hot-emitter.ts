@@ -13,7 +13,7 @@ import {
 import { type Access, AddressGroups, type PageCheck } from './address-groups.ts';
 import { BlockEmitter } from './block-emitter.ts';
 import { type FlagLocals, HotFlags } from './hot-flags.ts';
-import { helperKind } from './hot-helpers.ts';
+import { helperKind, keepsRegisters } from './hot-helpers.ts';
 import type { HotState } from './hot-state.ts';
 import { LocalPool } from './local-pool.ts';
 import type { RegionInsn } from './region.ts';
@@ -253,7 +253,7 @@ export class HotEmitter extends BlockEmitter {
     f.call(this.#cx.helper(name));
   }
 
-  /** All state is in memory during the call, which may raise; then it is read back. */
+  /** All state is in memory during the call, which may raise; then it is read back where it may have changed. */
   #callWhole(inst: Inst, name: string): void {
     const { f } = this;
     const { locals, state, helper } = this.#cx;
@@ -286,9 +286,11 @@ export class HotEmitter extends BlockEmitter {
     if (kept !== undefined) f.set(kept);
     // It may have changed what addresses mean.
     this.groups.checks.clear();
-    state.load();
-    f.get(cpu).mem(I64_LOAD, S_FLAGS_RES).set(locals.res);
-    f.get(cpu).mem(I64_LOAD, S_FLAGS_AUX).set(locals.aux);
+    if (!keepsRegisters(name)) {
+      state.load();
+      f.get(cpu).mem(I64_LOAD, S_FLAGS_RES).set(locals.res);
+      f.get(cpu).mem(I64_LOAD, S_FLAGS_AUX).set(locals.aux);
+    }
     if (kept !== undefined) f.get(kept);
     this.#mayKill = true;
   }

@@ -18,6 +18,11 @@ export function helperKind(name: string): HelperKind | undefined {
   return KINDS.get(name);
 }
 
+/** Whether general registers, vectors and flags are after the call what they were. */
+export function keepsRegisters(name: string): boolean {
+  return name.startsWith('x87_st_');
+}
+
 function classify(name: string): HelperKind | undefined {
   if (name === 'check_aligned') return 'aligned';
   if (PURE.test(name)) return 'pure';

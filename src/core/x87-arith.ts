@@ -1,8 +1,8 @@
 import { S_FPU_EMPTY, S_FPU_REGS, S_FPU_TOP } from '../ir/state.ts';
-import { SIGN } from './f80.ts';
+import { INTEGER, SIGN } from './f80.ts';
 import { arithmetic, squareRoot } from './f80-arith.ts';
 import { finish, put } from './f80-round.ts';
-import { fromF32, fromF64, fromInteger, operandSe, operandSig } from './x87-operand.ts';
+import { fromF32, fromF64, fromInteger, operandSe, operandSig, REBIAS64 } from './x87-operand.ts';
 import { begin, isEmpty, pop, st, underflowTo } from './x87-stack.ts';
 
 // FADD, FSUB, FSUBR, FMUL, FDIV, FDIVR and their forms with an integer operand or a pop, FSQRT, FABS, FCHS. `op` is ModRM.reg.
@@ -41,8 +41,14 @@ function withOperand(cpu: usize, op: u32, flags: u32): void {
 
 export function x87_arith_f64(cpu: usize, op: u32, bits: u64): void {
   begin(cpu);
+  const exp = <u32>(bits >> 52) & 0x7ff;
   if (isEmpty(cpu, 0)) underflowTo(cpu, 0);
-  else withOperand(cpu, op, fromF64(cpu, bits));
+  else if (exp - 1 < 0x7fe) {
+    const a = st(cpu, 0);
+    const se = (<u32>(bits >> 48) & SIGN) | (exp + REBIAS64);
+    const sig = INTEGER | (bits << 11);
+    arithmetic(cpu, op, a, load<u16>(a, 8), load<u64>(a), se, sig, 0);
+  } else withOperand(cpu, op, fromF64(cpu, bits));
 }
 
 export function x87_arith_f32(cpu: usize, op: u32, bits: u32): void {

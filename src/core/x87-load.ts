@@ -1,7 +1,7 @@
-import { S_FPU_TOP } from '../ir/state.ts';
+import { S_FPU_EMPTY, S_FPU_REGS, S_FPU_STATUS, S_FPU_TOP } from '../ir/state.ts';
 import { EXP, INTEGER, QUIET, SIGN } from './f80.ts';
-import { finish, IE, isUnmasked, put, roundingControl } from './f80-round.ts';
-import { fromF32, fromF64, fromInteger, operandSe, operandSig } from './x87-operand.ts';
+import { C1, finish, IE, isUnmasked, put, roundingControl } from './f80-round.ts';
+import { fromF32, fromF64, fromInteger, operandSe, operandSig, REBIAS64 } from './x87-operand.ts';
 import {
   begin,
   hasRoom,
@@ -36,7 +36,17 @@ function pushOperand(cpu: usize, found: u32): void {
 
 export function x87_load_f64(cpu: usize, bits: u64): void {
   begin(cpu);
-  if (hasRoom(cpu)) pushOperand(cpu, fromF64(cpu, bits));
+  const exp = <u32>(bits >> 52) & 0x7ff;
+  const top = (load<u32>(cpu, S_FPU_TOP) - 1) & 7;
+  const empty = load<u32>(cpu, S_FPU_EMPTY);
+  if (exp - 1 < 0x7fe && (empty >> top) & 1) {
+    // A normal number and room for it: no exception.
+    store<u32>(cpu, top, S_FPU_TOP);
+    store<u32>(cpu, empty & ~((<u32>1) << top), S_FPU_EMPTY);
+    store<u32>(cpu, load<u32>(cpu, S_FPU_STATUS) & ~C1, S_FPU_STATUS);
+    const se = (<u32>(bits >> 48) & SIGN) | (exp + REBIAS64);
+    put(cpu + S_FPU_REGS + top * 16, se, INTEGER | (bits << 11));
+  } else if (hasRoom(cpu)) pushOperand(cpu, fromF64(cpu, bits));
 }
 
 export function x87_load_f32(cpu: usize, bits: u32): void {

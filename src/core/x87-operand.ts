@@ -9,7 +9,7 @@ const FRACTION64: u64 = 0x000f_ffff_ffff_ffff;
 const FRACTION32: u32 = 0x007f_ffff;
 
 /** Bias of the extended format minus that of doubles and floats. */
-const REBIAS64: u32 = 0x3c00;
+export const REBIAS64: u32 = 0x3c00;
 const REBIAS32: u32 = 0x3f80;
 
 function leave(cpu: usize, se: u32, sig: u64): void {

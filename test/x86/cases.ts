@@ -14,7 +14,7 @@ import type { BareMachine } from './bare-machine.ts';
 import { type Encoded, encode } from './encode.ts';
 import { CODE_PADDR, DATA_BYTES, DATA_PADDR, STATE, TAKEN_PADDR } from './host-cpu.ts';
 import type { Random } from './random.ts';
-import { compareX87, fillX87, loadX87 } from './x87-state.ts';
+import { compareX87, fillStack, fillX87, loadX87 } from './x87-state.ts';
 
 export interface Case {
   readonly row: InsnRow;
@@ -104,6 +104,7 @@ export function makeCase(row: InsnRow, random: Random): Case {
   if (/^(jmpInd|callInd|ret)$/.test(row.name)) aimAtTaken(view, encoded);
   fillFx(view, random);
   if (isX87(row)) fillX87(view, DATA_BYTES, random);
+  else fillStack(view, random);
   // A frame of at most 255 bytes stays within the data.
   if (row.name === 'enter') encoded.bytes[encoded.bytes.length - 2] = 0;
   patchBranch(row, encoded);

@@ -153,6 +153,14 @@ export function fillX87(view: DataView, dataBytes: number, random: Random): void
   fillData(view, dataBytes, random);
 }
 
+/** Any TOP and tags, as MMX instructions may find them, and at times an exception that waits. */
+export function fillStack(view: DataView, random: Random): void {
+  const waits = random.below(8) === 0;
+  view.setUint16(FX, waits ? 0x37e : 0x37f, true);
+  view.setUint16(FX + 2, (random.below(8) << 11) | (waits ? 1 : 0), true);
+  view.setUint8(FX + 4, random.below(256));
+}
+
 /** The x87's part of a machine's state. */
 export interface X87 {
   readonly view: DataView;

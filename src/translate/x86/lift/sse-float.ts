@@ -83,15 +83,17 @@ function onlyLow(x: Lifter, v: Inst): Inst {
 /** CVTPI2Px: an MMX register makes this an MMX instruction; it may then raise #MF. */
 function fromMmx(convert: (x: Lifter, v: Inst) => Inst): Lift {
   return (x) => {
-    const source = read(x, 1);
+    if (isMmx(x, 1)) x.call('x87_wait');
+    const result = convert(x, read(x, 1));
     if (isMmx(x, 1)) x.call('mmx_enter');
-    x.writeVec(0, convert(x, source));
+    x.writeVec(0, result);
   };
 }
 
-/** CVTPx2PI: two doublewords of a vector into an MMX register. */
+/** CVTPx2PI: two doublewords of a vector into an MMX register. #MF goes before what the conversion raises. */
 function toMmx(wide: boolean, truncate: 0 | 1): Lift {
   return (x) => {
+    x.call('x87_wait');
     const source = read(x, 1);
     const mode = x.const32(truncate);
     const result = wide
