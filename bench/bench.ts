@@ -156,10 +156,13 @@ async function runRounds(
   return gathering;
 }
 
+const loadAverage = (): number => os.loadavg()[0] ?? 0;
+
 async function bench(request: Request): Promise<Results> {
   const { peers } = request;
   const taking = new Set(request.sessions.flatMap((session) => session.peers));
   const versions = await findPeers(peers.filter((peer) => taking.has(peer)));
+  const loadBefore = loadAverage();
   const gathering = await runRounds(request, versions);
   const workloads = request.sessions.flatMap((session) =>
     session.workloads
@@ -172,6 +175,7 @@ async function bench(request: Request): Promise<Results> {
     date: new Date().toISOString(),
     machine: `${cpus.length} x ${model}, ${Math.round(os.totalmem() / 2 ** 30)} GiB`,
     rounds: request.rounds,
+    load: [loadBefore, loadAverage()],
     versions: Object.fromEntries(versions),
     workloads,
     ratios: ratiosOf(workloads),
@@ -205,4 +209,6 @@ async function main(args: string[]): Promise<number> {
   return 0;
 }
 
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const)
+  process.once(signal, () => process.exit(128 + os.constants.signals[signal]));
 process.exitCode = await main(process.argv.slice(2));

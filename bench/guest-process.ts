@@ -33,8 +33,12 @@ export class GuestProcess {
     this.#child.stderr.setEncoding('utf8').on('data', (text: string) => {
       this.#errors += text;
     });
+    // A guest that idles at its shell would outlive a harness that is interrupted.
+    const kill = (): boolean => this.#child.kill('SIGKILL');
+    process.once('exit', kill);
     this.#ended = new Promise((resolve) => {
       const end = (why: string): void => {
+        process.off('exit', kill);
         this.#over ??= why;
         this.#wake();
         resolve();

@@ -17,7 +17,10 @@ const PEER_TITLES: Readonly<Record<PeerName, string>> = {
 const NOTHING = '-';
 
 export function report(results: Results): string {
-  const lines = [`${results.date}, ${results.machine}; rounds: ${results.rounds}`];
+  const [before, after] = results.load.map((load) => load.toFixed(1));
+  const lines = [
+    `${results.date}, ${results.machine}; rounds: ${results.rounds}; load ${before} to ${after}`,
+  ];
   for (const peer of PEERS) {
     const presence = results.versions[peer];
     if (presence === undefined) continue;

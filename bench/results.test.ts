@@ -121,6 +121,7 @@ describe('ratios', () => {
       date: '2026-01-01',
       machine: 'a machine',
       rounds: 1,
+      load: [0, 1],
       versions: { ring0: { version: '1' }, v86: { absent: 'not fetched' } },
       workloads,
       ratios: ratiosOf(workloads),

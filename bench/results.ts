@@ -33,6 +33,8 @@ export interface Results {
   readonly date: string;
   readonly machine: string;
   readonly rounds: number;
+  /** Load averages of the last minute before and in the run: with more than one, others disturbed it. */
+  readonly load: readonly [number, number];
   readonly versions: Partial<Record<PeerName, Presence>>;
   readonly workloads: readonly WorkloadResult[];
   readonly ratios: Partial<Record<Group, Partial<Record<PeerName, Ratio>>>>;
