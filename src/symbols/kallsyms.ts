@@ -177,11 +177,19 @@ function readAddresses(
     if (offsets < 0 || base + 8 > bytes.length) continue;
     const relativeBase = view.getBigUint64(base, true);
     if (relativeBase < KERNEL_HALF || (relativeBase & 0xfffn) !== 0n) continue;
-    return Array.from({ length: at.count }, (_, i) => {
-      // CONFIG_KALLSYMS_ABSOLUTE_PERCPU: those from 0 up are per-CPU.
-      const offset = view.getInt32(offsets + i * 4, true);
-      return offset >= 0 ? 0n : relativeBase - 1n - BigInt(offset);
-    });
+    const list = Array.from({ length: at.count }, (_, i) => view.getInt32(offsets + i * 4, true));
+    return list.map(
+      addressOf(
+        relativeBase,
+        list.some((offset) => offset < 0),
+      ),
+    );
   }
   return undefined;
+}
+
+/** With CONFIG_KALLSYMS_ABSOLUTE_PERCPU, which x86 had to 6.14, offsets from 0 up are those of per-CPU variables. */
+function addressOf(base: bigint, absolutePerCpu: boolean): (offset: number) => bigint {
+  if (!absolutePerCpu) return (offset) => base + BigInt(offset >>> 0);
+  return (offset) => (offset >= 0 ? 0n : base - 1n - BigInt(offset));
 }

@@ -123,19 +123,19 @@ function quiet(file: Uint8Array): void {
 }
 
 /** The tables as scripts/kallsyms.c writes them, with one name for each token. */
-function kallsyms(count: number, layout: 'old' | 'seqs' | 'new'): Uint8Array {
+function kallsyms(count: number, layout: 'old' | 'seqs' | 'new' | 'newest'): Uint8Array {
   const bytes: number[] = Array.from({ length: 64 }, () => 7);
   const align = (to: number) => {
     while (bytes.length % to !== 0) bytes.push(0);
   };
   const word = (value: number) => bytes.push(...[0, 8, 16, 24].map((s) => (value >>> s) & 0xff));
   const addresses = () => {
-    for (let i = 0; i < count; i++) word(-1 - i * 16);
+    for (let i = 0; i < count; i++) word(layout === 'newest' ? i * 16 : -1 - i * 16);
     align(8);
     word(0x8100_0000);
     word(0xffff_ffff);
   };
-  if (layout !== 'new') addresses();
+  if (!layout.startsWith('new')) addresses();
   word(count);
   align(8);
   const names = bytes.length;
@@ -166,12 +166,12 @@ function kallsyms(count: number, layout: 'old' | 'seqs' | 'new'): Uint8Array {
   }
   align(8);
   for (const offset of index) bytes.push(offset & 0xff, offset >> 8);
-  if (layout === 'new') addresses();
+  if (layout.startsWith('new')) addresses();
   return Uint8Array.from([...bytes, ...Array.from({ length: 64 }, () => 9)]);
 }
 
 describe('kallsyms in memory', () => {
-  for (const layout of ['old', 'seqs', 'new'] as const) {
+  for (const layout of ['old', 'seqs', 'new', 'newest'] as const) {
     it(`is found: ${layout} layout`, () => {
       const symbols = findKallsyms(kallsyms(1500, layout)) ?? [];
       assert.equal(symbols.length, 1500);

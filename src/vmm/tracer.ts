@@ -1,7 +1,6 @@
 import type { MemoryLayout } from '#cpu/layout.ts';
 import type { VcpuTrace } from '#cpu/vcpu.ts';
 import {
-  B_BYTES,
   B_KEY,
   B_PADDR,
   B_PADDR2,
@@ -73,9 +72,9 @@ export class Tracer implements VcpuTrace {
     const rip = this.#long(S_RIP);
     const bytes = this.#code(word(B_PADDR), word(B_PADDR2));
     const nameOf = (address: bigint) => this.#symbols?.nameOf(address);
-    const { text } = disassembleBytes(bytes, { rip, codeSize, nameOf });
+    const { text, length } = disassembleBytes(bytes, { rip, codeSize, nameOf });
     const { address, linear } = this.#place(rip);
-    const shown = bytes.subarray(0, word(B_BYTES));
+    const shown = bytes.subarray(0, Math.max(1, length));
     this.#held = insnLine({ address, name: nameOf(linear), bytes: shown, text });
   }
 
