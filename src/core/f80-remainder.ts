@@ -62,9 +62,9 @@ export function remainder(
   }
   store<u32>(cpu, load<u32>(cpu, S_FPU_STATUS) & ~(C0 | C3), S_FPU_STATUS);
   if (a == ZERO || b == INFINITY) {
-    if (a != DENORMAL) return deliver(cpu, dst, aSe, aSig, flags);
-    const exp = normalExp(aSe, aSig);
-    return roundFull(cpu, dst, aSe & SIGN, exp, normalSig(aSig), 0, flags);
+    // A denormal passes as it is, which is no underflow; a pseudo-denormal becomes the normal number that it is.
+    const isPseudo = a == DENORMAL && <i64>aSig < 0;
+    return deliver(cpu, dst, aSe | u32(isPseudo), aSig, flags);
   }
   const aExp = normalExp(aSe, aSig);
   const bExp = normalExp(bSe, bSig);

@@ -189,7 +189,10 @@ export function xrstor(cpu: usize, at: u64, mode: u32): void {
   }
   if (mask & XCR0_X87) {
     if (present & XCR0_X87) loadX87(cpu, at, (mode & 1) != 0);
-    else fninit(cpu);
+    else {
+      fninit(cpu);
+      memory.fill(cpu + S_FPU_REGS, 0, 128);
+    }
   }
   if (mask & XCR0_SSE) {
     if (present & XCR0_SSE) loadXmm(cpu, at, mode & 2 ? 16 : 8);
