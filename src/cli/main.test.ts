@@ -160,6 +160,8 @@ describe('requests that are wrong give one line and status 1', () => {
     { argv: ['run', '--trace', 'insn,all'], message: /--trace: 'all' .*give insn, int, mmu, io/ },
     { argv: ['run', '--trace', 'insn:'], message: /--trace: 'insn:' names no file/ },
     { argv: ['run', '--dump', ''], message: /--dump: the name of the folder is empty/ },
+    { argv: ['run', '--guest', '16'], message: /--guest: '16' .*give 64, 32/ },
+    { argv: ['run', '-g', '32', '-k', kernel], message: /--guest: a kernel or firmware is/ },
     { argv: ['run', '--module', 'x'], message: /--module: modules need a Multiboot kernel/ },
     {
       argv: ['run', '-f', kernel, '-k', kernel],

@@ -16,6 +16,7 @@ const STATUS_INTERNAL_ERROR = 70;
 const EXAMPLES = `
 Examples:
   ring0 run                              the default guest: a shell on Debian's kernel; Ctrl-A X quits
+  ring0 run --guest 32                   the same on a 32-bit kernel without PAE
   ring0 run -k bzImage -i initrd.img     a kernel of your own
   ring0 run -k vmlinux -a 'console=ttyS0 panic=-1' --no-reboot -t 60
   ring0 guest fetch                      get or renew the default guest's packages`;
@@ -75,6 +76,7 @@ function addRun(program: Command, host: CliHost, done: (status: number) => void)
   program
     .command('run')
     .description('run a guest until it powers off')
+    .option('-g, --guest <bits>', '64 or 32: which default guest, amd64 (default) or i686')
     .option('-k, --kernel <file>', 'bzImage, ELF vmlinux or Multiboot 1 kernel')
     .option('-i, --initrd <file>', 'initial RAM disk')
     .option('--module <file[,args]>', 'module for a Multiboot kernel; may be repeated', collect)

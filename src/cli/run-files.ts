@@ -7,6 +7,8 @@ import {
   cacheDir,
   DEFAULT_GUEST_APPEND,
   ensureDefaultGuest,
+  GUEST_32,
+  GUEST_64,
   type GuestHost,
 } from '#guests/default-guest.ts';
 import type { RunRequest } from './run-request.ts';
@@ -62,7 +64,7 @@ async function guestFiles(request: RunRequest, host: GuestHost): Promise<GuestFi
   const { kernel, initrd, firmware, append, symbols } = request;
   if (kernel !== undefined || firmware !== undefined)
     return { kernel, initrd, symbols, append: append ?? DEFAULT_APPEND };
-  const guest = await ensureDefaultGuest(host);
+  const guest = await ensureDefaultGuest(host, request.guest === '32' ? GUEST_32 : GUEST_64);
   return {
     kernel: guest.kernel,
     initrd: initrd ?? guest.initrd,

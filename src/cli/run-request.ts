@@ -5,6 +5,7 @@ import type { TraceKind, VmConfig } from '#control/vm.ts';
 
 /** The flags of `ring0 run` as commander gives them. */
 export interface RunFlags {
+  readonly guest?: string;
   readonly kernel?: string;
   readonly initrd?: string;
   readonly module?: readonly string[];
@@ -27,6 +28,8 @@ export interface RunFlags {
 
 /** What to run, checked as far as that goes without opening files. */
 export interface RunRequest {
+  /** Which guest of Debian's, when there is neither kernel nor firmware. */
+  readonly guest: '64' | '32';
   readonly kernel?: string;
   readonly initrd?: string;
   readonly modules: readonly { readonly file: string; readonly cmdline: string }[];
@@ -48,17 +51,11 @@ export interface RunRequest {
 
 /** @throws {RequestError} whose field is the flag's name. */
 export function parseRunFlags(flags: RunFlags): RunRequest {
+  checkStart(flags);
   const { kernel, initrd, firmware, append, symbols } = flags;
-  for (const field of ['kernel', 'initrd', 'firmware', 'symbols'] as const)
-    if (flags[field] === '')
-      throw new RequestError('the name of the file is empty; give a path', field);
   const modules = (flags.module ?? []).map(parseModule);
-  if (modules.length > 0 && kernel === undefined)
-    throw new RequestError('modules need a Multiboot kernel; give --kernel', 'module');
-  if (initrd !== undefined && kernel === undefined && firmware !== undefined)
-    throw new RequestError('a firmware image loads no initrd; give --kernel', 'initrd');
-  if (kernel !== undefined && firmware !== undefined) throw new RequestError(ONE_START, 'firmware');
   return {
+    guest: oneOf(flags.guest ?? '64', ['64', '32'], 'guest'),
     ...(kernel !== undefined && { kernel }),
     ...(initrd !== undefined && { initrd }),
     modules,
@@ -76,6 +73,21 @@ export function parseRunFlags(flags: RunFlags): RunRequest {
     translate: flags.translate,
     stats: flags.json ? 'json' : flags.stats ? 'text' : 'none',
   };
+}
+
+/** What is started is named once, and what goes with it fits. */
+function checkStart(flags: RunFlags): void {
+  const { kernel, initrd, firmware, guest } = flags;
+  for (const field of ['kernel', 'initrd', 'firmware', 'symbols'] as const)
+    if (flags[field] === '')
+      throw new RequestError('the name of the file is empty; give a path', field);
+  if ((flags.module ?? []).length > 0 && kernel === undefined)
+    throw new RequestError('modules need a Multiboot kernel; give --kernel', 'module');
+  if (initrd !== undefined && kernel === undefined && firmware !== undefined)
+    throw new RequestError('a firmware image loads no initrd; give --kernel', 'initrd');
+  if (kernel !== undefined && firmware !== undefined) throw new RequestError(ONE_START, 'firmware');
+  if (guest !== undefined && (kernel !== undefined || firmware !== undefined))
+    throw new RequestError('a kernel or firmware is the guest; give one of the flags', 'guest');
 }
 
 function parseMemory(text: string): number {

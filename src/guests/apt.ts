@@ -15,8 +15,6 @@ export interface AptPackage {
 
 const INSTEAD = 'or pass your own guest with --kernel and --initrd';
 
-/** The guest is an x86-64 one whatever the host is. */
-const ARCHITECTURE = ['-o', 'APT::Architecture=amd64', '-o', 'APT::Architectures=amd64'];
 /** apt hangs for minutes on a network that drops packets, unless told not to. Its user for downloads cannot see our cache. */
 const FETCHING = [
   '-q',
@@ -40,6 +38,8 @@ const LISTS_ONLY = [
 ];
 
 interface AptOptions {
+  /** Debian's name of the guest's architecture, whatever the host's is. */
+  readonly architecture: string;
   /** For package lists of our own. Not shared with another `Apt`: it takes no locks. */
   readonly stateDir: string;
   /** What a message about a full disk names. */
@@ -125,10 +125,14 @@ export class Apt {
   }
 
   #where(): string[] {
-    if (!this.#ownLists) return ARCHITECTURE;
-    const dir = this.#options.stateDir;
+    const { architecture, stateDir: dir } = this.#options;
+    const guests = [
+      ...['-o', `APT::Architecture=${architecture}`],
+      ...['-o', `APT::Architectures=${architecture}`],
+    ];
+    if (!this.#ownLists) return guests;
     return [
-      ...ARCHITECTURE,
+      ...guests,
       ...['-o', `Dir::State=${dir}`, '-o', `Dir::State::status=${path.join(dir, 'status')}`],
       ...['-o', `Dir::Cache=${dir}`, '-o', `Dir::Cache::archives=${path.join(dir, 'archives')}`],
       ...['-o', 'Debug::NoLocking=1'],

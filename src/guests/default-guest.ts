@@ -6,9 +6,33 @@ import { RequestError } from '#base/errors.ts';
 import { Apt, type AptPackage, diskFull, unknownPackage } from './apt.ts';
 import { buildInitramfs } from './initramfs.ts';
 
-/** Debian's kernel for virtual machines; the package itself is empty and depends on the present version's. */
-const KERNEL_META_PACKAGE = 'linux-image-cloud-amd64';
-const KERNEL_PACKAGE = /^linux-image-\d.*-amd64$/;
+/** Which of Debian's systems a guest is made of. */
+export interface GuestKind {
+  /** Its folder in the cache. */
+  readonly folder: string;
+  /** Debian's name of the architecture. */
+  readonly architecture: string;
+  /** The package itself is empty and depends on the present version's. */
+  readonly kernelMetaPackage: string;
+  readonly kernelPackage: RegExp;
+}
+
+/** The guest that runs when none is named: Debian's kernel for virtual machines. */
+export const GUEST_64: GuestKind = {
+  folder: 'default-guest',
+  architecture: 'amd64',
+  kernelMetaPackage: 'linux-image-cloud-amd64',
+  kernelPackage: /^linux-image-\d.*-amd64$/,
+};
+
+/** For 32-bit processors, without PAE. */
+export const GUEST_32: GuestKind = {
+  folder: 'guest-32',
+  architecture: 'i386',
+  kernelMetaPackage: 'linux-image-686',
+  kernelPackage: /^linux-image-\d.*-686$/,
+};
+
 const BUSYBOX_PACKAGE = 'busybox-static';
 
 /**
@@ -17,7 +41,7 @@ const BUSYBOX_PACKAGE = 'busybox-static';
  */
 export const DEFAULT_GUEST_APPEND = 'console=ttyS0 loglevel=6';
 
-/** The guest that runs when none is named, as it lies in the cache. */
+/** A guest of Debian's packages, as it lies in the cache. */
 export interface DefaultGuest {
   /** Paths of files. */
   readonly kernel: string;
@@ -57,8 +81,11 @@ export function cacheDir(env: NodeJS.ProcessEnv): string {
 }
 
 /** The guest in the cache, or undefined when none is there. Needs no network. */
-export async function findDefaultGuest(env: NodeJS.ProcessEnv): Promise<DefaultGuest | undefined> {
-  const dir = guestDir(env);
+export async function findDefaultGuest(
+  env: NodeJS.ProcessEnv,
+  kind = GUEST_64,
+): Promise<DefaultGuest | undefined> {
+  const dir = guestDir(env, kind);
   const stamp = await readStamp(dir);
   if (stamp === undefined) return undefined;
   try {
@@ -70,8 +97,9 @@ export async function findDefaultGuest(env: NodeJS.ProcessEnv): Promise<DefaultG
 }
 
 /** The guest in the cache, fetched first when it is not there. */
-export async function ensureDefaultGuest(host: GuestHost): Promise<DefaultGuest> {
-  return (await findDefaultGuest(host.env)) ?? (await fetchDefaultGuest(host, { newest: false }));
+export async function ensureDefaultGuest(host: GuestHost, kind = GUEST_64): Promise<DefaultGuest> {
+  const cached = await findDefaultGuest(host.env, kind);
+  return cached ?? (await fetchDefaultGuest(host, { newest: false, kind }));
 }
 
 /**
@@ -81,9 +109,10 @@ export async function ensureDefaultGuest(host: GuestHost): Promise<DefaultGuest>
  */
 export async function fetchDefaultGuest(
   host: GuestHost,
-  options: { readonly newest: boolean },
+  options: { readonly newest: boolean; readonly kind?: GuestKind },
 ): Promise<DefaultGuest> {
-  const dir = guestDir(host.env);
+  const { newest, kind = GUEST_64 } = options;
+  const dir = guestDir(host.env, kind);
   const packagesDir = path.join(dir, 'packages');
   let tempDir: string | undefined;
   try {
@@ -91,14 +120,12 @@ export async function fetchDefaultGuest(
     await removeAbandoned(packagesDir);
     tempDir = await mkdtemp(path.join(packagesDir, '.fetch-'));
     const { env, signal } = host;
-    const apt = new Apt({ stateDir: path.join(tempDir, 'apt'), cacheDir: dir, env, signal });
+    const stateDir = path.join(tempDir, 'apt');
+    const { architecture } = kind;
+    const apt = new Apt({ architecture, stateDir, cacheDir: dir, env, signal });
     await apt.check();
-    const { kernel, busybox } = await fetchPackages(
-      apt,
-      host,
-      { packagesDir, tempDir },
-      options.newest,
-    );
+    const places = { packagesDir, tempDir };
+    const { kernel, busybox } = await fetchPackages(apt, host, places, { newest, kind });
     const stamp: Stamp = {
       kernel: { name: kernel.name, version: kernel.version },
       busybox: { name: busybox.name, version: busybox.version },
@@ -126,15 +153,15 @@ async function fetchPackages(
   apt: Apt,
   host: GuestHost,
   places: Places,
-  newest: boolean,
+  wanted: { readonly newest: boolean; readonly kind: GuestKind },
 ): Promise<Found> {
-  if (!newest) {
-    const known = await findPackages(apt);
+  if (!wanted.newest) {
+    const known = await findPackages(apt, wanted.kind);
     if (!('unknown' in known) && (await fetchAll(apt, host, places, known))) return known;
   }
   host.progress('default guest: fetching package lists (apt-get update)', false);
   const update = await apt.update();
-  const found = await findPackages(apt);
+  const found = await findPackages(apt, wanted.kind);
   if ('unknown' in found)
     throw unknownPackage(found.unknown, update, path.dirname(places.packagesDir));
   if (await fetchAll(apt, host, places, found)) return found;
@@ -143,10 +170,13 @@ async function fetchPackages(
   );
 }
 
-async function findPackages(apt: Apt): Promise<Found | { readonly unknown: string }> {
-  const meta = await apt.find(KERNEL_META_PACKAGE);
-  const kernelName = meta?.depends.find((name) => KERNEL_PACKAGE.test(name));
-  if (kernelName === undefined) return { unknown: KERNEL_META_PACKAGE };
+async function findPackages(
+  apt: Apt,
+  kind: GuestKind,
+): Promise<Found | { readonly unknown: string }> {
+  const meta = await apt.find(kind.kernelMetaPackage);
+  const kernelName = meta?.depends.find((name) => kind.kernelPackage.test(name));
+  if (kernelName === undefined) return { unknown: kind.kernelMetaPackage };
   const kernel = await apt.find(kernelName);
   if (kernel === undefined) return { unknown: kernelName };
   const busybox = await apt.find(BUSYBOX_PACKAGE);
@@ -286,8 +316,8 @@ function asRequestError(error: unknown, dir: string): unknown {
   return error;
 }
 
-function guestDir(env: NodeJS.ProcessEnv): string {
-  return path.join(cacheDir(env), 'default-guest');
+function guestDir(env: NodeJS.ProcessEnv, kind: GuestKind): string {
+  return path.join(cacheDir(env), kind.folder);
 }
 
 function folderOf(wanted: { readonly name: string; readonly version: string }): string {

@@ -71,4 +71,19 @@ describe('the default guest', { timeout: PATIENCE_MS * 2 }, () => {
     const guest = new Console(['--timeout', '1']);
     assert.equal(await guest.exitStatus(), 124);
   });
+
+  it('of 32 bits boots a kernel without PAE to a shell', async () => {
+    const guest = new Console(['--guest', '32', '--timeout', '400']);
+    try {
+      await guest.until(PROMPT);
+      guest.type('uname -m; grep -o -w fpu /proc/cpuinfo; yes | head -c 1000000 | sha256sum');
+      await guest.until('f893c2c2c50aec163cf36deb88e21b61c336fa93c0482b945337862cffeca280');
+      guest.type('poweroff');
+      assert.equal(await guest.exitStatus(), 0);
+      assert.match(guest.text, /^i686\s*$/m);
+      assert.match(guest.text, /^fpu\s*$/m);
+    } finally {
+      guest.process.kill('SIGKILL');
+    }
+  });
 });

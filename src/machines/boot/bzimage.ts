@@ -4,20 +4,23 @@ import { BOOT_PARAMS, linuxParams } from './linux-params.ts';
 import { unpackPayload } from './payload.ts';
 import { placeInitrd } from './placement.ts';
 import type { BootInput, BootPlan, Placement } from './plan-types.ts';
-import { start64 } from './processor-state.ts';
+import { start32, start64 } from './processor-state.ts';
 
 // The Linux x86 boot protocol. Source: Linux Documentation/arch/x86/boot.rst.
 
 const HEADER = 0x1f1;
 const HEADER_END = 0x290; // the last byte that the zero page has room for
 const HEADER_MAGIC = 0x53726448; // "HdrS" at 0x202
-const OLDEST_VERSION = 0x020c; // the first with xloadflags and the 64-bit entry
+const OLDEST_VERSION = 0x020a; // the first that says how much memory the kernel takes
+const XLOADFLAGS_VERSION = 0x020c;
 const XLF_KERNEL_64 = 1;
 const ENTRY_64 = 0x200;
 const KERNEL = 0x100000;
 
 /** What of the setup header says where things go. */
 interface SetupHeader {
+  /** The kernel's own decompressor has a 64-bit entry; else the 32-bit one is taken. */
+  readonly has64: boolean;
   readonly setupBytes: number;
   readonly payload: Uint8Array;
   readonly initBytes: number;
@@ -33,18 +36,14 @@ export function isBzImage(bytes: Uint8Array): boolean {
   );
 }
 
-/** @throws {BootError} for kernels before 3.8 or 32-bit ones, and for files that are cut off. */
+/** @throws {BootError} for kernels before 2.6.31 and for files that are cut off. */
 function parseSetupHeader(kernel: Uint8Array): SetupHeader {
   if (kernel.length < 0x268)
     throw new BootError('truncated', 'the kernel ends inside its setup header; get it anew');
   const view = new DataView(kernel.buffer, kernel.byteOffset, kernel.byteLength);
   const version = view.getUint16(0x206, true);
-  if (version < OLDEST_VERSION || (view.getUint16(0x236, true) & XLF_KERNEL_64) === 0) {
-    throw new BootError(
-      'unsupported',
-      'the kernel has no 64-bit entry; give an x86-64 Linux of version 3.8 or later',
-    );
-  }
+  if (version < OLDEST_VERSION)
+    throw new BootError('unsupported', 'the kernel is too old; give a Linux of 2.6.31 or later');
   const setupBytes = ((view.getUint8(HEADER) || 4) + 1) * 512;
   const start = setupBytes + view.getUint32(0x248, true);
   const end = start + view.getUint32(0x24c, true);
@@ -54,6 +53,7 @@ function parseSetupHeader(kernel: Uint8Array): SetupHeader {
       'the kernel ends before its payload does; it is cut off, get it anew',
     );
   return {
+    has64: version >= XLOADFLAGS_VERSION && (view.getUint16(0x236, true) & XLF_KERNEL_64) !== 0,
     setupBytes,
     payload: kernel.subarray(start, end),
     initBytes: view.getUint32(0x260, true),
@@ -78,7 +78,10 @@ export function planBzImage(input: BootInput): BootPlan {
   const initrd = input.initrd && placeInitrd(input.initrd, top, image.end);
   const headerEnd = Math.min(0x202 + (input.kernel[0x201] ?? 0), HEADER_END);
   const setup = { at: HEADER, bytes: input.kernel.subarray(HEADER, headerEnd) };
-  const start = start64(image.entry, { rsi: BigInt(BOOT_PARAMS) });
+  const registers = { rsi: BigInt(BOOT_PARAMS) };
+  const start = image.is64
+    ? start64(image.entry, registers)
+    : start32(Number(image.entry), registers);
   return {
     writes: [...image.writes, ...linuxParams(input, setup, initrd), ...start.writes],
     state: start.state,
@@ -86,6 +89,7 @@ export function planBzImage(input: BootInput): BootPlan {
 }
 
 interface Image {
+  readonly is64: boolean;
   readonly writes: readonly Placement[];
   readonly entry: bigint;
   readonly end: number;
@@ -109,6 +113,7 @@ function placeImage(input: BootInput, header: SetupHeader): Image {
 
 function placeVmlinux(elf: Elf, header: SetupHeader): Image {
   return {
+    is64: elf.is64,
     writes: placeSegments(elf),
     entry: physicalEntry(elf),
     end: Math.max(header.prefAddress + header.initBytes, segmentsEnd(elf)),
@@ -117,8 +122,9 @@ function placeVmlinux(elf: Elf, header: SetupHeader): Image {
 
 function placePacked(kernel: Uint8Array, header: SetupHeader): Image {
   return {
+    is64: header.has64,
     writes: [{ paddr: KERNEL, bytes: kernel.subarray(header.setupBytes) }],
-    entry: BigInt(KERNEL + ENTRY_64),
+    entry: BigInt(header.has64 ? KERNEL + ENTRY_64 : KERNEL),
     end: Math.max(KERNEL + kernel.length, header.prefAddress + header.initBytes),
   };
 }

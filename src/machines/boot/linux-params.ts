@@ -2,7 +2,7 @@ import { memoryMap } from './e820.ts';
 import { cString } from './placement.ts';
 import type { BootInput, Placement } from './plan-types.ts';
 
-// What Linux is given at its 64-bit entry: "boot_params", the zero page.
+// What Linux is given at its entries: "boot_params", the zero page.
 // Source: Linux Documentation/arch/x86/boot.rst and zero-page.rst.
 
 export const BOOT_PARAMS = 0x10000;

@@ -57,9 +57,23 @@ function refusal(input: BootInput): BootError['kind'] | 'planned' {
   }
 }
 
+/** A bzImage that has the 32-bit entry alone. */
+function bits32(payload: Uint8Array): Uint8Array {
+  const kernel = makeBzImage(payload);
+  kernel[0x236] = 0;
+  return kernel;
+}
+
 describe('what kind of kernel it is', () => {
   const cases = [
     { name: 'bzImage', kernel: makeBzImage(code), entry: MIB + 0x200, paging: true },
+    { name: 'bzImage without a 64-bit entry', kernel: bits32(code), entry: MIB, paging: false },
+    {
+      name: 'bzImage, 32-bit ELF payload',
+      kernel: bits32(makeElf32(MIB, MIB, code)),
+      entry: MIB,
+      paging: false,
+    },
     { name: 'bzImage, ELF payload', kernel: makeBzImage(vmlinux), entry: KERNEL_AT, paging: true },
     {
       name: 'bzImage, gzip payload',
@@ -137,14 +151,14 @@ describe('refused', () => {
   const load = (segment: Parameters<typeof makeElf64>[1][number]) => makeElf64(0n, [segment]);
   const at = (paddr: number | bigint, memoryBytes: number | bigint = 3) =>
     load({ paddr, bytes: code, memoryBytes });
-  const noBits64 = makeBzImage(code);
-  noBits64[0x236] = 0;
+  const tooOld = makeBzImage(code);
+  tooOld[0x206] = 9;
   const otherMachine = vmlinux.slice();
   otherMachine[18] = 183;
   const cases: { name: string; input: BootInput; kind: BootError['kind'] | 'planned' }[] = [
     { name: 'an empty file', input: bootInput(new Uint8Array(0)), kind: 'not-a-kernel' },
     { name: 'a text', input: bootInput(new Uint8Array(9999).fill(65)), kind: 'not-a-kernel' },
-    { name: 'a 32-bit bzImage', input: bootInput(noBits64), kind: 'unsupported' },
+    { name: 'a bzImage of protocol 2.9', input: bootInput(tooOld), kind: 'unsupported' },
     { name: 'ELF for ARM', input: bootInput(otherMachine), kind: 'unsupported' },
     { name: 'a segment past memory', input: bootInput(at(64 * MIB - 2)), kind: 'too-large' },
     { name: 'a segment at 2^63', input: bootInput(at(2n ** 63n)), kind: 'unsupported' },
