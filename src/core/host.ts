@@ -41,6 +41,11 @@ export declare function apic_msr_read(cpu: usize, msr: u32): u32;
 @external('env', 'apic_msr_write')
 export declare function apic_msr_write(cpu: usize, msr: u32): u32;
 
+/** IA32_TSC or IA32_TSC_ADJUST was written: a TSC deadline now means another time. */
+// @ts-expect-error asc's own syntax
+@external('env', 'tsc_moved')
+export declare function tsc_moved(): void;
+
 /** Reports, once, a register that is not known. */
 // @ts-expect-error asc's own syntax
 @external('env', 'unknown_msr')

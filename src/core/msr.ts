@@ -49,7 +49,7 @@ import {
 import * as m from '../isa/x86/msr.ts';
 import { require_ring0 } from './control.ts';
 import { raiseZero, segBase, setSegBase } from './descriptor.ts';
-import { apic_msr_read, apic_msr_write, unknown_msr } from './host.ts';
+import { apic_msr_read, apic_msr_write, tsc_moved, unknown_msr } from './host.ts';
 import { updateKey } from './key.ts';
 import { isCanonical } from './paging.ts';
 import { GP } from './raise.ts';
@@ -283,6 +283,7 @@ function writeEfer(cpu: usize, value: u64): void {
 function moveTsc(cpu: usize, by: u64): void {
   store<u64>(cpu, load<u64>(cpu, S_TSC_OFFSET) + by, S_TSC_OFFSET);
   store<u64>(cpu, load<u64>(cpu, S_MSR_TSC_ADJUST) + by, S_MSR_TSC_ADJUST);
+  tsc_moved();
 }
 
 function writeBase(cpu: usize, seg: u32, value: u64): void {

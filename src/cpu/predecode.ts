@@ -325,7 +325,8 @@ export class Predecoder {
     if (mem === MEM_BASE || mem === MEM_INDEX) {
       if (insn.memory !== undefined) this.#addressFields(rec, insn, insn.memory);
     } else {
-      this.#out.setUint8(rec + REC_SEG, insn.row.options.stack === true ? SEG_SS : insn.seg);
+      const data = insn.memory?.seg ?? insn.seg;
+      this.#out.setUint8(rec + REC_SEG, insn.row.options.stack === true ? SEG_SS : data);
     }
     let fields = 0;
     const { operands } = insn.row;

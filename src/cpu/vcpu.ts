@@ -54,6 +54,8 @@ export interface VcpuHost {
   /** True when the MSR is the interrupt controller's and the access is legal; the value is in S_SCRATCH. */
   apicMsrRead(msr: number): boolean;
   apicMsrWrite(msr: number): boolean;
+  /** The time-stamp counter was set or adjusted. */
+  tscMoved(): void;
   unknownMsr(msr: number, write: boolean): void;
   /** CR8 is the task priority. */
   taskPriority(): number;
@@ -165,6 +167,7 @@ export class SoftwareVcpu {
       cpuid: () => host.cpuid(),
       apic_msr_read: (_cpu: number, msr: number) => (host.apicMsrRead(msr >>> 0) ? 1 : 0),
       apic_msr_write: (_cpu: number, msr: number) => (host.apicMsrWrite(msr >>> 0) ? 1 : 0),
+      tsc_moved: () => host.tscMoved(),
       unknown_msr: (msr: number, write: number) => host.unknownMsr(msr >>> 0, write !== 0),
       task_priority: () => host.taskPriority(),
       set_task_priority: (value: number) => host.setTaskPriority(value),

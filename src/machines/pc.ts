@@ -16,6 +16,7 @@ import { PCI_FUNCTION_STATE, PciFunction } from '#devices/pci/pci-function.ts';
 import { MmioBus, PortBus } from '#hw/bus.ts';
 import type { Clock, Device, DeviceLog, DeviceState, IrqLine, TimedDevice } from '#hw/device.ts';
 import { StateCarver } from '#hw/state.ts';
+import { cmosMemory } from './cmos-memory.ts';
 
 // Interrupts and addresses of the board. Ports and IRQs are those of every PC; PCI interrupts go to GSIs 16-19.
 const COM1 = { port: 0x3f8, gsi: 4 };
@@ -35,11 +36,14 @@ const HPET = { paddr: 0xfed0_0000, bytes: 1024 };
 const TIMER_GSI = 2;
 const DEBUG_EXIT_PORT = 0xf4;
 const E9_PORT = 0xe9;
+/** Where SeaBIOS writes its messages, when a read gives what port 0xe9 does. */
+const FIRMWARE_DEBUG_PORT = 0x402;
 const POST_PORT = 0x80;
 const SOFT_OFF_TYPE = 5; // what \_S5 in machines/tables/acpi.ts says
 
 /** What the board is wired to. */
 export interface PcWires {
+  readonly memoryBytes: number;
   readonly clock: Clock;
   readonly log: DeviceLog;
   readonly line: (gsi: number) => IrqLine;
@@ -88,7 +92,8 @@ export class PcBoard {
     this.#pci(carver, wires);
     this.ports.map(POST_PORT, 1, this.#own(new PostPort(carver.take(POST_STATE))), 'post');
     this.ports.map(DEBUG_EXIT_PORT, 1, new DebugExit(wires.debugExit), 'debug-exit');
-    this.ports.map(E9_PORT, 1, new E9Port(wires.debugOutput), 'e9');
+    for (const port of [E9_PORT, FIRMWARE_DEBUG_PORT])
+      this.ports.map(port, 1, new E9Port(wires.debugOutput), 'e9');
   }
 
   #own<T extends Device>(device: T): T {
@@ -100,6 +105,7 @@ export class PcBoard {
     const { clock, line } = wires;
     const rtc = this.#own(new Rtc(carver.take(RTC_STATE), clock, line(RTC.gsi)));
     this.ports.map(RTC.port, RTC_PORTS, rtc, 'rtc');
+    for (const [index, value] of cmosMemory(wires.memoryBytes)) rtc.setCmos(index, value);
     const pm = new PowerManagement(carver.take(PM_STATE), clock, {
       sci: line(SCI_GSI),
       softOffType: SOFT_OFF_TYPE,

@@ -29,6 +29,7 @@ const MOST_UNDEFINED = 100;
 export interface BoardOptions {
   readonly memory: WebAssembly.Memory;
   readonly layout: MemoryLayout;
+  readonly ramBytes: number;
   readonly model: CpuModel;
   readonly clock: Clock;
   readonly log: DeviceLog;
@@ -76,6 +77,7 @@ export class BoardHost implements VcpuHost {
       attention: () => this.#attention(),
     });
     this.#board = new PcBoard(state.board, {
+      memoryBytes: options.ramBytes,
       clock,
       log,
       line: (gsi) => this.#irqchip.line(gsi),
@@ -206,6 +208,10 @@ export class BoardHost implements VcpuHost {
   apicMsrWrite(msr: number): boolean {
     this.exits.msr++;
     return this.#irqchip.writeMsr(0, msr, this.#view.getBigUint64(this.#cpu + S_SCRATCH, true));
+  }
+
+  tscMoved(): void {
+    this.#irqchip.lapic(0).tscMoved();
   }
 
   unknownMsr(msr: number, write: boolean): void {

@@ -57,6 +57,7 @@ function runGuest(start: WorkerStart): void {
   const options: BoardOptions = {
     memory,
     layout,
+    ramBytes: start.ramBytes,
     model,
     clock: startClock(start.startedAtMs),
     log: {

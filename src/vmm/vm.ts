@@ -25,6 +25,7 @@ import {
 import { BootError } from '#machines/boot/boot-error.ts';
 import { type FirmwarePlan, planFirmware } from '#machines/boot/firmware.ts';
 import { planBoot } from '#machines/boot/plan.ts';
+import type { Placement } from '#machines/boot/plan-types.ts';
 import { buildTables } from '#machines/tables/tables.ts';
 import { crashExit } from './crash-exit.ts';
 import { symbolFiles, userSymbols } from './guest-symbols.ts';
@@ -318,7 +319,10 @@ function placeKernel(config: VmConfig, bytes: Uint8Array, ram: number): Partial<
   return plan.state;
 }
 
-/** The ROM below 4 GiB, and its end below 1 MiB, where writes are ignored too. */
+/**
+ * The ROM below 4 GiB, where writes are ignored, and its end below 1 MiB in RAM: as a chipset has it whose shadowing is
+ * always on, because firmware keeps variables there.
+ */
 function placeFirmware(plan: FirmwarePlan, memory: WebAssembly.Memory, layout: MemoryLayout): void {
   const { rom, low } = plan;
   const view = new DataView(memory.buffer);
@@ -329,10 +333,12 @@ function placeFirmware(plan: FirmwarePlan, memory: WebAssembly.Memory, layout: M
     view.setUint32(cpu + S_ROM_PADDR, rom.paddr, true);
     view.setUint32(cpu + S_ROM_HOST, layout.rom, true);
   }
-  for (const { paddr, bytes: data } of [rom, low]) {
+  const fill = ({ paddr, bytes: data }: Placement, kind: number) => {
     const first = layout.pageMap + paddr / PAGE;
-    bytes.fill(PAGE_RAM | PAGE_ROM, first, first + data.length / PAGE);
-  }
+    bytes.fill(kind, first, first + data.length / PAGE);
+  };
+  fill(rom, PAGE_RAM | PAGE_ROM);
+  fill(low, PAGE_RAM);
 }
 
 /** Tells the core where things lie, and which pages have memory behind them. */

@@ -74,7 +74,7 @@ describe('files and sizes that are wrong', () => {
     {
       name: 'an old Linux',
       args: ['-k', file('linux', linux)],
-      message: /^ring0: --kernel: the kernel has no 64-bit entry; give/,
+      message: /^ring0: --kernel: the kernel is too old; give/,
     },
     {
       name: 'an initrd too large for the memory',

@@ -101,6 +101,7 @@ export class BareMachine {
       cpuid: () => {},
       apicMsrRead: () => false,
       apicMsrWrite: () => false,
+      tscMoved: () => {},
       unknownMsr: () => {},
       setTaskPriority: () => {},
       taskPriority: () => 0,
