@@ -1,3 +1,4 @@
+import { qcow2 } from './formats/qcow2/qcow2.ts';
 import { raw } from './formats/raw/raw.ts';
 import {
   type DiskImage,
@@ -10,7 +11,7 @@ import {
 } from './image.ts';
 
 /** Raw matches everything: last. */
-export const FORMATS: readonly ImageFormat[] = [raw];
+export const FORMATS: readonly ImageFormat[] = [qcow2, raw];
 
 /** Longer chains are taken for an attack on the opener's memory. */
 const MAX_CHAIN = 256;

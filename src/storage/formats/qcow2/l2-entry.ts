@@ -1,0 +1,87 @@
+import * as q from './layout.ts';
+
+/**
+ * An L2 entry. Without extended L2 a cluster counts as one subcluster, so that both kinds of image take the same paths:
+ * bit i of `allocated` and `zero` is subcluster i, and no bit stands in both.
+ */
+export interface L2Entry {
+  /** Offset in the host file; 0: none. For a compressed cluster it need not be aligned. */
+  readonly hostOffset: number;
+  /** Whether we alone refer to the host cluster, so that it can be written in place. */
+  readonly copied: boolean;
+  readonly allocated: number;
+  readonly zero: number;
+  /** Bytes to read for a compressed cluster; 0: it is not compressed. */
+  readonly compressedBytes: number;
+}
+
+const UNALLOCATED: L2Entry = {
+  hostOffset: 0,
+  copied: false,
+  allocated: 0,
+  zero: 0,
+  compressedBytes: 0,
+};
+
+/** How entries are written in an image. */
+export interface L2Shape {
+  readonly clusterBits: number;
+  readonly extendedL2: boolean;
+  /** Bits of all subclusters. */
+  readonly allSubclusters: number;
+  readonly subclusterBytes: number;
+  readonly subclusters: number;
+  readonly entryBytes: number;
+}
+
+export function l2Shape(clusterBits: number, extendedL2: boolean): L2Shape {
+  const subclusters = extendedL2 ? q.SUBCLUSTERS : 1;
+  return {
+    clusterBits,
+    extendedL2,
+    subclusters,
+    allSubclusters: extendedL2 ? 0xffff_ffff : 1,
+    subclusterBytes: 2 ** clusterBits / subclusters,
+    entryBytes: extendedL2 ? 16 : 8,
+  };
+}
+
+/** The entry at byte `at`; a string says what is wrong with it. */
+export function decodeEntry(view: DataView, at: number, shape: L2Shape): L2Entry | string {
+  const high = view.getUint32(at);
+  const low = view.getUint32(at + 4);
+  const bitmap = shape.extendedL2 ? view.getUint32(at + 8) : 0;
+  const allocated = shape.extendedL2 ? view.getUint32(at + 12) : 0;
+  if ((high | low | bitmap | allocated) === 0) return UNALLOCATED;
+  if ((high & q.HI_COMPRESSED) !== 0) return decodeCompressed(high, low, shape.clusterBits);
+  if ((high & q.HI_L2_RESERVED) !== 0 || (low & q.LO_RESERVED) !== 0)
+    return 'reserved bits are set';
+  const hostOffset = (high & q.HI_OFFSET) * q.TWO_32 + ((low & q.LO_OFFSET) >>> 0);
+  if (hostOffset % 2 ** shape.clusterBits !== 0) return 'the host offset is not that of a cluster';
+  if (hostOffset > Number.MAX_SAFE_INTEGER) return 'the host offset is beyond 2^53';
+  const copied = (high & q.HI_COPIED) !== 0;
+  if (!shape.extendedL2) {
+    const zero = low & q.LO_ZERO;
+    const data = hostOffset !== 0 && zero === 0 ? 1 : 0;
+    return { hostOffset, copied, allocated: data, zero, compressedBytes: 0 };
+  }
+  if ((low & q.LO_ZERO) !== 0) return 'the zero flag is set in an extended entry';
+  if ((allocated & bitmap) !== 0) return 'a subcluster is both allocated and zero';
+  if (hostOffset === 0 && allocated !== 0) return 'subclusters are allocated nowhere';
+  return { hostOffset, copied, allocated, zero: bitmap, compressedBytes: 0 };
+}
+
+function decodeCompressed(high: number, low: number, clusterBits: number): L2Entry | string {
+  // 62 bits: the offset takes the low x, the count of further sectors the rest; x is 41 to 61, so above bit 32.
+  const offsetBits = 62 - (clusterBits - 8);
+  const highBits = offsetBits - 32;
+  const field = high & 0x3fff_ffff;
+  const offsetHigh = field % 2 ** highBits;
+  const sectors = Math.floor(field / 2 ** highBits);
+  const hostOffset = offsetHigh * q.TWO_32 + low;
+  if (hostOffset === 0 || hostOffset > Number.MAX_SAFE_INTEGER)
+    return 'a compressed cluster lies nowhere';
+  if ((high & q.HI_COPIED) !== 0) return 'a compressed cluster is marked as copied';
+  const compressedBytes = (sectors + 1) * 512 - (hostOffset % 512);
+  return { hostOffset, copied: false, allocated: 0, zero: 0, compressedBytes };
+}
