@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import { complainAboutNode, endWithLauncher, findNode, runNode } from './node24.mjs';
 
 /** Flags of V8 that must stand before it starts; others can be set at run time. */
-const V8_FLAGS = (process.env.R0F ?? '').split(' ').filter(Boolean);
+const V8_FLAGS = [];
 
 async function start(args) {
   const node = findNode();

@@ -1,6 +1,6 @@
 import type { Inst } from '#ir/block.ts';
-import { S_REGS } from '#ir/state.ts';
-import { helperKind } from './hot-helpers.ts';
+import { S_RAX, S_RDX, S_REGS } from '#ir/state.ts';
+import { helperKind, isDivision } from './hot-helpers.ts';
 import type { RegionNode } from './region.ts';
 
 const GENERAL_BYTES = 128;
@@ -102,6 +102,8 @@ export class AddressGroups {
         this.#assign(inst);
         return undefined;
       case 'call':
+        if (isDivision(attr.helper ?? ''))
+          for (const register of [S_RAX, S_RDX]) this.#registers.delete(register);
         // It may write any register, and ends what is known of pages too: see `HotEmitter`.
         if (helperKind(attr.helper ?? '') === 'whole') this.#registers = new Map();
         return undefined;

@@ -12,8 +12,10 @@ import {
 } from '#ir/state.ts';
 import { type Access, AddressGroups, type PageCheck } from './address-groups.ts';
 import { BlockEmitter } from './block-emitter.ts';
+import { emitDivision } from './hot-divide.ts';
 import { type FlagLocals, HotFlags } from './hot-flags.ts';
-import { helperKind, keepsRegisters } from './hot-helpers.ts';
+import { HotFloat, isFloatHelper } from './hot-float.ts';
+import { bytesWritten, helperKind, keepsRegisters } from './hot-helpers.ts';
 import type { HotState } from './hot-state.ts';
 import { LocalPool } from './local-pool.ts';
 import type { RegionInsn } from './region.ts';
@@ -54,6 +56,7 @@ export interface HotLocals extends FlagLocals {
   /** What `leave` needs: the instruction, as `where` packs it. */
   readonly where: number;
   readonly kills: number;
+  readonly usual: number;
   readonly target: number;
 }
 
@@ -74,6 +77,7 @@ export interface HotContext {
 export class HotEmitter extends BlockEmitter {
   readonly flags: HotFlags;
   readonly groups: AddressGroups;
+  readonly float: HotFloat;
   readonly #cx: HotContext;
   /** Locals that hold what the flags in the form `values` are computed from. */
   readonly #kept: LocalPool;
@@ -87,6 +91,7 @@ export class HotEmitter extends BlockEmitter {
     this.#cx = cx;
     this.#kept = new LocalPool(cx.f);
     this.groups = new AddressGroups(cx.code64);
+    this.float = new HotFloat(cx.f, cx.locals, this.pool);
     this.flags = new HotFlags(cx.f, cx.locals, (inst, leaves) => this.#pushKept(inst, leaves));
   }
 
@@ -218,9 +223,22 @@ export class HotEmitter extends BlockEmitter {
     const name = inst.attr.helper ?? '';
     switch (helperKind(name)) {
       case 'pure':
+        if (isFloatHelper(name)) {
+          const args = inst.args.map((arg) => this.inLocal(arg));
+          this.float.call(name, args, this.#cx.helper(name));
+          break;
+        }
         this.f.get(this.#cx.locals.cpu);
         this.pushArgs(inst);
         this.f.call(this.#cx.helper(name));
+        break;
+      case 'division':
+        emitDivision(name, this.inLocal(inst.args[0] as Inst), {
+          f: this.f,
+          state: this.#cx.state,
+          take: (type) => this.pool.take(type),
+          giveUp: () => this.#giveUp(),
+        });
         break;
       case 'aligned':
         this.pushArgs(inst);
@@ -243,14 +261,18 @@ export class HotEmitter extends BlockEmitter {
     f.get(cpu).mem(I32_LOAD, S_FPU_STATUS).i32(FPU_EXCEPTION).op(0x71).hint(false).if();
     this.#giveUp();
     f.end();
-    // The helper records the instruction's address.
-    f.get(cpu);
-    this.pushRip(this.#insn?.start ?? 0);
-    f.mem(I64_STORE, S_RIP);
+    this.#storeRip();
     f.get(cpu).i32(0).mem(I32_STORE, S_REC);
     f.get(cpu);
     this.pushArgs(inst);
     f.call(this.#cx.helper(name));
+  }
+
+  /** Makes RIP exact: the x87 remembers it, and faults push it. */
+  #storeRip(): void {
+    this.f.get(this.#cx.locals.cpu);
+    this.pushRip(this.#insn?.start ?? 0);
+    this.f.mem(I64_STORE, S_RIP);
   }
 
   /** All state is in memory during the call, which may raise; then it is read back where it may have changed. */
@@ -259,8 +281,9 @@ export class HotEmitter extends BlockEmitter {
     const { locals, state, helper } = this.#cx;
     const args = inst.args.map((arg) => this.inLocal(arg));
     // Faults of its access are the interpreter's, which knows the segment.
-    if (name === 'cmpxchg16b') {
-      this.#pushHost(args[0] ?? 0, 16, true);
+    const written = bytesWritten(name);
+    if (written > 0) {
+      this.#pushHost(args[0] ?? 0, written, true);
       f.op(0x1a);
     }
     this.flags.settle();
@@ -268,9 +291,7 @@ export class HotEmitter extends BlockEmitter {
     state.store();
     f.get(cpu).get(locals.res).mem(I64_STORE, S_FLAGS_RES);
     f.get(cpu).get(locals.aux).mem(I64_STORE, S_FLAGS_AUX);
-    f.get(cpu);
-    this.pushRip(this.#insn?.start ?? 0);
-    f.mem(I64_STORE, S_RIP);
+    this.#storeRip();
     f.get(cpu).i32(0).mem(I32_STORE, S_REC);
     f.get(cpu)
       .get(locals.budget)

@@ -1,14 +1,31 @@
 // How a region calls the helpers of core/.
 
 /** Compute from their arguments, and from MXCSR, whose exceptions are all masked where a region runs. */
-const PURE = /^(mulh_[us]|crc32c|bit_address|sse_(?!masked_store|compare)\w+)$/;
+const PURE = /^(crc32c|bit_address|sse_(?!masked_store)\w+)$/;
 /** Change the x87's state alone, and raise nothing but #MF for an exception that waits. */
 const FPU = /^(mmx_enter|x87_(?!st_|compare_flags)\w+)$/;
 /** Read and write registers and flags in the CPU's state; may raise. Everything is there while they run. */
 const WHOLE =
-  /^(i?div(8|16|32|64)|cmpxchg16b|daa|das|aaa|aas|aam|aad|rcl|rcr|arithmetic_flags|set_arithmetic_flags|movs|cmps|stos|lods|scas|rdtsc|pushf_value|sse_compare_(ex|im)plicit|check_unit|x87_(st_\w+|compare_flags))$/;
+  /^(i?div(8|16|32|64)|cmpxchg16b|daa|das|aaa|aas|aam|aad|rcl|rcr|arithmetic_flags|set_arithmetic_flags|movs|cmps|stos|lods|scas|rdtsc|pushf_value|check_unit|x87_compare_flags|x87_st_\w+)$/;
 
-export type HelperKind = 'pure' | 'fpu' | 'aligned' | 'whole';
+export type HelperKind = 'pure' | 'fpu' | 'aligned' | 'division' | 'whole';
+
+/** Whether general registers, vectors and flags are after the call what they were. */
+export function keepsRegisters(name: string): boolean {
+  return name.startsWith('x87_st_');
+}
+
+/** Bytes that a helper writes at the address in its first argument; 0 for others. Its faults are the interpreter's. */
+export function bytesWritten(name: string): number {
+  if (name === 'cmpxchg16b') return 16;
+  if (name === 'x87_st_f32') return 4;
+  if (name === 'x87_st_f64' || name === 'x87_st_int') return 8;
+  return name.startsWith('x87_st_') ? 10 : 0;
+}
+
+export function isDivision(name: string): boolean {
+  return /^i?div(32|64)$/.test(name);
+}
 
 const KINDS = new Map<string, HelperKind | undefined>();
 
@@ -18,13 +35,9 @@ export function helperKind(name: string): HelperKind | undefined {
   return KINDS.get(name);
 }
 
-/** Whether general registers, vectors and flags are after the call what they were. */
-export function keepsRegisters(name: string): boolean {
-  return name.startsWith('x87_st_');
-}
-
 function classify(name: string): HelperKind | undefined {
   if (name === 'check_aligned') return 'aligned';
+  if (isDivision(name)) return 'division';
   if (PURE.test(name)) return 'pure';
   if (FPU.test(name)) return 'fpu';
   return WHOLE.test(name) ? 'whole' : undefined;

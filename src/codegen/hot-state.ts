@@ -1,5 +1,6 @@
 import type { Inst } from '#ir/block.ts';
-import { S_REGS, S_XMM, S_ZERO } from '#ir/state.ts';
+import { S_RAX, S_RDX, S_REGS, S_XMM, S_ZERO } from '#ir/state.ts';
+import { isDivision } from './hot-helpers.ts';
 import type { Region } from './region.ts';
 import type { FunctionBody } from './wasm.ts';
 
@@ -41,18 +42,23 @@ export class HotState {
       for (const { ir } of node.insns) for (const inst of ir.insts) this.#note(inst);
   }
 
-  #note(inst: Inst): void {
-    const { slot } = inst.attr;
+  #note({ op, attr }: Inst): void {
+    const { slot, helper } = attr;
+    if (op.family === 'call' && isDivision(helper ?? ''))
+      for (const offset of [S_RAX, S_RDX]) this.#cache(offset, true);
     if (slot === undefined || !('fixed' in slot)) return;
     const offset = wholeRegister(slot.fixed);
-    if (offset === undefined) return;
+    if (offset !== undefined) this.#cache(offset, op.family === 'set');
+  }
+
+  #cache(offset: number, written: boolean): void {
     const vector = offset >= S_XMM;
     let cached = this.#cached.get(offset);
     if (cached === undefined) {
       cached = { local: this.#f.local(vector ? 'v128' : 'i64'), offset, vector, written: false };
       this.#cached.set(offset, cached);
     }
-    cached.written ||= inst.op.family === 'set';
+    cached.written ||= written;
   }
 
   get usesVectors(): boolean {

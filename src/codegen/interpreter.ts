@@ -2,10 +2,12 @@ import type { Block } from '#ir/block.ts';
 import type { Helper } from '#ir/helpers.ts';
 import {
   A_JUMP_CACHE,
+  A_JUMP_LOG,
   B_COUNT,
   B_HEADER,
   B_HEAT,
   JUMP_ENTRIES,
+  JUMP_LOG_ENTRIES,
   KEY_CODE64,
   REC_LINK,
   REC_LINK2,
@@ -22,6 +24,7 @@ import {
   S_HALTED,
   S_IRQ_PENDING,
   S_JUMP_GEN,
+  S_JUMP_LOGGED,
   S_KEY,
   S_REC,
   S_RIP,
@@ -141,7 +144,7 @@ export class InterpreterBuilder {
     const pool = new LocalPool(f);
     const { inline } = this.#layout;
     f.loop();
-    this.#findBlock(f, cpu, blk);
+    this.#findBlock(f, { cpu, blk, rec });
     f.loop();
     this.#enterRegion(f, { cpu, blk, id, cold });
     this.#enterBlock(f, { cpu, rec, blk });
@@ -176,7 +179,8 @@ export class InterpreterBuilder {
     return f;
   }
 
-  #findBlock(f: FunctionBody, cpu: number, blk: number): void {
+  #findBlock(f: FunctionBody, at: { cpu: number; blk: number; rec: number }): void {
+    const { cpu, blk, rec } = at;
     f.get(cpu).i32(0).mem(I32_STORE, S_REC);
     f.get(cpu).mem(I32_LOAD, S_HALTED);
     f.get(cpu)
@@ -188,6 +192,23 @@ export class InterpreterBuilder {
       .op(0x71);
     f.op(0x72).if().i32(RUN_BOUNDARY).op(0x0f).end();
     f.get(cpu).call(this.#helper('find_block')).set(blk);
+    this.#logJump(f, cpu, rec);
+  }
+
+  /** Writes down where the block left last went: what the hot tier takes to be the targets of indirect jumps. */
+  #logJump(f: FunctionBody, cpu: number, at: number): void {
+    f.get(cpu).get(cpu).mem(I32_LOAD, S_JUMP_LOGGED).i32(1).op(0x6a).tee(at);
+    f.mem(I32_STORE, S_JUMP_LOGGED);
+    f.get(cpu)
+      .mem(I32_LOAD, S_AREA)
+      .get(at)
+      .i32(JUMP_LOG_ENTRIES - 1)
+      .op(0x71);
+    f.i32(4).op(0x74).op(0x6a).tee(at).get(cpu).mem(I32_LOAD, S_BLOCK).mem(I32_STORE, A_JUMP_LOG);
+    f.get(at)
+      .get(cpu)
+      .mem(I64_LOAD, S_RIP)
+      .mem(I64_STORE, A_JUMP_LOG + 8);
   }
 
   /**
@@ -214,7 +235,8 @@ export class InterpreterBuilder {
     );
     this.#count(f, cpu, S_STAT_REGION_COLD, () => f.get(id).i32(REGION_COLD).op(0x46).op(0xad));
     f.get(id).tee(cold).i32(REGION_BOUNDARY).op(0x46).if().i32(RUN_BOUNDARY).op(0x0f).end();
-    // Out of the three ifs and the loop around them.
+    // A region left no block behind. Out of the three ifs and the loop around them.
+    f.get(cpu).i32(0).mem(I32_STORE, S_BLOCK);
     f.br(4);
     f.end().end().end();
     f.i32(0).set(cold);

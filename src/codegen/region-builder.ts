@@ -24,7 +24,8 @@ import {
 import { analyse, type ControlFlow } from './control-flow.ts';
 import { HotEmitter, type HotLocals } from './hot-emitter.ts';
 import { type FlagForm, RAW, sameForm } from './hot-flags.ts';
-import { helperKind } from './hot-helpers.ts';
+import { isFloatHelper } from './hot-float.ts';
+import { bytesWritten, helperKind } from './hot-helpers.ts';
 import { HotState } from './hot-state.ts';
 import type { Region, RegionEdge, RegionNode } from './region.ts';
 import { flagForms } from './region-flags.ts';
@@ -126,6 +127,7 @@ export class RegionBuilder {
       f.get(0).mem(I32_LOAD, S_MXCSR).i32(MXCSR_MASKS).op(0x71).i32(MXCSR_MASKS).op(0x47);
       f.hint(false).if().i32(REGION_COLD).op(0x0f).end();
     }
+    if (calls(this.#region, isFloatHelper)) this.#emitter.float.look();
     f.get(0).mem(I64_LOAD, S_FLAGS_RES).set(res);
     f.get(0).mem(I64_LOAD, S_FLAGS_AUX).set(aux);
     f.get(0).mem(I32_LOAD, S_TLB_READ).set(tlbRead);
@@ -440,6 +442,7 @@ function declareLocals(f: FunctionBody): HotLocals {
     tlbWrite: i32(),
     where: i32(),
     kills: i32(),
+    usual: i32(),
     target: i64(),
     res: i64(),
     aux: i64(),
@@ -453,15 +456,28 @@ function declareLocals(f: FunctionBody): HotLocals {
   };
 }
 
+function calls(region: Region, isMeant: (helper: string) => boolean): boolean {
+  return region.nodes.some(({ insns }) =>
+    insns.some(({ ir }) =>
+      ir.insts.some(({ op, attr }) => op.family === 'call' && isMeant(attr.helper ?? '')),
+    ),
+  );
+}
+
+const MAY_FAULT = new Set(['load', 'loadw', 'store']);
+
 /** Helpers before whose call the instruction may turn out to be the interpreter's. */
-function helperGivesUp(name: string): boolean {
-  return name === 'cmpxchg16b' || ['aligned', 'fpu'].includes(helperKind(name) ?? '');
+function givesUp(helper: string): boolean {
+  const kind = helperKind(helper);
+  return kind === 'aligned' || kind === 'fpu' || kind === 'division' || bytesWritten(helper) > 0;
 }
 
 /** True when the instruction may turn out to be the interpreter's. */
 function mayGiveUp(insts: readonly Inst[]): boolean {
   return insts.some(
     ({ op, attr }) =>
-      op.name === 'raise_if' || helperGivesUp(attr.helper ?? '') || /^(load|store)/.test(op.name),
+      MAY_FAULT.has(op.family) ||
+      op.name === 'raise_if' ||
+      (op.family === 'call' && givesUp(attr.helper ?? '')),
   );
 }

@@ -25,20 +25,6 @@ export function set_arithmetic_flags(cpu: usize, flags: u32): void {
   setArithmeticFlags(cpu, flags);
 }
 
-export function mulh_u(cpu: usize, a: u64, b: u64): u64 {
-  const a0 = a & 0xffff_ffff;
-  const a1 = a >> 32;
-  const b0 = b & 0xffff_ffff;
-  const b1 = b >> 32;
-  const mid = a1 * b0 + ((a0 * b0) >> 32);
-  const mid2 = a0 * b1 + (mid & 0xffff_ffff);
-  return a1 * b1 + (mid >> 32) + (mid2 >> 32);
-}
-
-export function mulh_s(cpu: usize, a: i64, b: i64): i64 {
-  return <i64>mulh_u(cpu, <u64>a, <u64>b) - ((a >> 63) & b) - ((b >> 63) & a);
-}
-
 // Division. The quotient that does not fit raises #DE, as a zero divisor does.
 
 export function div8(cpu: usize, divisor: u32): void {

@@ -35,42 +35,51 @@ function explicitLength(value: i64, control: u32): u32 {
   return <u32>min<u64>(magnitude, most);
 }
 
-/** Element `i` of `b` is one of `a`'s, or in one of the ranges that `a` gives. */
-function isMember(a: v128, lengthA: u32, x: i32, control: u32): bool {
-  const ranges = ((control >> AGGREGATION_SHIFT) & 3) == RANGES;
-  for (let j: u32 = 0; j < lengthA; j += ranges ? 2 : 1) {
-    const first = element(a, j, control);
-    if (!ranges) {
-      if (first == x) return true;
-    } else if (j + 1 < lengthA && first <= x && x <= element(a, j + 1, control)) return true;
+/** A bit for each element of `b` that is element `j` of `a`. */
+function equalTo(a: v128, j: u32, b: v128, control: u32): u32 {
+  const x = element(a, j, control);
+  return control & WORDS
+    ? i16x8.bitmask(i16x8.eq(b, i16x8.splat(<i16>x)))
+    : i8x16.bitmask(i8x16.eq(b, i8x16.splat(<i8>x)));
+}
+
+/** Element `i` of `b` is in one of the ranges that `a` gives. */
+function isInRange(a: v128, lengthA: u32, x: i32, control: u32): bool {
+  for (let j: u32 = 0; j + 1 < lengthA; j += 2) {
+    if (element(a, j, control) <= x && x <= element(a, j + 1, control)) return true;
   }
   return false;
 }
 
-/** `a` stands in `b` at `i`, as far as the register goes. */
-function standsAt(a: v128, lengthA: u32, b: v128, lengthB: u32, i: u32, control: u32): bool {
-  const most: u32 = control & WORDS ? 8 : 16;
-  for (let j: u32 = 0; j < lengthA && i + j < most; j++) {
-    if (i + j >= lengthB || element(a, j, control) != element(b, i + j, control)) return false;
+/** A bit for each element of `b` at which `a` stands, as far as the register goes. */
+function ordered(a: v128, lengthA: u32, b: v128, validB: u32, control: u32): u32 {
+  const all: u32 = control & WORDS ? 0xff : 0xffff;
+  let bits = all;
+  for (let j: u32 = 0; j < lengthA; j++) {
+    // What lies beyond the register agrees.
+    const beyond = ~(all >> j);
+    bits &= ((equalTo(a, j, b, control) & validB) >> j) | beyond;
   }
-  return true;
+  return bits & all;
 }
 
 function matches(a: v128, lengthA: u32, b: v128, lengthB: u32, control: u32): u32 {
-  const most: u32 = control & WORDS ? 8 : 16;
   const aggregation = (control >> AGGREGATION_SHIFT) & 3;
+  const all: u32 = control & WORDS ? 0xff : 0xffff;
+  const validA = ((<u32>1) << lengthA) - 1;
+  const validB = ((<u32>1) << lengthB) - 1;
   let bits: u32 = 0;
-  for (let i: u32 = 0; i < most; i++) {
-    let hit: bool = false;
-    if (aggregation == EQUAL_ANY || aggregation == RANGES) {
-      hit = i < lengthB && isMember(a, lengthA, element(b, i, control), control);
-    } else if (aggregation == EQUAL_EACH) {
-      const inA = i < lengthA;
-      hit = inA == i < lengthB && (!inA || element(a, i, control) == element(b, i, control));
-    } else {
-      hit = standsAt(a, lengthA, b, lengthB, i, control);
-    }
-    bits |= u32(hit) << i;
+  if (aggregation == EQUAL_ANY) {
+    for (let j: u32 = 0; j < lengthA; j++) bits |= equalTo(a, j, b, control);
+    return bits & validB;
+  }
+  if (aggregation == EQUAL_EACH) {
+    const same = control & WORDS ? i16x8.bitmask(i16x8.eq(a, b)) : i8x16.bitmask(i8x16.eq(a, b));
+    return ((same & validA & validB) | ~(validA | validB)) & all;
+  }
+  if (aggregation != RANGES) return ordered(a, lengthA, b, validB, control);
+  for (let i: u32 = 0; i < lengthB; i++) {
+    bits |= u32(isInRange(a, lengthA, element(b, i, control), control)) << i;
   }
   return bits;
 }

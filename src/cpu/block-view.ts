@@ -1,5 +1,6 @@
 import {
   A_BLOCK_TABLE,
+  A_JUMP_LOG,
   A_TLB_EXEC,
   B_BYTES,
   B_CHAIN,
@@ -10,6 +11,7 @@ import {
   B_PADDR2,
   BLOCK_BUCKETS,
   HEAT_START,
+  JUMP_LOG_ENTRIES,
   KEY_USER,
   S_AREA,
   S_RAM_HOST,
@@ -89,6 +91,19 @@ export class BlockView {
       at = this.#get(at + B_CHAIN);
     }
     return undefined;
+  }
+
+  /** Where an indirect jump at the end of a block has gone of late, the commonest first. */
+  targets(block: BlockInfo): bigint[] {
+    const log = this.#get(this.#cpu + S_AREA) + A_JUMP_LOG;
+    const counts = new Map<bigint, number>();
+    for (let i = 0; i < JUMP_LOG_ENTRIES; i++) {
+      const at = log + i * 16;
+      if (this.#get(at) !== block.address) continue;
+      const rip = this.#view.getBigUint64(at + 8, true);
+      counts.set(rip, (counts.get(rip) ?? 0) + 1);
+    }
+    return [...counts].sort(([, a], [, b]) => b - a).map(([rip]) => rip);
   }
 
   /** Physical page from which code at `lin` was last fetched, if the TLB still has it. */

@@ -24,11 +24,21 @@ interface Context {
 
 const ROOT: Context = { parent: undefined, depth: 0, callee: 0, returnOffset: 0, name: '' };
 
+/** Targets of an indirect jump that are followed. */
+const MAX_TARGETS = 12;
+
+/** Where control may go from a node, and in which context it is then. */
+interface Way {
+  readonly offset: number;
+  readonly context: Context;
+}
+
 interface Candidate {
   readonly offset: number;
   readonly context: Context;
   readonly block: BlockInfo;
   readonly lifted: LiftedBlock;
+  readonly ways: readonly Way[];
 }
 
 export interface RegionPlan {
@@ -46,6 +56,8 @@ export class RegionPlanner {
   readonly #nodes = new Map<string, Candidate>();
   readonly #pages = new Map<bigint, number>();
   readonly #lifted = new Map<number, LiftedBlock | undefined>();
+  /** Where calls of the region's own entry return to. */
+  readonly #returns = new Map<string, Way>();
   #insns = 0;
 
   private constructor(view: BlockView, lifter: HotLifter, rip: bigint, entry: BlockInfo) {
@@ -72,10 +84,11 @@ export class RegionPlanner {
     const lifted = this.#lifter.lift(entry, 0);
     if (lifted === undefined || lifted.insns.length === 0) return undefined;
     this.#lifted.set(0, lifted);
-    this.#add({ offset: 0, context: ROOT, block: entry, lifted });
-    for (const candidate of this.#nodes.values()) {
+    this.#add(0, ROOT, entry, lifted);
+    for (const { ways } of this.#nodes.values()) {
       if (this.#nodes.size >= MAX_NODES || this.#insns >= MAX_INSNS) break;
-      for (const { offset, context } of this.#ways(candidate)) this.#consider(offset, context);
+      for (const { offset, context } of ways) this.#consider(offset, context);
+      for (const { offset, context } of this.#returns.values()) this.#consider(offset, context);
     }
     const order = [...this.#nodes.keys()];
     const numbers = new Map(order.map((name, i) => [name, i]));
@@ -96,9 +109,10 @@ export class RegionPlanner {
     };
   }
 
-  #add(candidate: Candidate): void {
-    this.#nodes.set(nameOf(candidate.offset, candidate.context), candidate);
-    this.#insns += candidate.lifted.insns.length;
+  #add(offset: number, context: Context, block: BlockInfo, lifted: LiftedBlock): void {
+    const ways = this.#waysFrom(block, context, lifted);
+    this.#nodes.set(nameOf(offset, context), { offset, context, block, lifted, ways });
+    this.#insns += lifted.insns.length;
   }
 
   #consider(offset: number, context: Context): void {
@@ -108,7 +122,7 @@ export class RegionPlanner {
     if (!this.#lifted.has(offset)) this.#lifted.set(offset, this.#lifter.lift(block, offset));
     const lifted = this.#lifted.get(offset);
     if (lifted === undefined || lifted.insns.length === 0) return;
-    this.#add({ offset, context, block, lifted });
+    this.#add(offset, context, block, lifted);
   }
 
   #find(offset: number): BlockInfo | undefined {
@@ -125,10 +139,9 @@ export class RegionPlanner {
   }
 
   /** Where control may go from a node, within the contexts that are followed. */
-  #ways(from: Candidate): { offset: number; context: Context }[] {
-    const { last, end, leavesCold } = from.lifted;
+  #waysFrom(block: BlockInfo, context: Context, lifted: LiftedBlock): Way[] {
+    const { last, end, leavesCold } = lifted;
     if (leavesCold || last === undefined) return [];
-    const { context } = from;
     const next = { offset: end, context };
     const target = end + last.rel;
     switch (last.row.name) {
@@ -138,20 +151,41 @@ export class RegionPlanner {
       case 'loop':
       case 'jcxz':
         return [next, { offset: target, context }];
-      case 'call': {
-        const inner = this.#inner(context, target, end);
-        return inner === undefined ? [] : [{ offset: target, context: inner }];
-      }
+      case 'call':
+        return this.#call(context, target, end);
       case 'ret':
-        return context.parent === undefined
-          ? []
-          : [{ offset: context.returnOffset, context: context.parent }];
+        return this.#return(context);
       case 'jmpInd':
+        return this.#targets(block).map((offset) => ({ offset, context }));
       case 'callInd':
-        return [];
+        return this.#targets(block).flatMap((offset) => this.#call(context, offset, end));
       default:
         return [next];
     }
+  }
+
+  #targets(block: BlockInfo): number[] {
+    return this.#view
+      .targets(block)
+      .slice(0, MAX_TARGETS)
+      .map((rip) => Number(BigInt.asIntN(64, rip - this.#rip)));
+  }
+
+  /** A call of the region's own entry goes there again: its return is one of those that the region knows. */
+  #call(context: Context, callee: number, returnOffset: number): Way[] {
+    if (callee === 0) {
+      const name = nameOf(returnOffset, context);
+      if (!this.#returns.has(name) && this.#returns.size < MAX_TARGETS)
+        this.#returns.set(name, { offset: returnOffset, context });
+      return [{ offset: 0, context: ROOT }];
+    }
+    const inner = this.#inner(context, callee, returnOffset);
+    return inner === undefined ? [] : [{ offset: callee, context: inner }];
+  }
+
+  #return(context: Context): Way[] {
+    if (context.parent === undefined) return [...this.#returns.values()];
+    return [{ offset: context.returnOffset, context: context.parent }];
   }
 
   /** The context of a call; undefined for a recursive one and where calls are too deep. */
@@ -166,20 +200,23 @@ export class RegionPlanner {
   #node(candidate: Candidate, numbers: ReadonlyMap<string, number>): RegionNode {
     const { lifted, offset, context } = candidate;
     const { last, end } = lifted;
-    const ways = this.#ways(candidate);
-    const edge = (to: number): RegionEdge => {
-      const way = ways.find((w) => w.offset === to);
-      return { offset: to, node: way && numbers.get(nameOf(to, way.context)) };
-    };
+    const indirect = /^(ret|jmpInd|callInd)$/.test(last?.row.name ?? '');
+    // Returns of the region's own entry are known only when all of it has been looked through.
+    const ways = last?.row.name === 'ret' ? this.#return(context) : candidate.ways;
+    const edges = ways.map((w) => ({
+      offset: w.offset,
+      node: numbers.get(nameOf(w.offset, w.context)),
+    }));
+    const edge = (to: number): RegionEdge =>
+      edges.find((e) => e.offset === to) ?? { offset: to, node: undefined };
     const direct = last?.row.operands.some((o) => o.kind === 'J') === true;
-    const isReturn = last?.row.name === 'ret' && context.parent !== undefined;
     const repeats = last?.row.options.rep === true;
     return {
       offset,
       insns: lifted.insns,
       taken: direct && last !== undefined ? edge(end + last.rel) : undefined,
       next: edge(end),
-      predicted: isReturn ? [edge(context.returnOffset)] : repeats ? [edge(end)] : [],
+      predicted: indirect ? edges.filter((e) => e.node !== undefined) : repeats ? [edge(end)] : [],
       leavesCold: lifted.leavesCold,
     };
   }

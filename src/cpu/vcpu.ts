@@ -24,9 +24,11 @@ import type { HandlerMap } from './handlers.ts';
 import { HotTier, type HotTierStats, type Translator } from './hot-tier.ts';
 import { Predecoder } from './predecode.ts';
 
-/** Instructions between two looks at the clock: some 100 µs. */
-const SLICE = 20_000;
 const VECTOR_UD = 6;
+/** Time between two looks at the clock, which is kept by giving each slice as many instructions as fit. */
+const SLICE_NS = 150_000;
+const LEAST_SLICE = 10_000;
+const MOST_SLICE = 1_000_000;
 const EFLAGS_IF = 1 << 9;
 /** The longest that a halted vCPU sleeps at once. */
 const MAX_SLEEP_MS = 1000;
@@ -124,6 +126,8 @@ export class SoftwareVcpu {
   readonly #view: DataView;
   readonly #predecoder: Predecoder;
   #hot: HotTier | undefined;
+  #sliceInsns = LEAST_SLICE;
+  #sliceBegan = 0;
   /** Statistics: counted here because they are counted at boundaries. */
   readonly interrupts = new Uint32Array(256);
   halts = 0;
@@ -212,7 +216,7 @@ export class SoftwareVcpu {
   #slice(): boolean {
     const stepping = (this.#get(S_KEY) & KEY_STEP) !== 0;
     const traced = stepping && (this.#get(S_TRACE) & TRACE_INSN) !== 0;
-    const budget = stepping ? 1 : SLICE;
+    const budget = stepping ? 1 : this.#sliceInsns;
     this.#set(S_BUDGET, budget);
     let alive = true;
     try {
@@ -273,13 +277,24 @@ export class SoftwareVcpu {
       for (const page of this.#host.invalidated())
         this.core.invalidateRange(this.#cpu, page * 4096, 4096);
     }
-    this.#host.poll(this.#host.nowNs());
+    const now = this.#host.nowNs();
+    this.#fitSlice(now);
+    this.#host.poll(now);
     this.#hot?.poll();
     const ended = this.#host.ended();
     if (ended !== undefined) return ended;
     this.#interrupt();
     if (this.#get(S_HALTED) !== 0) this.#sleep();
     return undefined;
+  }
+
+  /** Makes the next slice longer or shorter by what the last one took, when that was not cut short. */
+  #fitSlice(now: number): void {
+    const took = now - this.#sliceBegan;
+    this.#sliceBegan = now;
+    if (this.#get(S_BUDGET) > this.#sliceInsns / 8) return;
+    const fitting = took < SLICE_NS ? this.#sliceInsns * 1.25 : this.#sliceInsns / 2;
+    this.#sliceInsns = Math.round(Math.min(MOST_SLICE, Math.max(LEAST_SLICE, fitting)));
   }
 
   #interrupt(): void {

@@ -184,6 +184,8 @@ export const S_STAT_REGION_COLD = 1832;
 export const S_STAT_REGION_INSNS = 1840;
 /** Room for the numbers of 128 bits that the x87's transcendental functions compute with, 512 bytes. */
 export const S_F128 = 3584;
+/** u32: entries written to the log of transfers; wraps. */
+export const S_JUMP_LOGGED = 1848;
 export const S_SIZE = 4096;
 
 // S_ATTENTION bits.
@@ -236,7 +238,10 @@ export const PAGE_HEADS = 16384;
 /** REGION_SLOTS of 16: what a region of several pages was last found valid for: generation and key u32, base RIP u64. */
 export const A_REGIONS = 622592;
 export const REGION_SLOTS = 8192;
-export const A_ARENA = 753664; // blocks are laid here one after another
+/** JUMP_LOG_ENTRIES of 16: the last transfers that no link serves: block left u32, RIP gone to u64 at 8. */
+export const A_JUMP_LOG = 753664;
+export const JUMP_LOG_ENTRIES = 8192;
+export const A_ARENA = 884736; // blocks are laid here one after another
 /** Whole area of a vCPU, arena included. */
 export const AREA_BYTES = 25165824;
 

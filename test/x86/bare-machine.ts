@@ -15,8 +15,8 @@ import {
 } from '#ir/state.ts';
 import type { Feature } from '#isa/x86/insn.ts';
 
-/** Looks at the clock, one every 20,000 instructions, after which a test is taken to run for ever. */
-const MOST_POLLS = 50;
+/** Looks at the clock, one every 10,000 instructions or more, after which a test is taken to run for ever. */
+const MOST_POLLS = 10;
 const BUILD = new URL('../../build/', import.meta.url);
 const ALL_FEATURES: readonly Feature[] = [
   'cmov',
@@ -58,6 +58,8 @@ export class BareMachine {
   readonly vcpu: SoftwareVcpu;
   /** Vector of the exception that ended the last run, or -1. */
   exception = -1;
+  /** The last run was cut off: it seemed to be without end. */
+  endless = false;
   /** It reached where no memory is. */
   strayed = false;
   #stop = false;
@@ -110,9 +112,12 @@ export class BareMachine {
       acknowledge: () => -1,
       takeNmi: () => false,
       nextDeadlineNs: () => Number.POSITIVE_INFINITY,
-      nowNs: () => 0,
+      // Slices stay short.
+      nowNs: () => this.#polls * 1e9,
       poll: () => {
-        if (++this.#polls > MOST_POLLS) this.#stop = true;
+        if (++this.#polls <= MOST_POLLS) return;
+        this.endless = true;
+        this.#stop = true;
       },
       ended: () =>
         this.#stop || this.view.getUint32(this.cpu + S_HALTED, true) !== 0
@@ -148,6 +153,7 @@ export class BareMachine {
     if (hot) this.vcpu.warm();
     this.exception = -1;
     this.strayed = false;
+    this.endless = false;
     this.#stop = false;
     this.#polls = 0;
     this.vcpu.run();

@@ -259,6 +259,8 @@ export class CaseRunner {
     this.load(c);
     const { memory, cpu, ram, bytes, view } = this.#machine;
     this.#machine.run(hot);
+    // A REP of billions, or one that leaves the memory: how far it came says nothing.
+    if (this.#machine.endless || this.#machine.strayed) return 'cut off';
     const { regs, rip, rflags } = readState(memory, cpu);
     const rec = view.getUint32(cpu + S_REC, true);
     const at = Number(rip) + (rec === 0 ? 0 : view.getUint16(rec + REC_START, true));

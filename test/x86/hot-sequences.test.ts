@@ -12,7 +12,7 @@ import { Random } from './random.ts';
 // come at whatever instruction meets a wild address. RING0_SEED replays a fresh run.
 
 const FIXED_SEED = 7;
-const SEQUENCES = Number(process.env['RING0_SEQUENCES'] ?? 600);
+const SEQUENCES = Number(process.env['RING0_SEQUENCES'] ?? 400);
 const MOST_INSNS = 10;
 const freshSeed = Number(process.env['RING0_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
 const SYSTEM_ROWS = new Set(SYSTEM);

@@ -16,8 +16,6 @@ export const HELPERS: Readonly<Record<string, Helper>> = {
     idiv16(i) -
     idiv32(i) -
     idiv64(l) -
-    mulh_u(ll) l
-    mulh_s(ll) l
     cmpxchg16b(l) -
     daa() -
     das() -

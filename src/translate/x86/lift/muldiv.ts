@@ -11,6 +11,22 @@ function productFlags(x: Lifter, low: Inst, overflow: Inst, size: number): void 
   x.op('set_flags_raw', [result, x.op('i64.shl', [x.to64(overflow), x.const64(63)])]);
 }
 
+/** Upper half of a 128-bit product: of 32-bit halves, in columns. */
+function mulHigh(x: Lifter, a: Inst, b: Inst, signed: boolean): Inst {
+  const low = (v: Inst) => x.op('i64.and', [v, x.const64(0xffffffff)]);
+  const high = (v: Inst) => x.op('i64.shr_u', [v, x.const64(32)]);
+  const mul = (v: Inst, w: Inst) => x.op('i64.mul', [v, w]);
+  const add = (v: Inst, w: Inst) => x.op('i64.add', [v, w]);
+  const [a0, a1, b0, b1] = [low(a), high(a), low(b), high(b)];
+  const first = add(mul(a1, b0), high(mul(a0, b0)));
+  const second = add(mul(a0, b1), low(first));
+  const unsigned = add(add(mul(a1, b1), high(first)), high(second));
+  if (!signed) return unsigned;
+  const correction = (v: Inst, w: Inst) =>
+    x.op('i64.and', [x.op('i64.shr_s', [v, x.const64(63)]), w]);
+  return x.op('i64.sub', [x.op('i64.sub', [unsigned, correction(a, b)]), correction(b, a)]);
+}
+
 /** The doubled product of one-operand MUL and IMUL into rDX:rAX (AX for bytes). */
 function multiply(signed: boolean): Lift {
   return (x) => {
@@ -18,7 +34,7 @@ function multiply(signed: boolean): Lift {
     const a = x.reg(S_RAX, size);
     const b = x.read(0);
     if (size === 8) {
-      const high = x.call(signed ? 'mulh_s' : 'mulh_u', [a, b]);
+      const high = mulHigh(x, a, b, signed);
       const low = x.op('i64.mul', [a, b]);
       x.setReg(S_RAX, 8, low);
       x.setReg(S_RDX, 8, high);
@@ -48,7 +64,7 @@ function imul(first: number, second: number): Lift {
     const b = x.read(second, size);
     if (size === 8) {
       const low = x.op('i64.mul', [a, b]);
-      const high = x.call('mulh_s', [a, b]);
+      const high = mulHigh(x, a, b, true);
       x.write(0, low);
       productFlags(x, low, x.op('i64.ne', [high, x.op('i64.shr_s', [low, x.const64(63)])]), 8);
       return;
