@@ -232,6 +232,7 @@ export class SoftwareVcpu {
       if (stepping) this.#stopStepping();
     }
     this.#count(budget);
+    if (this.#get(S_HALTED) !== 0) this.halts++;
     return alive;
   }
 
@@ -324,7 +325,6 @@ export class SoftwareVcpu {
   }
 
   #sleep(): void {
-    this.halts++;
     const began = this.#host.nowNs();
     const wait = (this.#host.nextDeadlineNs() - began) / 1e6;
     if (wait <= 0) return;
