@@ -1,0 +1,25 @@
+import { MIB } from '#base/units.ts';
+import { createVm } from '#index.ts';
+
+/** What a Multiboot kernel prints on port 0xe9 until it writes to port 0xf4, or how else it ends. */
+export async function runSmallGuest(kernel: Uint8Array): Promise<string> {
+  const vm = await createVm({
+    kernel,
+    memoryBytes: 8 * MIB,
+    append: '',
+    cpuModel: 'ring0-v2',
+    accel: 'software',
+    noReboot: true,
+    stats: false,
+  });
+  let text = '';
+  vm.console.onOutput((bytes) => {
+    text += Buffer.from(bytes).toString('latin1');
+  });
+  try {
+    const end = await vm.run();
+    return end.type === 'debug-exit' ? text.trim() : `${text}${end.type}`;
+  } finally {
+    await vm.stop();
+  }
+}
