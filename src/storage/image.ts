@@ -94,6 +94,8 @@ export interface StorageHost {
   resolve(imagePath: string, name: string): string;
   /** Equal for two paths exactly when they lead to one file. */
   identity(path: string): Promise<string>;
+  /** Names of what is in the folder of `path`, sorted; none when it cannot be read. */
+  list(path: string): Promise<readonly string[]>;
   nowMs(): number;
 }
 

@@ -1,5 +1,6 @@
 import { qcow2 } from './formats/qcow2/qcow2.ts';
 import { raw } from './formats/raw/raw.ts';
+import { vdi } from './formats/vdi/vdi.ts';
 import {
   type DiskImage,
   type HostFile,
@@ -11,7 +12,7 @@ import {
 } from './image.ts';
 
 /** Raw matches everything: last. */
-export const FORMATS: readonly ImageFormat[] = [qcow2, raw];
+export const FORMATS: readonly ImageFormat[] = [qcow2, vdi, raw];
 
 /** Longer chains are taken for an attack on the opener's memory. */
 const MAX_CHAIN = 256;

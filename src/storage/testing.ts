@@ -69,12 +69,17 @@ export class MemoryFile implements HostFile {
 
   async punch(offsetBytes: number, lengthBytes: number): Promise<boolean> {
     await Promise.resolve();
+    this.clear(offsetBytes, lengthBytes);
+    return true;
+  }
+
+  /** `punch` without a wait. */
+  clear(offsetBytes: number, lengthBytes: number): void {
     const length = Math.max(0, Math.min(lengthBytes, this.#sizeBytes - offsetBytes));
     for (const { page, at, count } of pieces(offsetBytes, length)) {
       if (count === PAGE_BYTES) this.#pages.delete(page);
       else this.#pages.get(page)?.fill(0, at, at + count);
     }
-    return true;
   }
 
   reserve(sizeBytes: number): Promise<boolean> {
@@ -145,6 +150,12 @@ export class MemoryHost implements StorageHost {
 
   identity(path: string): Promise<string> {
     return Promise.resolve(path);
+  }
+
+  list(path: string): Promise<readonly string[]> {
+    const folder = this.resolve(path, '');
+    const inside = [...this.files.keys()].filter((file) => this.resolve(file, '') === folder);
+    return Promise.resolve(inside.map((file) => file.slice(folder.length)).sort());
   }
 
   nowMs(): number {

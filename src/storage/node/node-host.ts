@@ -1,4 +1,4 @@
-import { realpath } from 'node:fs/promises';
+import { readdir, realpath } from 'node:fs/promises';
 import path from 'node:path';
 import type { StorageHost } from '../image.ts';
 import { nodeCodec } from './node-codec.ts';
@@ -10,5 +10,6 @@ export const nodeStorageHost: StorageHost = {
   openFile: (file, options) => NodeFile.open(file, options),
   resolve: (imagePath, name) => path.resolve(path.dirname(imagePath), name),
   identity: async (file) => await realpath(file).catch(() => path.resolve(file)),
+  list: async (file) => (await readdir(path.dirname(file)).catch(() => [])).sort(),
   nowMs: () => Date.now(),
 };

@@ -1,0 +1,48 @@
+import type { HostFile, ImageInfo, ResizeOptions } from '../image.ts';
+
+/** A run of the disk, all of it of one kind. */
+export interface Run {
+  readonly kind: 'data' | 'zero' | 'unallocated';
+  readonly lengthBytes: number;
+  /** Where data lie. */
+  readonly file?: HostFile;
+  readonly hostOffsetBytes?: number;
+  readonly compressed?: boolean;
+}
+
+/** Room for a unit. */
+export interface Place {
+  readonly file: HostFile;
+  readonly hostOffsetBytes: number;
+  /** Whether the room reads as zeros as it is. */
+  readonly zeroed: boolean;
+}
+
+/**
+ * How a format keeps a disk in files: what differs between formats whose disks are cut into units of one size. A
+ * `MappedImage` does the rest. Offsets have been checked to lie on the disk.
+ */
+export interface BlockMap {
+  readonly sizeBytes: number;
+  /** What room is taken in. */
+  readonly unitBytes: number;
+  /** The run from `offsetBytes` on: at least a sector, at most `lengthBytes`, not beyond the unit's end unless all alike. */
+  find(offsetBytes: number, lengthBytes: number): Run | Promise<Run>;
+  /** Fills `into` from `offsetBytes` of the disk on, all of it in one run that is `compressed`. */
+  readCompressed?(run: Run, offsetBytes: number, into: Uint8Array): Promise<void>;
+  /** Room for all of a unit. A unit of which parts are data already stays where it is. */
+  allocate?(unit: number): Promise<Place>;
+  /** All of the unit is data now, and is in `place`. Durable after `commit`. */
+  link?(unit: number, place: Place): Promise<void>;
+  /** Makes a unit that is not data read as zeros whatever the backing image has; false: the format has no way to say so. */
+  markZero?(unit: number): Promise<boolean>;
+  /** Called before the first change, once. */
+  beforeChange?(): Promise<void>;
+  /** Makes all that was written and linked durable: data before what leads to them. */
+  commit(): Promise<void>;
+  info(): ImageInfo;
+  resize?(sizeBytes: number, options: ResizeOptions): Promise<void>;
+  setBacking?(name: string | undefined, format: string | undefined): Promise<void>;
+  /** Commits, unless opened for reading, and closes the files. */
+  close(): Promise<void>;
+}

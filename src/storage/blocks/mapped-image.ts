@@ -1,0 +1,286 @@
+import {
+  checkRange,
+  type DiskImage,
+  type Extent,
+  ImageError,
+  type ImageInfo,
+  type ResizeOptions,
+  type WriteZeroesOptions,
+} from '../image.ts';
+import { fillZeros, isZero } from '../zeros.ts';
+import type { BlockMap, Place, Run } from './block-map.ts';
+import { KeyLock } from './key-lock.ts';
+
+const CHUNK_BYTES = 1 << 20;
+
+export interface MappedImageParts {
+  readonly format: string;
+  readonly path: string;
+  readonly readOnly: boolean;
+  readonly backing: DiskImage | undefined;
+  readonly map: BlockMap;
+}
+
+/** A disk whose units lie where a map says; units are allocated as they are written, and filled from the backing image. */
+export class MappedImage implements DiskImage {
+  readonly format: string;
+  readonly path: string;
+  readonly readOnly: boolean;
+  readonly backing: DiskImage | undefined;
+  readonly unitBytes: number;
+  readonly resize?: (sizeBytes: number, options?: ResizeOptions) => Promise<void>;
+  readonly setBacking?: (name: string | undefined, format: string | undefined) => Promise<void>;
+  readonly #map: BlockMap;
+  readonly #locks = new KeyLock();
+  #firstChange: Promise<void> | undefined;
+
+  constructor(parts: MappedImageParts) {
+    const { map } = parts;
+    this.format = parts.format;
+    this.path = parts.path;
+    this.readOnly = parts.readOnly;
+    this.backing = parts.backing;
+    this.unitBytes = map.unitBytes;
+    this.#map = map;
+    if (map.resize !== undefined)
+      this.resize = (sizeBytes, options = {}) => this.#resize(sizeBytes, options);
+    if (map.setBacking !== undefined)
+      this.setBacking = async (name, format) => {
+        await this.#startChange(0, 0);
+        await map.setBacking?.(name, format);
+      };
+  }
+
+  get sizeBytes(): number {
+    return this.#map.sizeBytes;
+  }
+
+  async read(offsetBytes: number, into: Uint8Array): Promise<void> {
+    checkRange(this, offsetBytes, into.length);
+    for (let done = 0; done < into.length; ) {
+      const run = await this.#run(offsetBytes + done, into.length - done);
+      await this.#readRun(run, offsetBytes + done, into.subarray(done, done + run.lengthBytes));
+      done += run.lengthBytes;
+    }
+  }
+
+  async write(offsetBytes: number, from: Uint8Array): Promise<void> {
+    await this.#startChange(offsetBytes, from.length);
+    for (let done = 0; done < from.length; ) {
+      const at = offsetBytes + done;
+      const run = await this.#run(at, from.length - done);
+      if (isInPlace(run)) {
+        await run.file.write(run.hostOffsetBytes, from.subarray(done, done + run.lengthBytes));
+        done += run.lengthBytes;
+      } else {
+        const part = from.subarray(done, done + this.#toUnitEnd(at));
+        await this.#writeUnit(at, part);
+        done += part.length;
+      }
+    }
+  }
+
+  async writeZeroes(
+    offsetBytes: number,
+    lengthBytes: number,
+    options: WriteZeroesOptions = {},
+  ): Promise<void> {
+    await this.#startChange(offsetBytes, lengthBytes);
+    for (let done = 0; done < lengthBytes; ) {
+      const at = offsetBytes + done;
+      const run = await this.#run(at, lengthBytes - done);
+      let length = run.lengthBytes;
+      if (isInPlace(run)) await zeroRun(run, options.mayUnmap === true);
+      else if (!this.#readsAsZeros(run, at)) {
+        length = Math.min(lengthBytes - done, this.#toUnitEnd(at));
+        await this.#zeroUnit(at, length);
+      }
+      done += length;
+    }
+  }
+
+  async discard(offsetBytes: number, lengthBytes: number): Promise<void> {
+    await this.#startChange(offsetBytes, lengthBytes);
+    for (let done = 0; done < lengthBytes; ) {
+      const run = await this.#run(offsetBytes + done, lengthBytes - done);
+      if (isInPlace(run)) await run.file.punch(run.hostOffsetBytes, run.lengthBytes);
+      done += run.lengthBytes;
+    }
+  }
+
+  async flush(): Promise<void> {
+    if (!this.readOnly) await this.#map.commit();
+  }
+
+  async extent(offsetBytes: number, lengthBytes: number): Promise<Extent> {
+    checkRange(this, offsetBytes, lengthBytes);
+    if (lengthBytes === 0) return { kind: 'unallocated', lengthBytes: 0 };
+    const run = await this.#run(offsetBytes, lengthBytes);
+    const { kind, file, hostOffsetBytes } = run;
+    if (run.compressed === true) return { kind, lengthBytes: run.lengthBytes, compressed: true };
+    return {
+      kind,
+      lengthBytes: run.lengthBytes,
+      ...(hostOffsetBytes === undefined ? {} : { hostOffsetBytes }),
+      ...(file === undefined || file.path === this.path ? {} : { hostPath: file.path }),
+    };
+  }
+
+  info(): Promise<ImageInfo> {
+    return Promise.resolve(this.#map.info());
+  }
+
+  async close(): Promise<void> {
+    try {
+      await this.#map.close();
+    } finally {
+      await this.backing?.close();
+    }
+  }
+
+  async #startChange(offsetBytes: number, lengthBytes: number): Promise<void> {
+    checkRange(this, offsetBytes, lengthBytes);
+    if (this.readOnly)
+      throw new ImageError('read-only', `${this.path}: opened for reading only`, {
+        path: this.path,
+      });
+    this.#firstChange ??= this.#map.beforeChange?.() ?? Promise.resolve();
+    await this.#firstChange;
+  }
+
+  async #resize(sizeBytes: number, options: ResizeOptions): Promise<void> {
+    await this.#startChange(0, 0);
+    if (sizeBytes < this.sizeBytes && options.shrink !== true)
+      throw new ImageError(
+        'bad-option',
+        `${this.path}: shrinking from ${this.sizeBytes} bytes loses data`,
+      );
+    if (sizeBytes !== this.sizeBytes) await this.#map.resize?.(sizeBytes, options);
+  }
+
+  #toUnitEnd(offsetBytes: number): number {
+    return this.unitBytes - (offsetBytes % this.unitBytes);
+  }
+
+  /** The longest run from `offsetBytes` on that one call of the host can serve. */
+  async #run(offsetBytes: number, lengthBytes: number): Promise<Run> {
+    const found = this.#map.find(offsetBytes, lengthBytes);
+    const first = found instanceof Promise ? await found : found;
+    if (first.compressed === true) return first;
+    let length = first.lengthBytes;
+    while (length < lengthBytes) {
+      const following = this.#map.find(offsetBytes + length, lengthBytes - length);
+      const next = following instanceof Promise ? await following : following;
+      if (!continues(first, length, next)) break;
+      length += next.lengthBytes;
+    }
+    return { ...first, lengthBytes: length };
+  }
+
+  async #readRun(run: Run, offsetBytes: number, into: Uint8Array): Promise<void> {
+    if (run.kind === 'zero') into.fill(0);
+    else if (run.kind === 'unallocated') await this.#readBacking(offsetBytes, into);
+    else if (run.compressed === true) await this.#map.readCompressed?.(run, offsetBytes, into);
+    else await run.file?.read(run.hostOffsetBytes ?? 0, into);
+  }
+
+  async #readBacking(offsetBytes: number, into: Uint8Array): Promise<void> {
+    const there = Math.max(0, Math.min(into.length, (this.backing?.sizeBytes ?? 0) - offsetBytes));
+    into.fill(0, there);
+    if (there > 0) await this.backing?.read(offsetBytes, into.subarray(0, there));
+  }
+
+  #readsAsZeros(run: Run, offsetBytes: number): boolean {
+    if (run.kind === 'unallocated') return offsetBytes >= (this.backing?.sizeBytes ?? 0);
+    return run.kind === 'zero';
+  }
+
+  /** Writes into one unit that may not be allocated yet. */
+  #writeUnit(offsetBytes: number, from: Uint8Array): Promise<void> {
+    const unit = Math.floor(offsetBytes / this.unitBytes);
+    return this.#locks.run(unit, async () => {
+      const now = await this.#run(offsetBytes, from.length);
+      if (isInPlace(now) && now.lengthBytes === from.length)
+        return await now.file.write(now.hostOffsetBytes, from);
+      const place = await this.#map.allocate?.(unit);
+      if (place === undefined) throw this.#fixed(offsetBytes);
+      await this.#fillUnit(unit, place, offsetBytes, from);
+      await this.#map.link?.(unit, place);
+    });
+  }
+
+  /** Writes a whole unit to its place: `from` at `offsetBytes`, what was there around it. What is in place stays. */
+  async #fillUnit(
+    unit: number,
+    place: Place,
+    offsetBytes: number,
+    from: Uint8Array,
+  ): Promise<void> {
+    const start = unit * this.unitBytes;
+    const end = Math.min(start + this.unitBytes, this.sizeBytes);
+    const hostOf = (at: number): number => place.hostOffsetBytes + at - start;
+    for (let at = start; at < end; ) {
+      if (at === offsetBytes) {
+        await place.file.write(hostOf(at), from);
+        at += from.length;
+        continue;
+      }
+      const stop = at < offsetBytes ? offsetBytes : end;
+      const run = await this.#run(at, Math.min(stop - at, CHUNK_BYTES));
+      if (!isInPlace(run) && !(place.zeroed && this.#readsAsZeros(run, at))) {
+        const bytes = new Uint8Array(run.lengthBytes);
+        await this.#readRun(run, at, bytes);
+        if (!place.zeroed || !isZero(bytes)) await place.file.write(hostOf(at), bytes);
+      }
+      at += run.lengthBytes;
+    }
+  }
+
+  #zeroUnit(offsetBytes: number, lengthBytes: number): Promise<void> {
+    const unit = Math.floor(offsetBytes / this.unitBytes);
+    const start = unit * this.unitBytes;
+    const isWhole =
+      offsetBytes === start &&
+      lengthBytes === Math.min(this.unitBytes, this.sizeBytes - offsetBytes);
+    const markZero = async (): Promise<boolean> => {
+      const run = await this.#run(offsetBytes, lengthBytes);
+      if (run.kind === 'data' || run.lengthBytes < lengthBytes) return false;
+      return (await this.#map.markZero?.(unit)) ?? false;
+    };
+    const zero = async (): Promise<void> => {
+      if (isWhole && (await this.#locks.run(unit, markZero))) return;
+      for (let done = 0; done < lengthBytes; done += CHUNK_BYTES) {
+        const zeros = new Uint8Array(Math.min(CHUNK_BYTES, lengthBytes - done));
+        await this.#writeUnit(offsetBytes + done, zeros);
+      }
+    };
+    return zero();
+  }
+
+  #fixed(offsetBytes: number): ImageError {
+    return new ImageError(
+      'unsupported',
+      `${this.path}: at ${offsetBytes} of the disk: this kind of ${this.format} image cannot be written to; convert it to another`,
+      { path: this.path },
+    );
+  }
+}
+
+type DataRun = Run & { readonly file: NonNullable<Run['file']>; readonly hostOffsetBytes: number };
+
+function isInPlace(run: Run): run is DataRun {
+  return run.kind === 'data' && run.compressed !== true && run.hostOffsetBytes !== undefined;
+}
+
+function continues(first: Run, lengthBytes: number, next: Run): boolean {
+  if (next.kind !== first.kind || next.compressed === true || next.file !== first.file)
+    return false;
+  return first.hostOffsetBytes === undefined
+    ? next.hostOffsetBytes === undefined
+    : next.hostOffsetBytes === first.hostOffsetBytes + lengthBytes;
+}
+
+async function zeroRun(run: DataRun, mayUnmap: boolean): Promise<void> {
+  if (mayUnmap && (await run.file.punch(run.hostOffsetBytes, run.lengthBytes))) return;
+  await fillZeros(run.file, run.hostOffsetBytes, run.lengthBytes);
+}

@@ -1,0 +1,253 @@
+import type { HostFile } from '../image.ts';
+
+const READ_BYTES = 64 * 1024;
+const MAX_CLEAN_BYTES = 8 << 20;
+const MAX_DIRTY_BYTES = 4 << 20;
+
+/** When a change may reach the file: 0 at once, 1 after the data are durable, 2 after the changes of 1 are. */
+export type Stage = 0 | 1 | 2;
+
+interface Page {
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  /** Undefined: as in the file. */
+  dirty: Stage | undefined;
+  /** Being written: what the file has is old. */
+  writing: boolean;
+}
+
+/** Pages to write, in order of their places, those that touch joined. */
+export interface PageWrite {
+  readonly offsetBytes: number;
+  readonly bytes: Uint8Array;
+}
+
+export interface MetadataOptions {
+  /** No page may hold data of the disk besides metadata. */
+  readonly pageBytes: number;
+  readonly littleEndian: boolean;
+  /** Writes the changes of a stage, crash-safe if the format can; default: in place. */
+  readonly writeBack?: (writes: readonly PageWrite[]) => Promise<void>;
+}
+
+/**
+ * The tables of an image, read as they are needed, in pages. Changes stay in memory until `commit`, which orders them: a
+ * table never leads to what is not durable.
+ */
+export class MetadataCache {
+  readonly #file: HostFile;
+  readonly #options: MetadataOptions;
+  /** In order of use, oldest first. */
+  readonly #pages = new Map<number, Page>();
+  readonly #loading = new Map<number, Promise<void>>();
+  #dirtyPages = 0;
+  #commits = 0;
+  #tail: Promise<void> = Promise.resolve();
+
+  constructor(file: HostFile, options: MetadataOptions) {
+    this.#file = file;
+    this.#options = options;
+  }
+
+  u32(offsetBytes: number): number | Promise<number> {
+    const page = this.#page(offsetBytes);
+    const at = offsetBytes % this.#options.pageBytes;
+    const { littleEndian } = this.#options;
+    if (page instanceof Promise) return page.then(({ view }) => view.getUint32(at, littleEndian));
+    return page.view.getUint32(at, littleEndian);
+  }
+
+  u64(offsetBytes: number): bigint | Promise<bigint> {
+    const page = this.#page(offsetBytes);
+    const at = offsetBytes % this.#options.pageBytes;
+    const { littleEndian } = this.#options;
+    if (page instanceof Promise)
+      return page.then(({ view }) => view.getBigUint64(at, littleEndian));
+    return page.view.getBigUint64(at, littleEndian);
+  }
+
+  async setU32(offsetBytes: number, value: number, stage: Stage): Promise<void> {
+    const page = await this.#change(offsetBytes, stage);
+    const at = offsetBytes % this.#options.pageBytes;
+    page.view.setUint32(at, value, this.#options.littleEndian);
+  }
+
+  async setU64(offsetBytes: number, value: bigint, stage: Stage): Promise<void> {
+    const page = await this.#change(offsetBytes, stage);
+    const at = offsetBytes % this.#options.pageBytes;
+    page.view.setBigUint64(at, value, this.#options.littleEndian);
+  }
+
+  /** Changes bytes that may span pages. */
+  async set(offsetBytes: number, bytes: Uint8Array, stage: Stage): Promise<void> {
+    const { pageBytes } = this.#options;
+    for (let done = 0; done < bytes.length; ) {
+      const at = (offsetBytes + done) % pageBytes;
+      const page = await this.#change(offsetBytes + done, stage);
+      const part = bytes.subarray(done, done + pageBytes - at);
+      page.bytes.set(part, at);
+      done += part.length;
+    }
+  }
+
+  /** The bytes of a range, copied. */
+  async get(offsetBytes: number, lengthBytes: number): Promise<Uint8Array> {
+    const { pageBytes } = this.#options;
+    const into = new Uint8Array(lengthBytes);
+    for (let done = 0; done < lengthBytes; ) {
+      const at = (offsetBytes + done) % pageBytes;
+      const page = await this.#page(offsetBytes + done);
+      const part = page.bytes.subarray(at, at + Math.min(pageBytes - at, lengthBytes - done));
+      into.set(part, done);
+      done += part.length;
+    }
+    return into;
+  }
+
+  /** Makes whole pages that nothing leads to yet read as zeros, whatever the file has there. */
+  clear(offsetBytes: number, lengthBytes: number, stage: Stage): void {
+    const { pageBytes } = this.#options;
+    for (let at = offsetBytes; at < offsetBytes + lengthBytes; at += pageBytes) {
+      const page = this.#pages.get(at) ?? this.#add(at, new Uint8Array(pageBytes));
+      page.bytes.fill(0);
+      this.#markDirty(page, stage);
+    }
+  }
+
+  /** Makes what was written to the file, and then all changes up to now, durable. */
+  commit(): Promise<void> {
+    const next = this.#tail.then(
+      () => this.#commit(),
+      () => this.#commit(),
+    );
+    this.#tail = next;
+    return next;
+  }
+
+  async #commit(): Promise<void> {
+    const stages: PageWrite[][] = [[], [], []];
+    const taken: [Page, Stage][] = [];
+    for (const [offsetBytes, page] of this.#pages) {
+      if (page.dirty === undefined) continue;
+      stages[page.dirty]?.push({ offsetBytes, bytes: page.bytes.slice() });
+      taken.push([page, page.dirty]);
+      page.dirty = undefined;
+      page.writing = true;
+    }
+    this.#dirtyPages -= taken.length;
+    let isDone = false;
+    try {
+      for (const [stage, writes] of stages.entries()) {
+        if (writes.length === 0) continue;
+        if (stage > 0) await this.#file.flush();
+        await this.#writeBack(joined(writes));
+      }
+      await this.#file.flush();
+      isDone = true;
+    } finally {
+      this.#commits++;
+      for (const [page, stage] of taken) {
+        page.writing = false;
+        if (!isDone) this.#markDirty(page, stage);
+      }
+    }
+  }
+
+  async #writeBack(writes: readonly PageWrite[]): Promise<void> {
+    if (this.#options.writeBack !== undefined) return await this.#options.writeBack(writes);
+    for (const { offsetBytes, bytes } of writes) await this.#file.write(offsetBytes, bytes);
+  }
+
+  async #change(offsetBytes: number, stage: Stage): Promise<Page> {
+    if (this.#dirtyPages * this.#options.pageBytes > MAX_DIRTY_BYTES) await this.commit();
+    // Also marks it, before anything else can throw it out.
+    const page = await this.#page(offsetBytes);
+    const key = offsetBytes - (offsetBytes % this.#options.pageBytes);
+    const current = this.#pages.get(key);
+    if (current !== page) return await this.#change(offsetBytes, stage);
+    this.#markDirty(page, stage);
+    return page;
+  }
+
+  #markDirty(page: Page, stage: Stage): void {
+    if (page.dirty === undefined) this.#dirtyPages++;
+    page.dirty = page.dirty === undefined || page.dirty < stage ? stage : page.dirty;
+  }
+
+  #page(offsetBytes: number): Page | Promise<Page> {
+    const key = offsetBytes - (offsetBytes % this.#options.pageBytes);
+    const page = this.#pages.get(key);
+    if (page === undefined) return this.#load(key);
+    this.#pages.delete(key);
+    this.#pages.set(key, page);
+    return page;
+  }
+
+  async #load(key: number): Promise<Page> {
+    const start = key - (key % Math.max(READ_BYTES, this.#options.pageBytes));
+    let loading = this.#loading.get(start);
+    if (loading === undefined) {
+      loading = this.#read(start).finally(() => this.#loading.delete(start));
+      this.#loading.set(start, loading);
+    }
+    await loading;
+    return this.#pages.get(key) ?? (await this.#load(key));
+  }
+
+  async #read(start: number): Promise<void> {
+    const { pageBytes } = this.#options;
+    const bytes = new Uint8Array(Math.max(READ_BYTES, pageBytes));
+    // A page may be written and thrown out while it is read.
+    for (let before = -1; before !== this.#commits; ) {
+      before = this.#commits;
+      await this.#file.read(start, bytes);
+    }
+    for (let at = 0; at < bytes.length; at += pageBytes)
+      if (!this.#pages.has(start + at)) this.#add(start + at, bytes.slice(at, at + pageBytes));
+    this.#evict();
+  }
+
+  #add(key: number, bytes: Uint8Array): Page {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    const page: Page = { bytes, view, dirty: undefined, writing: false };
+    this.#pages.set(key, page);
+    return page;
+  }
+
+  #evict(): void {
+    const { pageBytes } = this.#options;
+    let excess = this.#pages.size - this.#dirtyPages - Math.floor(MAX_CLEAN_BYTES / pageBytes);
+    for (const [key, page] of this.#pages) {
+      if (excess <= 0) break;
+      if (page.dirty !== undefined || page.writing) continue;
+      this.#pages.delete(key);
+      excess--;
+    }
+  }
+}
+
+function joined(writes: PageWrite[]): PageWrite[] {
+  const result: PageWrite[] = [];
+  let group: PageWrite[] = [];
+  let end = -1;
+  for (const write of writes.sort((a, b) => a.offsetBytes - b.offsetBytes)) {
+    if (write.offsetBytes !== end) {
+      if (group.length > 0) result.push(join(group));
+      group = [];
+    }
+    group.push(write);
+    end = write.offsetBytes + write.bytes.length;
+  }
+  if (group.length > 0) result.push(join(group));
+  return result;
+}
+
+function join(group: readonly PageWrite[]): PageWrite {
+  const bytes = new Uint8Array(group.reduce((sum, one) => sum + one.bytes.length, 0));
+  let at = 0;
+  for (const one of group) {
+    bytes.set(one.bytes, at);
+    at += one.bytes.length;
+  }
+  return { offsetBytes: group[0]?.offsetBytes ?? 0, bytes };
+}

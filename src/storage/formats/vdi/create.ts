@@ -1,0 +1,90 @@
+import { Fields } from '../../blocks/fields.ts';
+import { randomUuid } from '../../blocks/uuid.ts';
+import {
+  type CreateRequest,
+  type HostFile,
+  ImageError,
+  SECTOR_BYTES,
+  type StorageHost,
+} from '../../image.ts';
+import { readHeader } from './header.ts';
+import * as v from './layout.ts';
+import { findParent } from './parent.ts';
+
+const CHUNK_ENTRIES = 1 << 16;
+
+interface Layout {
+  readonly blocks: number;
+  readonly dataOffset: number;
+}
+
+export function layoutOf(sizeBytes: number): Layout {
+  const blocks = Math.ceil(sizeBytes / v.BLOCK_BYTES);
+  if (blocks > v.MAX_BLOCKS)
+    throw new ImageError('bad-option', `VDI images hold at most ${v.MAX_BLOCKS} MiB`);
+  const mapEnd = v.HEADER_BYTES + blocks * 4;
+  return { blocks, dataOffset: Math.ceil(mapEnd / v.BLOCK_BYTES) * v.BLOCK_BYTES };
+}
+
+export async function create(
+  file: HostFile,
+  request: CreateRequest,
+  host: StorageHost,
+): Promise<void> {
+  const { blocks, dataOffset } = layoutOf(request.sizeBytes);
+  const parentName = request.options.get('backing_file');
+  const isFixed = request.options.get('static') === true;
+  if (isFixed && parentName !== undefined)
+    throw new ImageError('bad-option', 'static and backing_file: a differencing image is dynamic');
+  const fields = new Fields(new Uint8Array(v.HEADER_BYTES), { ...file, littleEndian: true });
+  fields.setText(0, v.TEXT);
+  const numbers = [
+    [v.H_SIGNATURE, v.SIGNATURE],
+    [v.H_VERSION, v.VERSION_1_1],
+    [v.H_HEADER_SIZE, v.HEADER_SIZE],
+    [v.H_IMAGE_TYPE, isFixed ? v.TYPE_FIXED : v.TYPE_DYNAMIC],
+    [v.H_MAP_OFFSET, v.HEADER_BYTES],
+    [v.H_DATA_OFFSET, dataOffset],
+    [v.H_SECTOR_SIZE, SECTOR_BYTES],
+    [v.H_BLOCK_SIZE, v.BLOCK_BYTES],
+    [v.H_BLOCKS, blocks],
+    [v.H_ALLOCATED, isFixed ? blocks : 0],
+  ] as const;
+  for (const [at, value] of numbers) fields.setU32(at, value);
+  fields.setU64(v.H_DISK_SIZE, request.sizeBytes);
+  fields.bytes.set(randomUuid(), v.H_UUID);
+  fields.bytes.set(randomUuid(), v.H_UUID_MODIFY);
+  if (parentName !== undefined) await setParent(fields, file, String(parentName), host);
+  await writeMap(file, blocks, isFixed);
+  await file.truncate(dataOffset + (isFixed ? blocks * v.BLOCK_BYTES : 0));
+  await file.write(0, fields.bytes);
+  await file.flush();
+}
+
+async function setParent(
+  fields: Fields,
+  file: HostFile,
+  name: string,
+  host: StorageHost,
+): Promise<void> {
+  const parent = await host.openFile(host.resolve(file.path, name));
+  try {
+    const header = await readHeader(parent);
+    fields.setU32(v.H_IMAGE_TYPE, v.TYPE_DIFFERENCING);
+    fields.bytes.set(header.uuid, v.H_UUID_PARENT);
+    fields.bytes.set(header.uuidModify, v.H_UUID_PARENT_MODIFY);
+    // Opening will search: it fails here rather than then.
+    await findParent(file, { ...header, uuidParent: header.uuid }, host);
+  } finally {
+    await parent.close();
+  }
+}
+
+async function writeMap(file: HostFile, blocks: number, isFixed: boolean): Promise<void> {
+  for (let first = 0; first < blocks; first += CHUNK_ENTRIES) {
+    const entries = new DataView(new ArrayBuffer(Math.min(CHUNK_ENTRIES, blocks - first) * 4));
+    for (let at = 0; at < entries.byteLength; at += 4)
+      entries.setUint32(at, isFixed ? first + at / 4 : v.ENTRY_FREE, true);
+    await file.write(v.HEADER_BYTES + first * 4, new Uint8Array(entries.buffer));
+  }
+}

@@ -1,0 +1,98 @@
+import { MappedImage } from '../../blocks/mapped-image.ts';
+import { sameBytes } from '../../blocks/uuid.ts';
+import {
+  type CreateRequest,
+  type DiskImage,
+  type HostFile,
+  ImageError,
+  type ImageFormat,
+  type ImageInfo,
+  type OpenContext,
+} from '../../image.ts';
+import { check } from './check.ts';
+import { create, layoutOf } from './create.ts';
+import { type Header, readHeader } from './header.ts';
+import * as v from './layout.ts';
+import { findParent } from './parent.ts';
+import { VdiMap } from './vdi-map.ts';
+
+const FORMAT = 'vdi';
+
+async function open(file: HostFile, context: OpenContext): Promise<DiskImage> {
+  let backing: DiskImage | undefined;
+  try {
+    const header = await readHeader(file);
+    const { readOnly } = context;
+    let backingName: string | undefined;
+    if (header.type === v.TYPE_DIFFERENCING) {
+      backingName = await findParent(file, header, context.host);
+      backing = await context.openBacking(file.path, backingName, FORMAT);
+      if (backing !== undefined) await checkParent(file, header, backingName, context);
+    }
+    const info = infoOf(header, backingName);
+    const map = new VdiMap(file, header, { fileBytes: await file.size(), readOnly, info });
+    return new MappedImage({ format: FORMAT, path: file.path, readOnly, backing, map });
+  } catch (error) {
+    await file.close();
+    await backing?.close();
+    throw error;
+  }
+}
+
+/** @throws {ImageError} `corrupt` when the parent was written to since the image was made. */
+async function checkParent(
+  file: HostFile,
+  header: Header,
+  name: string,
+  { host }: OpenContext,
+): Promise<void> {
+  const parent = await host.openFile(host.resolve(file.path, name));
+  try {
+    const { uuidModify } = await readHeader(parent);
+    if (sameBytes(uuidModify, header.uuidParentModify)) return;
+  } finally {
+    await parent.close();
+  }
+  throw new ImageError(
+    'corrupt',
+    `${file.path}: its parent ${name} was changed after this image was made; go back to the parent as it was`,
+    { path: file.path, offsetBytes: v.H_UUID_PARENT_MODIFY },
+  );
+}
+
+function infoOf(header: Header, backingName: string | undefined): ImageInfo {
+  return {
+    clusterBytes: header.blockBytes,
+    ...(backingName === undefined ? {} : { backingName, backingFormat: FORMAT }),
+  };
+}
+
+function measure(
+  request: CreateRequest,
+  dataBytes: number,
+): { required: number; fullyAllocated: number } {
+  const { blocks, dataOffset } = layoutOf(request.sizeBytes);
+  const fullyAllocated = dataOffset + blocks * v.BLOCK_BYTES;
+  const dataBlocks = Math.ceil(dataBytes / v.BLOCK_BYTES);
+  const isFixed = request.options.get('static') === true;
+  return {
+    required: isFixed ? fullyAllocated : dataOffset + dataBlocks * v.BLOCK_BYTES,
+    fullyAllocated,
+  };
+}
+
+/** VirtualBox's format: fixed, dynamic and differencing images of version 1.1. */
+export const vdi: ImageFormat = {
+  name: FORMAT,
+  probe: (head) =>
+    head.length >= v.HEADER_BYTES &&
+    new DataView(head.buffer, head.byteOffset).getUint32(v.H_SIGNATURE, true) === v.SIGNATURE,
+  open,
+  createOptions: [
+    { name: 'static', type: 'bool', about: 'all blocks allocated from the start' },
+    { name: 'backing_file', type: 'text', about: 'the VDI image to differ from' },
+  ],
+  create,
+  check,
+  measure,
+};
