@@ -26,6 +26,8 @@ export interface MetadataOptions {
   /** No page may hold data of the disk besides metadata. */
   readonly pageBytes: number;
   readonly littleEndian: boolean;
+  /** Called before each commit. */
+  readonly prepare?: () => Promise<void>;
   /** Writes the changes of a stage, crash-safe if the format can; default: in place. */
   readonly writeBack?: (writes: readonly PageWrite[]) => Promise<void>;
 }
@@ -125,6 +127,7 @@ export class MetadataCache {
   }
 
   async #commit(): Promise<void> {
+    await this.#options.prepare?.();
     const stages: PageWrite[][] = [[], [], []];
     const taken: [Page, Stage][] = [];
     for (const [offsetBytes, page] of this.#pages) {

@@ -1,4 +1,5 @@
 import { Fields } from '../../blocks/fields.ts';
+import { fillU32 } from '../../blocks/tables.ts';
 import { randomUuid } from '../../blocks/uuid.ts';
 import {
   type CreateRequest,
@@ -10,8 +11,6 @@ import {
 import { readHeader } from './header.ts';
 import * as v from './layout.ts';
 import { findParent } from './parent.ts';
-
-const CHUNK_ENTRIES = 1 << 16;
 
 interface Layout {
   readonly blocks: number;
@@ -55,7 +54,8 @@ export async function create(
   fields.bytes.set(randomUuid(), v.H_UUID);
   fields.bytes.set(randomUuid(), v.H_UUID_MODIFY);
   if (parentName !== undefined) await setParent(fields, file, String(parentName), host);
-  await writeMap(file, blocks, isFixed);
+  const map = { file, offsetBytes: v.HEADER_BYTES, count: blocks, littleEndian: true };
+  await fillU32(map, (index) => (isFixed ? index : v.ENTRY_FREE));
   await file.truncate(dataOffset + (isFixed ? blocks * v.BLOCK_BYTES : 0));
   await file.write(0, fields.bytes);
   await file.flush();
@@ -77,14 +77,5 @@ async function setParent(
     await findParent(file, { ...header, uuidParent: header.uuid }, host);
   } finally {
     await parent.close();
-  }
-}
-
-async function writeMap(file: HostFile, blocks: number, isFixed: boolean): Promise<void> {
-  for (let first = 0; first < blocks; first += CHUNK_ENTRIES) {
-    const entries = new DataView(new ArrayBuffer(Math.min(CHUNK_ENTRIES, blocks - first) * 4));
-    for (let at = 0; at < entries.byteLength; at += 4)
-      entries.setUint32(at, isFixed ? first + at / 4 : v.ENTRY_FREE, true);
-    await file.write(v.HEADER_BYTES + first * 4, new Uint8Array(entries.buffer));
   }
 }

@@ -34,8 +34,10 @@ export class VdiMap implements BlockMap {
     this.#info = state.info;
     this.#header = header;
     this.#allocated = header.allocated;
-    this.#cache = new MetadataCache(file, { pageBytes: 512, littleEndian: true });
-    this.#tail = new Tail(file, state.fileBytes, this.#hostOffset(header.allocated));
+    const tail = new Tail(file, state.fileBytes, this.#hostOffset(header.allocated));
+    this.#tail = tail;
+    const prepare = (): Promise<void> => tail.grow();
+    this.#cache = new MetadataCache(file, { pageBytes: 512, littleEndian: true, prepare });
   }
 
   find(offsetBytes: number, lengthBytes: number): Run | Promise<Run> {
@@ -93,9 +95,8 @@ export class VdiMap implements BlockMap {
     await this.#cache.set(v.H_UUID_MODIFY, randomUuid(), 0);
   }
 
-  async commit(): Promise<void> {
-    await this.#tail.grow();
-    await this.#cache.commit();
+  commit(): Promise<void> {
+    return this.#cache.commit();
   }
 
   info(): ImageInfo {
