@@ -42,6 +42,7 @@ it('raw, which matches everything, comes last', async () => {
 
 it('an unknown format is named with those that are known', () => {
   assert.equal(formatNamed('raw').name, 'raw');
+  assert.equal(formatNamed('vhd').name, 'vpc');
   assert.throws(() => formatNamed('floppy'), /no image format 'floppy'; there are .*raw/);
 });
 

@@ -1,6 +1,7 @@
 import { qcow2 } from './formats/qcow2/qcow2.ts';
 import { raw } from './formats/raw/raw.ts';
 import { vdi } from './formats/vdi/vdi.ts';
+import { vpc } from './formats/vpc/vpc.ts';
 import {
   type DiskImage,
   type HostFile,
@@ -12,7 +13,7 @@ import {
 } from './image.ts';
 
 /** Raw matches everything: last. */
-export const FORMATS: readonly ImageFormat[] = [qcow2, vdi, raw];
+export const FORMATS: readonly ImageFormat[] = [qcow2, vdi, vpc, raw];
 
 /** Longer chains are taken for an attack on the opener's memory. */
 const MAX_CHAIN = 256;
@@ -32,7 +33,7 @@ export interface OpenImageOptions {
 
 /** @throws {ImageError} `bad-option` when there is no such format. */
 export function formatNamed(name: string): ImageFormat {
-  const format = FORMATS.find((one) => one.name === name);
+  const format = FORMATS.find((one) => one.name === name || one.aliases?.includes(name));
   if (format !== undefined) return format;
   const known = FORMATS.map((one) => one.name).join(', ');
   throw new ImageError('bad-option', `there is no image format '${name}'; there are ${known}`);

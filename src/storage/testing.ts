@@ -7,6 +7,7 @@ const PAGE_BYTES = 4096;
 export class MemoryFile implements HostFile {
   readonly path: string;
   readonly readOnly: boolean = false;
+  /** A page never changes, but is replaced: clones share them. */
   #pages = new Map<number, Uint8Array>();
   #sizeBytes = 0;
 
@@ -34,7 +35,7 @@ export class MemoryFile implements HostFile {
   /** `write` without a wait. */
   apply(offsetBytes: number, from: Uint8Array): void {
     for (const { page, at, done, count } of pieces(offsetBytes, from.length)) {
-      const bytes = this.#pages.get(page) ?? new Uint8Array(PAGE_BYTES);
+      const bytes = this.#pages.get(page)?.slice() ?? new Uint8Array(PAGE_BYTES);
       bytes.set(from.subarray(done, done + count), at);
       this.#pages.set(page, bytes);
     }
@@ -60,11 +61,17 @@ export class MemoryFile implements HostFile {
 
   /** `truncate` without a wait. */
   resizeTo(sizeBytes: number): void {
-    for (const [page, bytes] of this.#pages) {
+    for (const page of this.#pages.keys()) {
       if (page * PAGE_BYTES >= sizeBytes) this.#pages.delete(page);
-      else if ((page + 1) * PAGE_BYTES > sizeBytes) bytes.fill(0, sizeBytes - page * PAGE_BYTES);
+      else if ((page + 1) * PAGE_BYTES > sizeBytes)
+        this.#fillZeros(page, sizeBytes - page * PAGE_BYTES, PAGE_BYTES);
     }
     this.#sizeBytes = sizeBytes;
+  }
+
+  #fillZeros(page: number, from: number, to: number): void {
+    const bytes = this.#pages.get(page);
+    if (bytes !== undefined) this.#pages.set(page, bytes.slice().fill(0, from, to));
   }
 
   async punch(offsetBytes: number, lengthBytes: number): Promise<boolean> {
@@ -78,7 +85,7 @@ export class MemoryFile implements HostFile {
     const length = Math.max(0, Math.min(lengthBytes, this.#sizeBytes - offsetBytes));
     for (const { page, at, count } of pieces(offsetBytes, length)) {
       if (count === PAGE_BYTES) this.#pages.delete(page);
-      else this.#pages.get(page)?.fill(0, at, at + count);
+      else this.#fillZeros(page, at, at + count);
     }
   }
 
@@ -105,7 +112,7 @@ export class MemoryFile implements HostFile {
   clone(): MemoryFile {
     const copy = new MemoryFile(this.path);
     copy.#sizeBytes = this.#sizeBytes;
-    for (const [page, bytes] of this.#pages) copy.#pages.set(page, bytes.slice());
+    copy.#pages = new Map(this.#pages);
     return copy;
   }
 }

@@ -4,7 +4,7 @@ import type { HostFile, ImageInfo, ResizeOptions } from '../image.ts';
 export interface Run {
   readonly kind: 'data' | 'zero' | 'unallocated';
   readonly lengthBytes: number;
-  /** Where data lie. */
+  /** Where data lie; where zeros lie, when they are a hole in the file that can be written to as it is. */
   readonly file?: HostFile;
   readonly hostOffsetBytes?: number;
   readonly compressed?: boolean;

@@ -90,8 +90,9 @@ export class MappedImage implements DiskImage {
       const at = offsetBytes + done;
       const run = await this.#run(at, lengthBytes - done);
       let length = run.lengthBytes;
-      if (isInPlace(run)) await zeroRun(run, options.mayUnmap === true);
-      else if (!this.#readsAsZeros(run, at)) {
+      const isZero = this.#readsAsZeros(run, at);
+      if (!isZero && isInPlace(run)) await zeroRun(run, options.mayUnmap === true);
+      else if (!isZero) {
         length = Math.min(lengthBytes - done, this.#toUnitEnd(at));
         await this.#zeroUnit(at, length);
       }
@@ -103,7 +104,8 @@ export class MappedImage implements DiskImage {
     await this.#startChange(offsetBytes, lengthBytes);
     for (let done = 0; done < lengthBytes; ) {
       const run = await this.#run(offsetBytes + done, lengthBytes - done);
-      if (isInPlace(run)) await run.file.punch(run.hostOffsetBytes, run.lengthBytes);
+      if (run.kind === 'data' && isInPlace(run))
+        await run.file.punch(run.hostOffsetBytes, run.lengthBytes);
       done += run.lengthBytes;
     }
   }
@@ -269,7 +271,7 @@ export class MappedImage implements DiskImage {
 type DataRun = Run & { readonly file: NonNullable<Run['file']>; readonly hostOffsetBytes: number };
 
 function isInPlace(run: Run): run is DataRun {
-  return run.kind === 'data' && run.compressed !== true && run.hostOffsetBytes !== undefined;
+  return run.compressed !== true && run.file !== undefined && run.hostOffsetBytes !== undefined;
 }
 
 function continues(first: Run, lengthBytes: number, next: Run): boolean {

@@ -110,6 +110,6 @@ it('damaged VDI images are refused or read, and nothing else', async () => {
   const file = host.files.get('/d');
   const base = new Uint8Array(2 * MIB);
   await file?.read(0, base);
-  const { opened, refused } = await fuzzImage(vdi, base, [[0x40, 0x210]], 7, 300);
+  const { opened, refused } = await fuzzImage(vdi, base, [[0x40, 0x210]], 7, 150);
   assert.ok(opened > 20 && refused > 20, `${opened} opened, ${refused} refused`);
 });

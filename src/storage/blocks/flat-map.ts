@@ -1,0 +1,54 @@
+import { type HostFile, type ImageInfo, SECTOR_BYTES } from '../image.ts';
+import type { BlockMap, Run } from './block-map.ts';
+
+/** A disk that lies in its file in one piece. */
+export class FlatMap implements BlockMap {
+  readonly unitBytes = SECTOR_BYTES;
+  readonly sizeBytes: number;
+  readonly #file: HostFile;
+  readonly #parts: { readonly startBytes: number; readonly info: ImageInfo };
+
+  constructor(
+    file: HostFile,
+    parts: {
+      readonly startBytes: number;
+      readonly sizeBytes: number;
+      readonly info: ImageInfo;
+    },
+  ) {
+    this.#file = file;
+    this.#parts = parts;
+    this.sizeBytes = parts.sizeBytes;
+  }
+
+  async find(offsetBytes: number, lengthBytes: number): Promise<Run> {
+    const hostOffsetBytes = this.#parts.startBytes + offsetBytes;
+    const run = await this.#file.extent(hostOffsetBytes, lengthBytes);
+    const sectors = run.lengthBytes / SECTOR_BYTES;
+    // A sector that is partly a hole is data.
+    const isHole = !run.data && sectors >= 1;
+    const whole = (isHole ? Math.floor(sectors) : Math.ceil(sectors)) * SECTOR_BYTES;
+    return {
+      kind: isHole ? 'zero' : 'data',
+      lengthBytes: Math.min(lengthBytes, whole),
+      file: this.#file,
+      hostOffsetBytes,
+    };
+  }
+
+  commit(): Promise<void> {
+    return this.#file.flush();
+  }
+
+  info(): ImageInfo {
+    return this.#parts.info;
+  }
+
+  async close(): Promise<void> {
+    try {
+      if (!this.#file.readOnly) await this.#file.flush();
+    } finally {
+      await this.#file.close();
+    }
+  }
+}
