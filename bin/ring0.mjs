@@ -1,4 +1,5 @@
 #!/usr/bin/env node
+import * as nodeModule from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { complainAboutNode, endWithLauncher, findNode, runNode } from './node24.mjs';
 
@@ -12,6 +13,7 @@ async function start(args) {
     return runNode(node, [...V8_FLAGS, fileURLToPath(import.meta.url), ...args], ['ipc']);
   }
   endWithLauncher();
+  nodeModule.enableCompileCache();
   try {
     const { main } = await import('../src/cli/main.ts');
     return await main(args);

@@ -1,4 +1,4 @@
-import { receiveMessageOnPort, workerData } from 'node:worker_threads';
+import { parentPort, receiveMessageOnPort } from 'node:worker_threads';
 import { findModel } from '#cpu/cpuid.ts';
 import { translate } from '#cpu/immediate-translator.ts';
 import { RegionCompiler } from '#cpu/region-compiler.ts';
@@ -30,4 +30,4 @@ function serve({ memory, cpu, cpuModel, port }: TranslatorStart): void {
   port.on('message', work);
 }
 
-serve(workerData as TranslatorStart);
+parentPort?.once('message', serve);

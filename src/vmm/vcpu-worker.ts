@@ -1,4 +1,4 @@
-import { parentPort, workerData } from 'node:worker_threads';
+import { parentPort } from 'node:worker_threads';
 import { applyModel, findModel } from '#cpu/cpuid.ts';
 import { SoftwareVcpu } from '#cpu/vcpu.ts';
 import { readState, writeState } from '#cpu/vcpu-state.ts';
@@ -93,9 +93,11 @@ function runGuest(start: WorkerStart): void {
   });
 }
 
-try {
-  runGuest(workerData as WorkerStart);
-} catch (error) {
-  if (!(error instanceof TraceError)) throw error;
-  send({ type: 'failed', field: 'trace', message: error.message });
-}
+parentPort?.once('message', (start: WorkerStart) => {
+  try {
+    runGuest(start);
+  } catch (error) {
+    if (!(error instanceof TraceError)) throw error;
+    send({ type: 'failed', field: 'trace', message: error.message });
+  }
+});

@@ -158,6 +158,16 @@ class SoftwareVm implements Vm {
 
   /** From power-on to the end of the guest or its reset. */
   async #runOnce(trace: TraceStart | undefined): Promise<VmExit> {
+    const threads = startThreads(this.#config.translate !== false);
+    this.#worker = threads.vcpu;
+    try {
+      return await this.#runOn(threads, trace);
+    } finally {
+      await Promise.all([threads.vcpu.terminate(), threads.translator?.terminate()]);
+    }
+  }
+
+  async #runOn({ vcpu, translator }: Threads, trace: TraceStart | undefined): Promise<VmExit> {
     const start = { ...prepare(this.#config, this.#engine), ...(trace && { trace }) };
     const { memory, layout } = start;
     const words = new Int32Array(memory.buffer);
@@ -165,15 +175,11 @@ class SoftwareVm implements Vm {
     this.#attentionAt = ((layout.cpus[0] ?? 0) + S_ATTENTION) >> 2;
     this.#input = new InputRing(memory.buffer, layout.devices);
     this.#passInput();
-    const translator = this.#startTranslator(start);
-    const worker = new Worker(new URL('./vcpu-worker.ts', import.meta.url), {
-      workerData: { ...start, translator: translator?.port } satisfies WorkerStart,
-      transferList: translator ? [translator.port] : [],
-    });
-    this.#worker = worker;
+    this.#running = this.#serve(vcpu);
+    const port = translator && connectTranslator(translator, start);
+    vcpu.postMessage({ ...start, translator: port } satisfies WorkerStart, port ? [port] : []);
     const retry = setInterval(() => this.#passInput(), 20);
     try {
-      this.#running = this.#serve(worker);
       const end = await this.#running;
       if (end === undefined) return { type: 'stopped' };
       this.#stats = addStats(this.#stats, end.stats);
@@ -181,7 +187,6 @@ class SoftwareVm implements Vm {
     } finally {
       clearInterval(retry);
       this.#input = undefined;
-      await Promise.all([worker.terminate(), translator?.worker.terminate()]);
     }
   }
 
@@ -197,24 +202,6 @@ class SoftwareVm implements Vm {
       default:
         return exit;
     }
-  }
-
-  /** The thread that makes the hot tier, and the port by which the vCPU's thread asks it. */
-  #startTranslator({
-    memory,
-    layout,
-  }: PreparedVm): { worker: Worker; port: MessagePort } | undefined {
-    if (this.#config.translate === false) return undefined;
-    const { port1, port2 } = new MessageChannel();
-    const workerData: TranslatorStart = {
-      memory,
-      cpu: layout.cpus[0] ?? 0,
-      cpuModel: this.#config.cpuModel,
-      port: port2,
-    };
-    const url = new URL('./translator-worker.ts', import.meta.url);
-    const worker = new Worker(url, { workerData, transferList: [port2] });
-    return { worker, port: port1 };
   }
 
   /** Resolves with how the guest ended, or undefined when the thread was ended from here. */
@@ -253,6 +240,33 @@ class SoftwareVm implements Vm {
     Atomics.or(this.#attention, this.#attentionAt, ATTN_INTERRUPT);
     Atomics.notify(this.#attention, this.#attentionAt);
   }
+}
+
+interface Threads {
+  readonly vcpu: Worker;
+  readonly translator: Worker | undefined;
+}
+
+/** They take as long to come up as the guest to be put into memory: both happen at once. */
+function startThreads(translate: boolean): Threads {
+  const start = (file: string) => new Worker(new URL(file, import.meta.url));
+  return {
+    vcpu: start('./vcpu-worker.ts'),
+    translator: translate ? start('./translator-worker.ts') : undefined,
+  };
+}
+
+/** Has a thread translate; returns the port by which the vCPU's thread asks it to. */
+function connectTranslator(worker: Worker, start: PreparedVm): MessagePort {
+  const { port1, port2 } = new MessageChannel();
+  const message: TranslatorStart = {
+    memory: start.memory,
+    cpu: start.layout.cpus[0] ?? 0,
+    cpuModel: start.cpuModel,
+    port: port2,
+  };
+  worker.postMessage(message, [port2]);
+  return port1;
 }
 
 function makeMemory(pages: number): WebAssembly.Memory {

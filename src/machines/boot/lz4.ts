@@ -6,6 +6,8 @@ export const LZ4_LEGACY_MAGIC = 0x184c2102;
 /** Each block but the last unpacks to this. */
 const BLOCK_BYTES = 8 << 20;
 const MIN_MATCH = 4;
+/** Copies up to this length are quicker byte by byte than by a call. */
+const SHORT = 128;
 const LENGTH_MORE = 15; // in either half of the token: bytes that add to the length follow
 
 const corrupt = (why: string) =>
@@ -14,16 +16,17 @@ const corrupt = (why: string) =>
     `the kernel's LZ4 payload is corrupt (${why}); fetch or build the kernel again`,
   );
 
-/** A length; one of 15 goes on in bytes after the token, until one is not 255. */
-function lengthOf(input: Uint8Array, at: number, start: number): { length: number; at: number } {
-  if (start !== LENGTH_MORE) return { length: start, at };
-  let length = start;
-  for (let next = at; ; next++) {
-    const byte = input[next];
-    if (byte === undefined) throw corrupt('a length runs past the end of its block');
-    length += byte;
-    if (byte !== 255) return { length, at: next + 1 };
-  }
+/** Where the bytes end that add to a length of LENGTH_MORE: at the first that is not 255. */
+function endOfLength(input: Uint8Array, at: number): number {
+  let next = at;
+  while (input[next] === 255) next++;
+  if (next >= input.length) throw corrupt('a length runs past the end of its block');
+  return next + 1;
+}
+
+/** The length whose added bytes are those from `at` to `end`. */
+function longLength(input: Uint8Array, at: number, end: number): number {
+  return LENGTH_MORE + (end - at - 1) * 255 + (input[end - 1] ?? 0);
 }
 
 /** Unpacks one block to `output` at `start`; the result is where it ends. Blocks are independent of each other. */
@@ -34,24 +37,43 @@ function unpackBlock(input: Uint8Array, output: Uint8Array, start: number): numb
   while (from < input.length) {
     const token = input[from++] ?? 0;
     let literals = token >> 4;
-    ({ length: literals, at: from } = lengthOf(input, from, literals));
+    if (literals === LENGTH_MORE) {
+      const at = from;
+      from = endOfLength(input, at);
+      literals = longLength(input, at, from);
+    }
     if (from + literals > input.length) throw corrupt('literals run past the end of their block');
     if (to + literals > end) throw corrupt('a block is larger than the format allows');
-    output.set(input.subarray(from, from + literals), to);
+    copyLiterals(input, from, output, to, literals);
     from += literals;
     to += literals;
     if (from === input.length) break; // the last sequence has no match
+    if (from + 2 > input.length) throw corrupt('a match offset is cut short');
     const distance = (input[from] ?? 0) | ((input[from + 1] ?? 0) << 8);
     from += 2;
-    if (from > input.length) throw corrupt('a match offset is cut short');
     let match = token & 15;
-    ({ length: match, at: from } = lengthOf(input, from, match));
+    if (match === LENGTH_MORE) {
+      const at = from;
+      from = endOfLength(input, at);
+      match = longLength(input, at, from);
+    }
     match += MIN_MATCH;
     checkMatch(distance, to - start, to + match > end);
     copyMatch(output, to, distance, match);
     to += match;
   }
   return to;
+}
+
+function copyLiterals(
+  input: Uint8Array,
+  from: number,
+  output: Uint8Array,
+  to: number,
+  length: number,
+): void {
+  if (length > SHORT) output.set(input.subarray(from, from + length), to);
+  else for (let i = 0; i < length; i++) output[to + i] = input[from + i] as number;
 }
 
 function checkMatch(distance: number, unpacked: number, tooLong: boolean): void {
@@ -61,8 +83,9 @@ function checkMatch(distance: number, unpacked: number, tooLong: boolean): void 
 
 /** Where source and target overlap, the bytes just written repeat. */
 function copyMatch(output: Uint8Array, to: number, distance: number, length: number): void {
-  if (distance >= length) output.copyWithin(to, to - distance, to - distance + length);
-  else for (let i = to; i < to + length; i++) output[i] = output[i - distance] ?? 0;
+  if (length > SHORT && distance >= length)
+    output.copyWithin(to, to - distance, to - distance + length);
+  else for (let i = to; i < to + length; i++) output[i] = output[i - distance] as number;
 }
 
 /**
