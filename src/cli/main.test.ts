@@ -307,6 +307,7 @@ describe('what the guest gets', () => {
       accel: 'auto',
       noReboot: false,
       translate: true,
+      translationCache: path.join(dir, 'cache', 'translations'),
       dump: { dir: path.join(dir, 'cache', 'crashes'), keep: 2 },
       stats: false,
     });
@@ -332,6 +333,7 @@ describe('what the guest gets', () => {
       'max',
       '--no-reboot',
       '--no-translate',
+      '--no-translation-cache',
       '--trace',
       'insn,io:t.log',
       '--symbols',

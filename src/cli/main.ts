@@ -93,6 +93,10 @@ function addRun(program: Command, host: CliHost, done: (status: number) => void)
     .option('--no-reboot', 'end when the guest resets, instead of restarting it')
     .option('--no-translate', 'interpret all guest code: slower, for comparison')
     .option(
+      '--no-translation-cache',
+      'neither use nor keep code that was translated in earlier runs',
+    )
+    .option(
       '--trace <kinds[:file]>',
       'write a trace of insn, int, mmu, io (a list) to a file or standard error',
     )

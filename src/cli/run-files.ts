@@ -37,6 +37,9 @@ export async function loadConfig(request: RunRequest, host: GuestHost): Promise<
     accel: request.accel,
     noReboot: request.noReboot,
     translate: request.translate,
+    ...(request.translationCache && {
+      translationCache: path.join(cacheDir(host.env), 'translations'),
+    }),
     ...(request.trace !== undefined && { trace: request.trace }),
     ...(files.symbols !== undefined && { symbols: await read(files.symbols, 'symbols') }),
     ...dumpPlace(request, host.env),

@@ -22,6 +22,7 @@ export interface RunFlags {
   readonly dump?: string | boolean;
   readonly reboot: boolean;
   readonly translate: boolean;
+  readonly translationCache: boolean;
   readonly stats?: boolean;
   readonly json?: boolean;
 }
@@ -46,6 +47,7 @@ export interface RunRequest {
   readonly dump: { readonly dir: string } | 'default' | 'none';
   readonly noReboot: boolean;
   readonly translate: boolean;
+  readonly translationCache: boolean;
   readonly stats: 'none' | 'text' | 'json';
 }
 
@@ -71,6 +73,7 @@ export function parseRunFlags(flags: RunFlags): RunRequest {
     dump: parseDump(flags.dump),
     noReboot: !flags.reboot,
     translate: flags.translate,
+    translationCache: flags.translationCache,
     stats: flags.json ? 'json' : flags.stats ? 'text' : 'none',
   };
 }

@@ -23,7 +23,7 @@ function translation(t: TranslationStats): string[] {
   const each = t.runs > 0 ? t.executed / t.runs : 0;
   const kib = Math.round(t.wasmBytes / 1024);
   return [
-    `translated    ${grouped(t.regions)} regions of ${grouped(t.insns)} instructions, ${grouped(kib)} KiB, in ${(t.translateMs / 1000).toFixed(2)} s`,
+    `translated    ${grouped(t.regions)} regions of ${grouped(t.insns)} instructions, ${grouped(t.kept)} regions from earlier runs, ${grouped(kib)} KiB, in ${(t.translateMs / 1000).toFixed(2)} s`,
     `              ${grouped(t.executed)} instructions executed in it, ${each.toFixed(0)} at a time, ${grouped(t.leftCold)} left to the interpreter`,
     `              ${grouped(t.dropped)} dropped, ${grouped(t.refused)} refused`,
   ];

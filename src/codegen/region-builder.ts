@@ -8,6 +8,7 @@ import {
   REGION_BOUNDARY,
   REGION_COLD,
   REGION_DONE,
+  REGION_PAGES,
   S_AREA,
   S_ATTENTION,
   S_BUDGET,
@@ -39,6 +40,7 @@ const I64_STORE = 0x37;
 const MXCSR_MASKS = 0x1f80;
 const OFFSET_BITS = 16;
 const RETURN_CALL_INDIRECT = 0x13;
+const GLOBAL_GET = 0x23;
 
 /** What the table of regions holds: `cpu` → REGION_…. */
 export const REGION_TYPE = { params: ['i32'], result: 'i32' } as const;
@@ -65,6 +67,7 @@ export class RegionBuilder {
   readonly #ripOut: number;
   readonly #code: number;
   readonly #type: number;
+  readonly #slot: number;
   /** Labels (depths) of the loops and of the blocks behind which nodes stand, by node; of the common exit. */
   readonly #loops = new Map<number, number>();
   readonly #blocks = new Map<number, number>();
@@ -73,11 +76,16 @@ export class RegionBuilder {
   #run: { leave: number; done: number; form: FlagForm } | undefined;
   #node = 0;
 
-  /** `type`: index of the type of a region's function. */
-  constructor(region: Region, type: number, helper: (name: string) => number) {
+  /** `type`: index of the type of a region's function; `slot`: of the global that holds its place in the table of regions. */
+  constructor(
+    region: Region,
+    { type, slot }: { readonly type: number; readonly slot: number },
+    helper: (name: string) => number,
+  ) {
     const f = this.#f;
     this.#region = region;
     this.#type = type;
+    this.#slot = slot;
     this.#flow = analyse(region);
     this.#forms = flagForms(region, this.#flow);
     this.#locals = declareLocals(f);
@@ -137,15 +145,12 @@ export class RegionBuilder {
 
   /** The other pages are looked at when translations have changed since, or the code is mapped elsewhere. */
   #checkPages(helper: (name: string) => number): void {
-    const { pages, slot } = this.#region;
+    const { pages } = this.#region;
     if (pages.length === 0) return;
     const f = this.#f;
     const { base, where } = this.#locals;
-    f.get(0)
-      .mem(I32_LOAD, S_AREA)
-      .i32(slot * 16)
-      .op(0x6a)
-      .tee(where);
+    f.get(0).mem(I32_LOAD, S_AREA).code.byte(GLOBAL_GET).u(this.#slot);
+    f.i32(4).op(0x74).op(0x6a).tee(where);
     f.mem(I32_LOAD, A_REGIONS).get(0).mem(I32_LOAD, S_JUMP_GEN).get(0).mem(I32_LOAD, S_KEY);
     f.op(0x72).op(0x47);
     f.get(where)
@@ -155,11 +160,13 @@ export class RegionBuilder {
       .op(0x72)
       .hint(false)
       .if();
-    for (const { offset, page } of pages) {
-      f.get(0).get(base).i64(offset).op(0x7c).i32(page).call(helper('page_holds')).op(0x45).if();
-      f.i32(REGION_COLD).op(0x0f).end();
+    for (const [i, offset] of pages.entries()) {
+      f.get(0).get(base).i64(offset).op(0x7c).code.byte(GLOBAL_GET).u(this.#slot);
+      f.i32(Math.log2(REGION_PAGES)).op(0x74).i32(i).op(0x6a).call(helper('page_holds'));
+      f.op(0x45).if().i32(REGION_COLD).op(0x0f).end();
     }
-    f.get(0).i32(slot).get(base).call(helper('region_holds')).end();
+    f.get(0).code.byte(GLOBAL_GET).u(this.#slot);
+    f.get(base).call(helper('region_holds')).end();
   }
 
   #epilogue(): void {

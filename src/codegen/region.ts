@@ -34,8 +34,6 @@ export interface Region {
   readonly nodes: readonly RegionNode[];
   /** Code addresses are 64 bits wide; else 32. */
   readonly code64: boolean;
-  /** Place in the table of regions. */
-  readonly slot: number;
-  /** Pages besides that of the entry: offset of an address in it, and its physical number. */
-  readonly pages: readonly { readonly offset: number; readonly page: number }[];
+  /** Pages besides that of the entry: offset of an address in each. At most REGION_PAGES. */
+  readonly pages: readonly number[];
 }

@@ -13,7 +13,7 @@ const VOID = 0x40;
 
 /** Growing bytes. */
 export class Bytes {
-  #buffer: Uint8Array;
+  #buffer: Uint8Array<ArrayBuffer>;
   #length = 0;
 
   constructor(capacity = 256) {
@@ -82,7 +82,7 @@ export class Bytes {
     return this.u(bytes.length).raw(bytes);
   }
 
-  done(): Uint8Array {
+  done(): Uint8Array<ArrayBuffer> {
     return this.#buffer.slice(0, this.#length);
   }
 }
@@ -237,10 +237,11 @@ export class ModuleWriter {
   readonly #imports: { module: string; name: string; type: number }[] = [];
   readonly #functions: { type: number; body: EncodedFunction }[] = [];
   readonly #exports: { name: string; index: number }[] = [];
+  readonly #globals: { module: string; name: string }[] = [];
   #table: number[] = [];
   /** The imported table, which is table 0 then, and where in it to put functions. */
   #importedTable: { module: string; name: string } | undefined;
-  #elements: { at: number; index: number }[] = [];
+  #elements: { global: number; index: number }[] = [];
 
   type(signature: Signature): number {
     const key = JSON.stringify([signature.params, signature.result]);
@@ -268,9 +269,14 @@ export class ModuleWriter {
     this.#importedTable = { module, name };
   }
 
-  /** Puts a function in place `at` of the imported table when the module is instantiated. */
-  element(at: number, index: number): void {
-    this.#elements.push({ at, index });
+  /** Imports a constant i32; returns its index among the globals. */
+  importGlobal(module: string, name: string): number {
+    return this.#globals.push({ module, name }) - 1;
+  }
+
+  /** Puts a function in the place of the imported table that a global tells when the module is instantiated. */
+  element(global: number, index: number): void {
+    this.#elements.push({ global, index });
   }
 
   /** Elements of a table of its own: table 0, or 1 beside an imported one. */
@@ -278,7 +284,7 @@ export class ModuleWriter {
     this.#table = functions;
   }
 
-  encode(maxMemoryPages: number): Uint8Array {
+  encode(maxMemoryPages: number): Uint8Array<ArrayBuffer> {
     const out = new Bytes().raw(Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0));
     const section = (id: number, fill: (to: Bytes) => void) => {
       const body = new Bytes();
@@ -326,8 +332,8 @@ export class ModuleWriter {
 
   #writeElements(to: Bytes): void {
     to.u(this.#elements.length + (this.#table.length > 0 ? 1 : 0));
-    for (const { at, index } of this.#elements) {
-      to.u(0).byte(0x41).s(at).byte(0x0b).u(1).u(index);
+    for (const { global, index } of this.#elements) {
+      to.u(0).byte(0x23).u(global).byte(0x0b).u(1).u(index);
     }
     if (this.#table.length === 0) return;
     const own = this.#importedTable === undefined ? 0 : 1;
@@ -348,9 +354,10 @@ export class ModuleWriter {
 
   #writeImports(to: Bytes, maxMemoryPages: number): void {
     const table = this.#importedTable;
-    to.u(this.#imports.length + (table === undefined ? 1 : 2));
+    to.u(this.#imports.length + this.#globals.length + (table === undefined ? 1 : 2));
     to.text('env').text('memory').byte(2).byte(3).u(1).u(maxMemoryPages);
     if (table !== undefined) to.text(table.module).text(table.name).byte(1).byte(0x70).byte(0).u(1);
+    for (const g of this.#globals) to.text(g.module).text(g.name).byte(3).byte(0x7f).byte(0);
     for (const i of this.#imports) to.text(i.module).text(i.name).byte(0).u(i.type);
   }
 }

@@ -23,6 +23,8 @@ export interface VmConfig {
   noReboot: boolean;
   /** False: all is interpreted. Anything else: what runs often is translated to WebAssembly. */
   translate?: boolean;
+  /** A folder where translated code is kept for the next run of the same guest. Without it each run translates anew. */
+  translationCache?: string;
   /** Without `file` it goes to standard error. */
   trace?: { kinds: TraceKind[]; file?: string };
   /** A vmlinux or a System.map: gives traces and crash reports names. */
@@ -98,6 +100,8 @@ export interface TranslationStats {
   readonly executed: number;
   /** Regions put to use, taken out of use because their code changed, and refused; instructions in them. */
   readonly regions: number;
+  /** Of the regions those that an earlier run had translated. */
+  readonly kept: number;
   readonly dropped: number;
   readonly refused: number;
   readonly insns: number;

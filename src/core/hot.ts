@@ -1,4 +1,5 @@
 import {
+  A_REGION_PAGES,
   A_REGIONS,
   KEY_CODE64,
   KEY_USER,
@@ -86,8 +87,9 @@ function besideCode(cpu: usize, paddr: u64, size: u32): usize {
   return hostOf(cpu, paddr);
 }
 
-/** 1 when instructions at `lin` are fetched from physical page `page`. */
-export function page_holds(cpu: usize, lin: u64, page: u32): u32 {
+/** 1 when instructions at `lin` are fetched from the physical page that stands in `place` of A_REGION_PAGES. */
+export function page_holds(cpu: usize, lin: u64, place: u32): u32 {
+  const page = load<u32>(load<u32>(cpu, S_AREA) + A_REGION_PAGES + place * 4);
   const key = load<u32>(cpu, S_KEY);
   const at = key & KEY_CODE64 ? lin : lin & 0xffff_ffff;
   if (key & KEY_CODE64 && !isCanonical(at)) return 0;

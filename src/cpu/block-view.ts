@@ -12,6 +12,7 @@ import {
   BLOCK_BUCKETS,
   HEAT_START,
   JUMP_LOG_ENTRIES,
+  KEY_CODE64,
   KEY_USER,
   S_AREA,
   S_RAM_HOST,
@@ -114,6 +115,17 @@ export class BlockView {
     if (this.#view.getBigUint64(entry, true) !== (lin >> PAGE_SHIFT) << PAGE_SHIFT)
       return undefined;
     return this.#get(entry + 12) & TLB_PAGE;
+  }
+
+  /** The linear address `offset` bytes from `rip`, as code with this key wraps. */
+  linearOf(rip: bigint, offset: number, key: number): bigint {
+    return BigInt.asUintN((key & KEY_CODE64) !== 0 ? 64 : 32, rip + BigInt(offset));
+  }
+
+  /** True when linear memory at `host` has the bytes of `code` from `from`. */
+  holds(host: number, code: Uint8Array, from: number, length: number): boolean {
+    for (let i = 0; i < length; i++) if (this.bytes[host + i] !== code[from + i]) return false;
+    return true;
   }
 
   /** Where the bytes at `paddr` lie; undefined where there is no RAM. */

@@ -1,20 +1,31 @@
 import {
+  A_REGION_PAGES,
   B_COUNT,
   B_HEAT,
+  HEAT_KEPT,
   HEAT_START,
+  REGION_PAGES,
   REGION_SLOTS,
+  S_AREA,
   S_RIP,
   S_STAT_REGION_COLD,
   S_STAT_REGION_INSNS,
   S_STAT_REGION_RUNS,
 } from '#ir/state.ts';
-import { BlockView } from './block-view.ts';
+import { type BlockInfo, BlockView } from './block-view.ts';
+import {
+  describeRegion,
+  type KeptBatch,
+  type KeptPlace,
+  type KeptRegion,
+  KeptRegions,
+  locateRegion,
+} from './kept-regions.ts';
 import type { CompiledBatch, CompiledRegion, RegionRequest } from './region-compiler.ts';
 
 /** A batch of regions that has been compiled. */
-export interface TranslatedBatch extends Omit<CompiledBatch, 'wasm'> {
+export interface TranslatedBatch extends CompiledBatch {
   readonly module: WebAssembly.Module;
-  readonly wasmBytes: number;
   /** The `epoch` of the requests. */
   readonly epoch: number;
   /** Time that translation and compilation took. */
@@ -24,8 +35,8 @@ export interface TranslatedBatch extends Omit<CompiledBatch, 'wasm'> {
 /** Makes regions of hot blocks, at once or on another thread. */
 export interface Translator {
   request(request: RegionRequest, epoch: number): void;
-  /** What has been done since the last call. */
-  take(): readonly TranslatedBatch[];
+  /** What has been done since the last call, and what is there from earlier runs. */
+  take(): readonly (TranslatedBatch | KeptBatch)[];
 }
 
 /** As control/vm.ts has it. */
@@ -34,6 +45,7 @@ export interface HotTierStats {
   leftCold: number;
   executed: number;
   regions: number;
+  kept: number;
   dropped: number;
   refused: number;
   insns: number;
@@ -41,10 +53,35 @@ export interface HotTierStats {
   translateMs: number;
 }
 
+interface LiveRegion extends CompiledRegion {
+  readonly unit: Unit;
+}
+
+/** A module of which an instance has been made. */
+interface Unit {
+  readonly wasm: Uint8Array<ArrayBuffer>;
+  readonly module: WebAssembly.Module;
+  readonly regions: (KeptRegion | undefined)[];
+  /** Slots whose functions are in place for regions that have not come to life. */
+  readonly reserved: (number | undefined)[];
+}
+
+/** A module of which regions have come to life, with the functions of those that live now. */
+export interface UsedBatch extends KeptBatch {
+  readonly functions: readonly unknown[];
+}
+
+/** Slots that regions of earlier runs may hold before they come to life. */
+const MOST_RESERVED = REGION_SLOTS / 2;
+
+/** How often a block is looked for among the regions of earlier runs. */
+const MOST_TRIES = 3;
+
 /** The regions of one vCPU: asks for them, puts them to use, and takes them out when their code changes. */
 export class HotTier {
   readonly #stats = {
     regions: 0,
+    kept: 0,
     dropped: 0,
     refused: 0,
     insns: 0,
@@ -57,19 +94,28 @@ export class HotTier {
   readonly #view: DataView;
   readonly #blocks: BlockView;
   readonly #cpu: number;
+  readonly #decode: (paddr: number, rip: bigint, key: number) => number;
   /** Live regions by slot, oldest first, and the slots that use a block. */
-  readonly #live = new Map<number, CompiledRegion>();
+  readonly #live = new Map<number, LiveRegion>();
   readonly #users = new Map<number, Set<number>>();
   readonly #free: number[] = [];
   #nextSlot = 1;
   /** Counts the times that all blocks were dropped: what was asked for before is void. */
   #epoch = 0;
+  readonly #kept: KeptRegions;
+  readonly #units = new Map<WebAssembly.Module, Unit>();
+  #reserved = 0;
+  /** Blocks for which a region of an earlier run may stand, and how often each was looked for in vain. */
+  #waiting: RegionRequest[] = [];
+  readonly #tries = new Map<number, number>();
 
+  /** `decode` makes the block of the code at a physical address and returns its own. */
   constructor(
     parts: { readonly memory: WebAssembly.Memory; readonly table: WebAssembly.Table },
     cpu: number,
     core: Record<string, unknown>,
     translator: Translator,
+    decode: (paddr: number, rip: bigint, key: number) => number,
   ) {
     const { memory, table } = parts;
     this.#table = table;
@@ -77,7 +123,9 @@ export class HotTier {
     this.#translator = translator;
     this.#view = new DataView(memory.buffer);
     this.#blocks = new BlockView(memory, cpu);
+    this.#kept = new KeptRegions(this.#blocks);
     this.#cpu = cpu;
+    this.#decode = decode;
   }
 
   stats(): HotTierStats {
@@ -90,17 +138,37 @@ export class HotTier {
     };
   }
 
+  /** The modules of which regions have lived. */
+  used(): UsedBatch[] {
+    const functions = new Map<Unit, unknown[]>();
+    for (const [slot, { unit }] of this.#live)
+      functions.set(unit, [...(functions.get(unit) ?? []), this.#table.get(slot)]);
+    return [...this.#units.values()]
+      .filter((unit) => unit.regions.some((r) => r !== undefined))
+      .map((unit) => ({ ...unit, functions: functions.get(unit) ?? [] }));
+  }
+
+  /** How often code of `length` bytes at `host` is to run before the tier is told. */
+  heatOf(host: number, length: number, key: number): number {
+    return this.#kept.at(host, length, key).length > 0 ? HEAT_KEPT : HEAT_START;
+  }
+
   /** A block has been entered often enough. RIP is at it. */
   blockHot(block: number): void {
-    const slot = this.#takeSlot();
-    const rip = this.#view.getBigUint64(this.#cpu + S_RIP, true);
-    this.#translator.request({ slot, block, rip }, this.#epoch);
+    const request = { block, rip: this.#view.getBigUint64(this.#cpu + S_RIP, true) };
+    const entry = this.#kept.isEmpty ? undefined : this.#blocks.read(block);
+    const tries = this.#tries.get(block) ?? 0;
+    if (entry !== undefined && tries < MOST_TRIES && this.#places(entry).length > 0)
+      this.#waiting.push(request);
+    else this.#translator.request(request, this.#epoch);
   }
 
   /** The bytes of a block have changed; 0: all blocks are gone. */
   blockDropped(block: number): void {
     if (block === 0) {
       this.#epoch++;
+      this.#waiting = [];
+      this.#tries.clear();
       for (const slot of [...this.#live.keys()]) this.#drop(slot);
       return;
     }
@@ -109,7 +177,14 @@ export class HotTier {
 
   /** Puts to use what has been translated. Between blocks only. */
   poll(): void {
-    for (const batch of this.#translator.take()) this.#install(batch);
+    for (const batch of this.#translator.take()) {
+      if ('epoch' in batch) this.#install(batch);
+      else this.#kept.add(batch);
+    }
+    if (this.#waiting.length === 0) return;
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const request of waiting) this.#revive(request);
   }
 
   #takeSlot(): number {
@@ -118,33 +193,63 @@ export class HotTier {
     if (this.#nextSlot < REGION_SLOTS) return this.#nextSlot++;
     for (const slot of [...this.#live.keys()].slice(0, REGION_SLOTS / 8)) this.#drop(slot);
     const slot = this.#free.pop();
-    if (slot === undefined)
-      throw new Error('hot tier: more regions are being made than there are places');
+    if (slot === undefined) throw new Error('hot tier: every place is held by a region to come');
     return slot;
   }
 
   #install(batch: TranslatedBatch): void {
     this.#stats.translateMs += batch.ms;
-    this.#stats.refused += batch.refused.length;
-    this.#free.push(...batch.refused);
+    this.#stats.refused += batch.refused;
     if (batch.regions.length === 0) return;
-    this.#stats.wasmBytes += batch.wasmBytes;
-    new WebAssembly.Instance(batch.module, this.#imports);
-    for (const region of batch.regions) {
-      if (batch.epoch === this.#epoch && region.blocks.every((b) => this.#blocks.isSame(b)))
-        this.#enter(region);
-      else this.#release(region.slot, region.entry, batch.epoch === this.#epoch);
+    this.#stats.wasmBytes += batch.wasm.length;
+    const unit: Unit = {
+      wasm: batch.wasm,
+      module: batch.module,
+      regions: batch.regions.map(() => undefined),
+      reserved: batch.regions.map(() => undefined),
+    };
+    const valid = batch.regions.map(
+      (r) => batch.epoch === this.#epoch && r.blocks.every((b) => this.#blocks.isSame(b)),
+    );
+    this.#instantiate(unit, (i) => valid[i] === true);
+    this.#units.set(batch.module, unit);
+    for (const [index, region] of batch.regions.entries()) {
+      if (valid[index] === true) this.#enter({ ...region, unit }, index);
+      else if (batch.epoch === this.#epoch)
+        this.#setHeat(region.blocks[0]?.address ?? 0, HEAT_START);
     }
   }
 
-  #enter(region: CompiledRegion): void {
-    this.#live.set(region.slot, region);
+  /** Makes an instance that puts the wanted regions into the table. */
+  #instantiate(unit: Unit, wanted: (index: number) => boolean): void {
+    const slots: Record<string, number> = {};
+    for (const index of unit.regions.keys()) {
+      const slot = wanted(index) ? this.#takeSlot() : 0; // slot 0 is nobody's
+      slots[index] = slot;
+      if (slot === 0) continue;
+      unit.reserved[index] = slot;
+      this.#reserved++;
+    }
+    new WebAssembly.Instance(unit.module, { ...this.#imports, slots });
+  }
+
+  #enter(region: LiveRegion, index: number): void {
+    const { unit, pages } = region;
+    const slot = unit.reserved[index];
+    if (slot === undefined) throw new Error('hot tier: a region without a place');
+    unit.reserved[index] = undefined;
+    this.#reserved--;
+    this.#live.set(slot, region);
     for (const { address } of region.blocks) {
       const users = this.#users.get(address) ?? new Set();
-      users.add(region.slot);
+      users.add(slot);
       this.#users.set(address, users);
     }
-    this.#setHeat(region.entry, -region.slot);
+    const area = this.#view.getUint32(this.#cpu + S_AREA, true) + A_REGION_PAGES;
+    for (const [i, page] of pages.entries())
+      this.#view.setUint32(area + (slot * REGION_PAGES + i) * 4, page, true);
+    unit.regions[index] ??= describeRegion(this.#blocks, region);
+    this.#setHeat(region.blocks[0]?.address ?? 0, -slot);
     this.#stats.regions++;
     this.#stats.insns += region.insns;
   }
@@ -159,18 +264,58 @@ export class HotTier {
       if (users?.size === 0) this.#users.delete(address);
     }
     this.#stats.dropped++;
-    this.#release(slot, region.entry, true);
-  }
-
-  /** Frees a slot; its entry may become hot again. */
-  #release(slot: number, entry: number, entryIsThere: boolean): void {
     this.#table.set(slot, null);
     this.#free.push(slot);
-    if (entryIsThere) this.#setHeat(entry, HEAT_START);
+    this.#setHeat(region.blocks[0]?.address ?? 0, HEAT_START); // it may become hot again
   }
 
   #setHeat(block: number, heat: number): void {
     if (this.#view.getUint32(block + B_COUNT, true) !== 0)
       this.#view.setInt32(block + B_HEAT, heat, true);
+  }
+
+  // ---- regions of earlier runs
+
+  #places({ paddr, bytes, key }: BlockInfo): readonly KeptPlace[] {
+    const host = this.#blocks.hostOf(paddr);
+    return host === undefined ? [] : this.#kept.at(host, bytes, key);
+  }
+
+  /** Looks for a region of an earlier run that stands for the code at a block. */
+  #revive({ block, rip }: RegionRequest): void {
+    const entry = this.#blocks.read(block);
+    if (entry === undefined) return;
+    let unmapped = false;
+    for (const place of this.#places(entry)) {
+      const epoch = this.#epoch;
+      const at = { entry, rip };
+      const found = locateRegion(this.#blocks, place.region, at, (...code) => this.#block(...code));
+      if (epoch !== this.#epoch) return;
+      if (typeof found === 'object') {
+        this.#reenter(place, found);
+        return;
+      }
+      unmapped ||= found === 'unmapped';
+    }
+    const tries = (this.#tries.get(block) ?? 0) + 1;
+    this.#tries.set(block, unmapped ? tries : MOST_TRIES);
+    this.#setHeat(block, unmapped ? HEAT_KEPT * 4 ** tries : HEAT_START);
+  }
+
+  #block(paddr: number, rip: bigint, key: number): BlockInfo | undefined {
+    return this.#blocks.find(paddr, key) ?? this.#blocks.read(this.#decode(paddr, rip, key));
+  }
+
+  #reenter({ batch, index }: KeptPlace, region: CompiledRegion): void {
+    let unit = this.#units.get(batch.module);
+    if (unit === undefined) {
+      const { wasm, module, regions } = batch;
+      unit = { wasm, module, regions: [...regions], reserved: regions.map(() => undefined) };
+      this.#units.set(module, unit);
+      const all = this.#reserved < MOST_RESERVED;
+      this.#instantiate(unit, (i) => all || i === index);
+    } else if (unit.reserved[index] === undefined) this.#instantiate(unit, (i) => i === index);
+    this.#enter({ ...region, unit }, index);
+    this.#stats.kept++;
   }
 }

@@ -8,10 +8,9 @@ export function translate(
   epoch: number,
 ): TranslatedBatch {
   const began = performance.now();
-  const { wasm, regions, refused } = compiler.compile(requests);
-  const module = new WebAssembly.Module(wasm);
-  const ms = performance.now() - began;
-  return { regions, refused, module, wasmBytes: wasm.length, epoch, ms };
+  const batch = compiler.compile(requests);
+  const module = new WebAssembly.Module(batch.wasm);
+  return { ...batch, module, epoch, ms: performance.now() - began };
 }
 
 /** Translates on the vCPU's own thread, at the next look around: the same guest always gets the same regions. */

@@ -95,6 +95,8 @@ export class Predecoder {
   readonly #straddleDecoders: Readonly<Record<Size, Decoder>>;
   readonly #records = new Uint8Array(MAX_RECORDS * REC_SIZE);
   readonly #out = new DataView(this.#records.buffer);
+  /** How often code of `length` bytes at `host` in linear memory is to run before the hot tier is told. */
+  heatOf: (host: number, length: number, key: number) => number = () => HEAT_START;
   #count = 0;
   #key = 0;
   #codeSize: Size = 8;
@@ -126,8 +128,12 @@ export class Predecoder {
   }
 
   /** Decodes and registers the block at `paddr`, whose linear address is `lin`. Returns its address in linear memory. */
-  predecode(paddr: number, lin: bigint): number {
-    this.#key = this.#view.getUint32(this.#cpu + S_KEY, true);
+  predecode(
+    paddr: number,
+    lin: bigint,
+    key: number = this.#view.getUint32(this.#cpu + S_KEY, true),
+  ): number {
+    this.#key = key;
     this.#codeSize = (this.#key & KEY_CODE64) !== 0 ? 8 : (this.#key & KEY_CODE32) !== 0 ? 4 : 2;
     this.#count = 0;
     const available = Math.min(4096 - (paddr & 0xfff), this.#untilLimit());
@@ -157,9 +163,9 @@ export class Predecoder {
     return this.#finish(paddr, { insns, bytes: at - start, paddr2 });
   }
 
-  /** Bytes from RIP to the limit of CS, outside 64-bit mode. */
+  /** Bytes from RIP to the limit of CS, where there is one. */
   #untilLimit(): number {
-    if (this.#codeSize === 8) return 4096;
+    if ((this.#key & (KEY_CODE64 | KEY_FLAT)) !== 0) return 4096;
     const rip = Number(this.#view.getBigUint64(this.#cpu + S_RIP, true));
     const limit = this.#view.getUint32(this.#cpu + S_SEGS + SEG_CS * SEG_SIZE + SEG_LIMIT, true);
     return limit - rip + 1;
@@ -356,6 +362,11 @@ export class Predecoder {
     this.#out.setInt32(rec + REC_DISP, next + insn.rel, true);
   }
 
+  #heat(paddr: number, bytes: number, paddr2: number): number {
+    if ((this.#key & KEY_STEP) !== 0) return 0;
+    return paddr2 === 0 ? this.heatOf(this.#hostOf(paddr), bytes, this.#key) : HEAT_START;
+  }
+
   #finish(
     paddr: number,
     { insns, bytes, paddr2 }: { insns: number; bytes: number; paddr2: number },
@@ -370,7 +381,7 @@ export class Predecoder {
     header(B_RECORDS, this.#count);
     header(B_PADDR2, paddr2);
     header(B_BYTES, bytes);
-    header(B_HEAT, (this.#key & KEY_STEP) === 0 ? HEAT_START : 0);
+    header(B_HEAT, this.#heat(paddr, bytes, paddr2));
     this.#bytes.set(this.#records.subarray(0, this.#count * REC_SIZE), block + B_HEADER);
     this.#store.add_block(this.#cpu, block);
     return block;

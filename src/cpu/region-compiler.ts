@@ -4,33 +4,36 @@ import { ModuleWriter } from '#codegen/wasm.ts';
 import type { Helper } from '#ir/helpers.ts';
 import type { Feature } from '#isa/x86/insn.ts';
 import { HELPERS } from '#translate/x86/helpers.ts';
-import { type BlockInfo, BlockView } from './block-view.ts';
+import { BlockView } from './block-view.ts';
 import { HotLifter } from './hot-lift.ts';
-import { RegionPlanner } from './region-planner.ts';
+import { type RegionBlock, RegionPlanner } from './region-planner.ts';
 
 const MAX_MEMORY_PAGES = 65536;
 
 /** A block that has become hot. */
 export interface RegionRequest {
-  /** Place in the table of regions. */
-  readonly slot: number;
-  /** Address of the block in linear memory, and RIP where it was met. */
+  /** Its address in linear memory, and RIP where it was met. */
   readonly block: number;
   readonly rip: bigint;
 }
 
+/** The function of a region, and what it was made of. */
 export interface CompiledRegion {
-  readonly slot: number;
-  readonly entry: number;
-  readonly blocks: readonly BlockInfo[];
+  readonly rip: bigint;
+  /** The entry first. */
+  readonly blocks: readonly RegionBlock[];
+  /** Pages besides that of the entry: offset of an address in each, and their physical numbers. */
+  readonly pageOffsets: readonly number[];
+  readonly pages: readonly number[];
   readonly insns: number;
 }
 
 export interface CompiledBatch {
-  readonly wasm: Uint8Array;
+  readonly wasm: Uint8Array<ArrayBuffer>;
+  /** In the order of the module's globals: `slots` `0`, `1` … are to hold their places in the table of regions. */
   readonly regions: readonly CompiledRegion[];
-  /** Slots whose blocks do not make a region. */
-  readonly refused: readonly number[];
+  /** Blocks that do not make a region. */
+  readonly refused: number;
 }
 
 /** Makes one module of the regions of several hot blocks. Reads the blocks of a vCPU, from whatever thread. */
@@ -45,25 +48,29 @@ export class RegionCompiler {
 
   compile(requests: readonly RegionRequest[]): CompiledBatch {
     const planned: { region: Region; compiled: CompiledRegion }[] = [];
-    const refused: number[] = [];
-    for (const { slot, block, rip } of requests) {
+    for (const { block, rip } of requests) {
       const plan = RegionPlanner.plan(this.#view, this.#lifter, block, rip);
-      if (plan === undefined) refused.push(slot);
-      else {
-        const insns = plan.region.nodes.reduce((sum, node) => sum + node.insns.length, 0);
-        const compiled = { slot, entry: block, blocks: plan.blocks, insns };
-        planned.push({ region: { ...plan.region, slot }, compiled });
-      }
+      if (plan === undefined) continue;
+      const { region, blocks, pages } = plan;
+      const insns = region.nodes.reduce((sum, node) => sum + node.insns.length, 0);
+      planned.push({
+        region,
+        compiled: { rip, blocks, pageOffsets: region.pages, pages, insns },
+      });
     }
-    const wasm = buildRegions(planned.map((p) => p.region));
-    return { wasm, regions: planned.map((p) => p.compiled), refused };
+    return {
+      wasm: buildRegions(planned.map((p) => p.region)),
+      regions: planned.map((p) => p.compiled),
+      refused: requests.length - planned.length,
+    };
   }
 }
 
 /** A module that puts the functions of regions into the table of regions. */
-function buildRegions(regions: readonly Region[]): Uint8Array {
+function buildRegions(regions: readonly Region[]): Uint8Array<ArrayBuffer> {
   const module = new ModuleWriter();
   module.importTable('env', 'hot');
+  const slots = regions.map((_, i) => module.importGlobal('slots', `${i}`));
   const indexes = new Map<string, number>();
   for (const name of helpersOf(regions)) {
     const helper: Helper | undefined = REGION_HELPERS[name] ?? HELPERS[name];
@@ -72,13 +79,14 @@ function buildRegions(regions: readonly Region[]): Uint8Array {
     indexes.set(name, module.import('core', name, { params: ['i32', ...params], result }));
   }
   const type = module.type(REGION_TYPE);
-  for (const region of regions) {
-    const { body } = new RegionBuilder(region, type, (name) => {
+  for (const [i, region] of regions.entries()) {
+    const slot = slots[i] ?? 0;
+    const { body } = new RegionBuilder(region, { type, slot }, (name) => {
       const index = indexes.get(name);
       if (index === undefined) throw new Error(`regions: helper ${name} is not declared`);
       return index;
     });
-    module.element(region.slot, module.function(body));
+    module.element(slot, module.function(body));
   }
   return module.encode(MAX_MEMORY_PAGES);
 }

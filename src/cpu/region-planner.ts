@@ -1,5 +1,5 @@
 import type { Region, RegionEdge, RegionNode } from '#codegen/region.ts';
-import { KEY_CODE64 } from '#ir/state.ts';
+import { KEY_CODE64, REGION_PAGES } from '#ir/state.ts';
 import type { BlockInfo, BlockView } from './block-view.ts';
 import { isFlatKey } from './hot-context.ts';
 import type { HotLifter, LiftedBlock } from './hot-lift.ts';
@@ -41,10 +41,17 @@ interface Candidate {
   readonly ways: readonly Way[];
 }
 
+/** A block of a region; `offset` is that of its code from the region's entry. */
+export interface RegionBlock extends BlockInfo {
+  readonly offset: number;
+}
+
 export interface RegionPlan {
-  readonly region: Omit<Region, 'slot'>;
-  /** What it was made of: it holds as long as these do. */
-  readonly blocks: readonly BlockInfo[];
+  readonly region: Region;
+  /** What it was made of, the entry first: it holds as long as these do. */
+  readonly blocks: readonly RegionBlock[];
+  /** The physical pages of `region.pages`. */
+  readonly pages: readonly number[];
 }
 
 /** Chooses what goes into a region: from its entry along the ways that have been gone, calls included. */
@@ -94,18 +101,20 @@ export class RegionPlanner {
     const numbers = new Map(order.map((name, i) => [name, i]));
     const candidates = [...this.#nodes.values()];
     const own = this.#rip >> PAGE_SHIFT;
+    const others = [...this.#pages].filter(([vpage]) => vpage !== own);
+    const blocks = new Map(
+      candidates.map(({ block, offset }) => [block.address, { ...block, offset }]),
+    );
     return {
       region: {
         nodes: candidates.map((candidate) => this.#node(candidate, numbers)),
         code64: (this.#key & KEY_CODE64) !== 0,
-        pages: [...this.#pages]
-          .filter(([vpage]) => vpage !== own)
-          .map(([vpage, page]) => ({
-            offset: Number(BigInt.asIntN(64, (vpage << PAGE_SHIFT) - this.#rip)),
-            page,
-          })),
+        pages: others.map(([vpage]) =>
+          Number(BigInt.asIntN(64, (vpage << PAGE_SHIFT) - this.#rip)),
+        ),
       },
-      blocks: [...new Map(candidates.map(({ block }) => [block.address, block])).values()],
+      blocks: [...blocks.values()],
+      pages: others.map(([, page]) => page),
     };
   }
 
@@ -126,12 +135,11 @@ export class RegionPlanner {
   }
 
   #find(offset: number): BlockInfo | undefined {
-    const lin = BigInt.asUintN(
-      (this.#key & KEY_CODE64) !== 0 ? 64 : 32,
-      this.#rip + BigInt(offset),
-    );
+    const lin = this.#view.linearOf(this.#rip, offset, this.#key);
     const vpage = lin >> PAGE_SHIFT;
-    const page = this.#pages.get(vpage) ?? this.#view.codePage(lin, this.#key);
+    const known = this.#pages.get(vpage);
+    if (known === undefined && this.#pages.size > REGION_PAGES) return undefined;
+    const page = known ?? this.#view.codePage(lin, this.#key);
     if (page === undefined) return undefined;
     const block = this.#view.find(((page << 12) | Number(lin & 0xfffn)) >>> 0, this.#key);
     if (block !== undefined) this.#pages.set(vpage, page);

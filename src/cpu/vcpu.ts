@@ -21,7 +21,7 @@ import {
 import { INHIBIT_STEPPING, S_NMI_BLOCKED, S_TRACE, TRACE_INSN } from '#ir/state-system.ts';
 import type { Feature } from '#isa/x86/insn.ts';
 import type { HandlerMap } from './handlers.ts';
-import { HotTier, type HotTierStats, type Translator } from './hot-tier.ts';
+import { HotTier, type HotTierStats, type Translator, type UsedBatch } from './hot-tier.ts';
 import { Predecoder } from './predecode.ts';
 
 const VECTOR_UD = 6;
@@ -145,9 +145,16 @@ export class SoftwareVcpu {
     this.core = core.exports as Core;
     const interpreter = new WebAssembly.Instance(parts.interpreter, { env, core: core.exports });
     this.#run = interpreter.exports['run'] as (cpu: number) => number;
-    if (parts.translator !== undefined)
-      this.#hot = new HotTier({ memory: parts.memory, table }, cpu, this.core, parts.translator);
     this.#predecoder = new Predecoder(parts.memory, cpu, this.core, parts.handlers, parts.features);
+    if (parts.translator === undefined) return;
+    const { predecoder, hot } = {
+      predecoder: this.#predecoder,
+      hot: { memory: parts.memory, table },
+    };
+    this.#hot = new HotTier(hot, cpu, this.core, parts.translator, (paddr, rip, key) =>
+      predecoder.predecode(paddr, rip, key),
+    );
+    this.#predecoder.heatOf = this.#hot.heatOf.bind(this.#hot);
   }
 
   #imports(): Record<string, WebAssembly.ImportValue> {
@@ -184,6 +191,11 @@ export class SoftwareVcpu {
   warm(): void {
     this.#hot?.blockHot(this.core.find_block(this.#cpu));
     this.#hot?.poll();
+  }
+
+  /** The regions that have lived, for a later run. */
+  usedRegions(): UsedBatch[] {
+    return this.#hot?.used() ?? [];
   }
 
   get hotStats(): HotTierStats | undefined {

@@ -241,7 +241,10 @@ export const REGION_SLOTS = 8192;
 /** JUMP_LOG_ENTRIES of 16: the last transfers that no link serves: block left u32, RIP gone to u64 at 8. */
 export const A_JUMP_LOG = 753664;
 export const JUMP_LOG_ENTRIES = 8192;
-export const A_ARENA = 884736; // blocks are laid here one after another
+/** REGION_SLOTS of REGION_PAGES u32: the physical pages besides its own that a region's code was taken from. */
+export const A_REGION_PAGES = 884736;
+export const REGION_PAGES = 8;
+export const A_ARENA = 1146880; // blocks are laid here one after another
 /** Whole area of a vCPU, arena included. */
 export const AREA_BYTES = 25165824;
 
@@ -272,6 +275,8 @@ export const B_BYTES = 40; // u32: guest bytes covered
  */
 export const B_HEAT = 44;
 export const HEAT_START = 1000;
+/** For code that a region of an earlier run may stand for. */
+export const HEAT_KEPT = 8;
 export const B_HEADER = 48;
 
 // A record: one predecoded instruction, or a part of one. 24 bytes.

@@ -2,13 +2,17 @@ import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
 import type { TranslatedBatch, Translator } from '#cpu/hot-tier.ts';
 import type { RegionRequest } from '#cpu/region-compiler.ts';
 import { S_BATCHES } from '#ir/state.ts';
+import type { CachedBatch } from './translation-cache.ts';
 
 /** Has another thread translate. The vCPU's thread never waits for it. */
 export class BackgroundTranslator implements Translator {
   readonly #port: MessagePort;
   readonly #words: Int32Array;
   readonly #arrived: number;
-  #taken = 0;
+  /** The count at the last look; the first look is always taken, as the vCPU's reset clears the count. */
+  #taken: number | undefined;
+  /** What has come from earlier runs. */
+  readonly cached: CachedBatch[] = [];
 
   /** `cpu`: address of the vCPU's state. */
   constructor(port: MessagePort, memory: WebAssembly.Memory, cpu: number) {
@@ -21,14 +25,19 @@ export class BackgroundTranslator implements Translator {
     this.#port.postMessage({ request, epoch });
   }
 
-  take(): readonly TranslatedBatch[] {
-    const batches: TranslatedBatch[] = [];
-    while (Atomics.load(this.#words, this.#arrived) !== this.#taken) {
-      const next = receiveMessageOnPort(this.#port) as { message: TranslatedBatch } | undefined;
-      if (next === undefined) break;
-      this.#taken = (this.#taken + 1) | 0;
-      batches.push(next.message);
+  take(): readonly (TranslatedBatch | CachedBatch)[] {
+    const batches: (TranslatedBatch | CachedBatch)[] = [];
+    const arrived = Atomics.load(this.#words, this.#arrived);
+    if (arrived === this.#taken) return batches;
+    this.#taken = arrived;
+    for (;;) {
+      const next = receiveMessageOnPort(this.#port) as
+        | { message: TranslatedBatch | CachedBatch }
+        | undefined;
+      if (next === undefined) return batches;
+      const batch = next.message;
+      if (!('epoch' in batch)) this.cached.push(batch);
+      batches.push(batch);
     }
-    return batches;
   }
 }

@@ -1,8 +1,10 @@
 import { parentPort, receiveMessageOnPort } from 'node:worker_threads';
 import { findModel } from '#cpu/cpuid.ts';
+import type { TranslatedBatch } from '#cpu/hot-tier.ts';
 import { translate } from '#cpu/immediate-translator.ts';
 import { RegionCompiler } from '#cpu/region-compiler.ts';
 import { S_BATCHES } from '#ir/state.ts';
+import { type CachedBatch, readCache } from './translation-cache.ts';
 import type { TranslationRequest, TranslatorStart } from './worker-protocol.ts';
 
 // The thread that translates for a vCPU: requests come through a port, compiled modules go back.
@@ -10,9 +12,14 @@ import type { TranslationRequest, TranslatorStart } from './worker-protocol.ts';
 /** Regions in a module at most: many in one cost less memory and less time per call between them. */
 const BATCH = 16;
 
-function serve({ memory, cpu, cpuModel, port }: TranslatorStart): void {
+function serve({ memory, cpu, cpuModel, port, translationCache }: TranslatorStart): void {
   const compiler = new RegionCompiler(memory, cpu, findModel(cpuModel).features);
   const words = new Int32Array(memory.buffer);
+  const send = (batch: TranslatedBatch | CachedBatch): void => {
+    port.postMessage(batch);
+    Atomics.add(words, (cpu + S_BATCHES) >> 2, 1);
+  };
+  if (translationCache !== undefined) for (const batch of readCache(translationCache)) send(batch);
   const work = (first: TranslationRequest): void => {
     const batch = [first];
     while (batch.length < BATCH) {
@@ -23,8 +30,7 @@ function serve({ memory, cpu, cpuModel, port }: TranslatorStart): void {
     const epochs = new Set(batch.map((r) => r.epoch));
     for (const epoch of epochs) {
       const requests = batch.filter((r) => r.epoch === epoch).map((r) => r.request);
-      port.postMessage(translate(compiler, requests, epoch));
-      Atomics.add(words, (cpu + S_BATCHES) >> 2, 1);
+      send(translate(compiler, requests, epoch));
     }
   };
   port.on('message', work);

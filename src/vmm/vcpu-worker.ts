@@ -10,6 +10,7 @@ import { guestSymbols } from './guest-symbols.ts';
 import { TraceError, TraceSink } from './trace-sink.ts';
 import { TracedBoardHost } from './traced-board-host.ts';
 import { Tracer, traceBits } from './tracer.ts';
+import { writeCache } from './translation-cache.ts';
 import { readStats } from './vm-stats.ts';
 import type { FromWorker, TraceStart, WorkerStart } from './worker-protocol.ts';
 
@@ -83,6 +84,8 @@ function runGuest(start: WorkerStart): void {
   const began = performance.now();
   const exit = vcpu.run();
   host.flush();
+  if (start.translationCache !== undefined)
+    writeCache(start.translationCache, vcpu.usedRegions(), translator?.cached ?? []);
   tracer?.note(`end  ${exit.type}`);
   tracer?.flush();
   send({

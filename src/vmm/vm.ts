@@ -30,6 +30,8 @@ import { buildTables } from '#machines/tables/tables.ts';
 import { crashExit } from './crash-exit.ts';
 import { symbolFiles, userSymbols } from './guest-symbols.ts';
 import { InputRing } from './mailbox.ts';
+import { NATIVES_FLAG } from './optimised-code.ts';
+import { cacheFile } from './translation-cache.ts';
 import { addStats, NO_STATS } from './vm-stats.ts';
 import type { FromWorker, TraceStart, TranslatorStart, WorkerStart } from './worker-protocol.ts';
 
@@ -51,9 +53,10 @@ interface Engine {
   readonly handlers: HandlerMap;
 }
 
-function loadEngine(): Engine {
+function loadEngine(config: VmConfig): Engine {
   // Translated code says which side of its branches is rare (docs/adr); V8 listens only when asked to.
   setFlagsFromString('--experimental-wasm-branch-hinting');
+  if (config.translationCache !== undefined) setFlagsFromString(NATIVES_FLAG);
   const file = (name: string) => readFileSync(new URL(name, BUILD));
   try {
     return {
@@ -86,7 +89,7 @@ function openTrace(config: VmConfig): TraceStart | undefined {
 export async function createVm(config: VmConfig): Promise<Vm> {
   findModel(config.cpuModel);
   if (config.symbols !== undefined) userSymbols(config.symbols);
-  return new SoftwareVm(config, loadEngine());
+  return new SoftwareVm(config, loadEngine(config));
 }
 
 class SoftwareVm implements Vm {
@@ -169,6 +172,7 @@ class SoftwareVm implements Vm {
 
   async #runOn({ vcpu, translator }: Threads, trace: TraceStart | undefined): Promise<VmExit> {
     const start = { ...prepare(this.#config, this.#engine), ...(trace && { trace }) };
+    const cached = cachedCode(this.#config);
     const { memory, layout } = start;
     const words = new Int32Array(memory.buffer);
     this.#attention = words;
@@ -176,8 +180,11 @@ class SoftwareVm implements Vm {
     this.#input = new InputRing(memory.buffer, layout.devices);
     this.#passInput();
     this.#running = this.#serve(vcpu);
-    const port = translator && connectTranslator(translator, start);
-    vcpu.postMessage({ ...start, translator: port } satisfies WorkerStart, port ? [port] : []);
+    const port = translator && connectTranslator(translator, { ...start, ...cached });
+    vcpu.postMessage(
+      { ...start, ...cached, translator: port } satisfies WorkerStart,
+      port ? [port] : [],
+    );
     const retry = setInterval(() => this.#passInput(), 20);
     try {
       const end = await this.#running;
@@ -264,9 +271,20 @@ function connectTranslator(worker: Worker, start: PreparedVm): MessagePort {
     cpu: start.layout.cpus[0] ?? 0,
     cpuModel: start.cpuModel,
     port: port2,
+    ...(start.translationCache !== undefined && { translationCache: start.translationCache }),
   };
   worker.postMessage(message, [port2]);
   return port1;
+}
+
+/** The file of the guest's translated code, when it is to be kept. */
+function cachedCode(config: VmConfig): Pick<WorkerStart, 'translationCache'> {
+  const { translationCache, cpuModel, kernel, firmware } = config;
+  const image = kernel ?? firmware;
+  if (translationCache === undefined || config.translate === false || image === undefined)
+    return {};
+  const engine = readFileSync(new URL('stamp', BUILD), 'latin1');
+  return { translationCache: cacheFile(translationCache, engine, { cpuModel, image }) };
 }
 
 function makeMemory(pages: number): WebAssembly.Memory {

@@ -21,6 +21,8 @@ export interface WorkerStart {
   /** Milliseconds since 1970 on the host's monotonic clock's zero: all threads tell the same time. */
   readonly startedAtMs: number;
   readonly trace?: TraceStart;
+  /** The file of code that earlier runs have translated, which this one adds to. */
+  readonly translationCache?: string;
 }
 
 export interface TraceStart {
@@ -50,6 +52,7 @@ export interface TranslatorStart {
   readonly cpu: number;
   readonly cpuModel: string;
   readonly port: MessagePort;
+  readonly translationCache?: string;
 }
 
 export interface TranslationRequest {
