@@ -92,7 +92,7 @@ export default {
       name: 'sibling-devices',
       comment: 'a device is built of its own files and of what the bus gives all its devices',
       severity: 'error',
-      from: { path: '^src/devices/([^/]+/[a-z0-9]+)', pathNot: TEST },
+      from: { path: '^src/devices/((?:pc|pci|virtio)/[a-z0-9]+|[a-z0-9]+)', pathNot: TEST },
       to: {
         path: '^src/devices/',
         pathNot: [

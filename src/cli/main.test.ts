@@ -22,6 +22,7 @@ writeFileSync(empty, '');
 /** A guest that ends as told, or with nothing told runs until it is stopped. */
 class FakeVm implements Vm {
   received = '';
+  readonly warnings: string[] = [];
   readonly #exit: VmExit | undefined;
   #listener: (bytes: Uint8Array) => void = () => {};
   #stop: () => void = () => {};

@@ -82,6 +82,12 @@ function addRun(program: Command, host: CliHost, done: (status: number) => void)
     .option('--module <file[,args]>', 'module for a Multiboot kernel; may be repeated', collect)
     .option('-f, --firmware <file>', 'ROM image to start in real mode, instead of a kernel')
     .option(
+      '-d, --disk <file[,options]>',
+      'disk: format=, bus=, cache=, readonly, serial=, snapshot; may be repeated',
+      collect,
+    )
+    .option('--snapshot', 'throw away at the end what the guest writes to disks')
+    .option(
       '-a, --append <line>',
       `kernel command line (default: ${DEFAULT_APPEND}; added to "${DEFAULT_GUEST_APPEND}" for the default guest)`,
     )

@@ -32,6 +32,7 @@ export async function runCommand(flags: RunFlags, host: CliHost): Promise<number
     checkConfig(config);
     interrupts.signal.throwIfAborted();
     const vm = await host.createVm(config);
+    for (const warning of vm.warnings) host.stderr.write(`ring0: ${warning}\n`);
     return await runVm(vm, request, host, interrupts.signal);
   } catch (error) {
     if (error instanceof Interrupted) return error.exitStatus;

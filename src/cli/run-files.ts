@@ -33,6 +33,7 @@ export async function loadConfig(request: RunRequest, host: GuestHost): Promise<
     ...(modules.length > 0 && { modules }),
     ...(request.firmware !== undefined && { firmware: await read(request.firmware, 'firmware') }),
     append: files.append,
+    ...(request.disks.length > 0 && { disks: request.disks }),
     cpuModel: request.cpuModel,
     accel: request.accel,
     noReboot: request.noReboot,

@@ -1,7 +1,8 @@
 import { RequestError } from '#base/errors.ts';
 import { parseDuration, parseSize } from '#base/units.ts';
 import { checkMemory, ONE_START, TRACE_KINDS } from '#control/config.ts';
-import type { TraceKind, VmConfig } from '#control/vm.ts';
+import type { DiskConfig, TraceKind, VmConfig } from '#control/vm.ts';
+import { parseDisk } from './disk-request.ts';
 
 /** The flags of `ring0 run` as commander gives them. */
 export interface RunFlags {
@@ -10,6 +11,8 @@ export interface RunFlags {
   readonly initrd?: string;
   readonly module?: readonly string[];
   readonly firmware?: string;
+  readonly disk?: readonly string[];
+  readonly snapshot?: boolean;
   readonly append?: string;
   readonly memory: string;
   readonly console: string;
@@ -35,6 +38,7 @@ export interface RunRequest {
   readonly initrd?: string;
   readonly modules: readonly { readonly file: string; readonly cmdline: string }[];
   readonly firmware?: string;
+  readonly disks: readonly DiskConfig[];
   readonly append?: string;
   readonly memoryBytes: number;
   readonly console: 'stdio' | 'pty' | 'none';
@@ -62,6 +66,7 @@ export function parseRunFlags(flags: RunFlags): RunRequest {
     ...(initrd !== undefined && { initrd }),
     modules,
     ...(firmware !== undefined && { firmware }),
+    disks: (flags.disk ?? []).map((text) => withSnapshot(parseDisk(text), flags.snapshot)),
     ...(append !== undefined && { append }),
     memoryBytes: parseMemory(flags.memory),
     console: oneOf(flags.console, ['stdio', 'pty', 'none'], 'console'),
@@ -76,6 +81,10 @@ export function parseRunFlags(flags: RunFlags): RunRequest {
     translationCache: flags.translationCache,
     stats: flags.json ? 'json' : flags.stats ? 'text' : 'none',
   };
+}
+
+function withSnapshot(disk: DiskConfig, all = false): DiskConfig {
+  return { ...disk, snapshot: disk.snapshot || all };
 }
 
 /** What is started is named once, and what goes with it fits. */

@@ -17,6 +17,7 @@ export interface VmConfig {
   firmware?: Uint8Array;
   /** The kernel's command line. */
   append: string;
+  disks?: readonly DiskConfig[];
   cpuModel: string;
   accel: 'auto' | 'software';
   /** A guest that resets ends `run` instead of being restarted. */
@@ -35,7 +36,27 @@ export interface VmConfig {
   stats: boolean;
 }
 
+/** A disk of the machine, in the order given. */
+export interface DiskConfig {
+  /** A file or block device of the host. */
+  path: string;
+  /** Name of an image format. Without one it is found by looking, which a guest that writes its own header can mislead. */
+  format?: string;
+  bus: DiskBus;
+  /** `unsafe`: the guest's flushes are not passed on. */
+  cache: 'writeback' | 'none' | 'unsafe';
+  readOnly: boolean;
+  /** At most 20 characters. */
+  serial?: string;
+  /** What the guest writes is thrown away at the end. */
+  snapshot: boolean;
+}
+
+export type DiskBus = 'nvme';
+
 export interface Vm {
+  /** What the user should know of how the machine was made, in lines. */
+  readonly warnings: readonly string[];
   /** The first serial port. Output that comes before a listener is there waits for it. */
   readonly console: {
     onOutput(listener: (bytes: Uint8Array) => void): void;

@@ -78,8 +78,8 @@ export interface VcpuHost {
   intercept?(vector: number): boolean;
   /** The instruction at RIP has raised #UD. */
   undefinedInstruction?(): void;
-  /** Pages written by devices, to be dropped. */
-  invalidated(): readonly number[];
+  /** Pages written by devices that hold translated code; undefined when that is to be said of all. */
+  invalidated(): readonly number[] | undefined;
   readonly trace?: VcpuTrace;
 }
 
@@ -286,10 +286,7 @@ export class SoftwareVcpu {
       ~(ATTN_INTERRUPT | ATTN_STEP | ATTN_INVALIDATE),
     );
     if ((attention & ATTN_STOP) !== 0) return { type: 'stopped' };
-    if ((attention & ATTN_INVALIDATE) !== 0) {
-      for (const page of this.#host.invalidated())
-        this.core.invalidateRange(this.#cpu, page * 4096, 4096);
-    }
+    if ((attention & ATTN_INVALIDATE) !== 0) this.#invalidate();
     const now = this.#host.nowNs();
     this.#fitSlice(now);
     this.#host.poll(now);
@@ -299,6 +296,12 @@ export class SoftwareVcpu {
     this.#interrupt();
     if (this.#get(S_HALTED) !== 0) this.#sleep();
     return undefined;
+  }
+
+  #invalidate(): void {
+    const pages = this.#host.invalidated();
+    if (pages === undefined) this.core.drop_blocks(this.#cpu);
+    else for (const page of pages) this.core.invalidateRange(this.#cpu, page * 4096, 4096);
   }
 
   /** Makes the next slice longer or shorter by what the last one took, when that was not cut short. */

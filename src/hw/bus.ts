@@ -21,6 +21,12 @@ export class PortBus {
     this.#ranges.push({ base, size, device, name });
   }
 
+  /** Takes away what `map` placed. */
+  unmap(device: PortDevice): void {
+    const index = this.#ranges.findIndex((range) => range.device === device);
+    if (index >= 0) this.#ranges.splice(index, 1);
+  }
+
   /** Whose port it is, for people. */
   nameAt(port: number): string {
     return this.#find(port)?.name ?? 'nothing';
@@ -55,6 +61,12 @@ export class MmioBus {
 
   map(base: number, size: number, device: MmioDevice, name = 'device'): void {
     this.#ranges.push({ base, size, device, name });
+  }
+
+  /** Takes away what `map` placed. */
+  unmap(device: MmioDevice): void {
+    const index = this.#ranges.findIndex((range) => range.device === device);
+    if (index >= 0) this.#ranges.splice(index, 1);
   }
 
   /** Whose registers lie there, for people. */

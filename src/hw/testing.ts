@@ -1,5 +1,7 @@
 // Stand-ins for a board, for the tests of chips.
+import type { BlockBackend, BlockStatus } from './block.ts';
 import type { Clock, IrqLine } from './device.ts';
+import type { GuestMemory, Segment } from './guest-memory.ts';
 
 /** Time that a test moves by hand. */
 export class ManualClock implements Clock {
@@ -24,4 +26,99 @@ export class RecordedLine implements IrqLine {
     if (high && !this.high) this.rises++;
     this.high = high;
   }
+}
+
+/** Guest RAM from 0 on, and what devices said they wrote. */
+export class TestMemory implements GuestMemory {
+  readonly ram: Uint8Array;
+  readonly view: DataView;
+  readonly written: Segment[] = [];
+
+  constructor(lengthBytes: number) {
+    this.ram = new Uint8Array(lengthBytes);
+    this.view = new DataView(this.ram.buffer);
+  }
+
+  bytes(paddr: number, lengthBytes: number): Uint8Array | undefined {
+    const isRam = paddr >= 0 && lengthBytes >= 0 && paddr + lengthBytes <= this.ram.length;
+    return isRam ? this.ram.subarray(paddr, paddr + lengthBytes) : undefined;
+  }
+
+  wrote(paddr: number, lengthBytes: number): void {
+    this.written.push({ paddr, lengthBytes });
+  }
+}
+
+/** A disk in memory that notes what is asked of it, and fails when told to. */
+export class TestDisk implements BlockBackend {
+  readonly bytes: Uint8Array;
+  readonly log: string[] = [];
+  readonly serial = 'serial-1';
+  readonly unitBytes = 4096;
+  readOnly = false;
+  status: BlockStatus = 'ok';
+
+  constructor(sizeBytes: number) {
+    this.bytes = new Uint8Array(sizeBytes);
+  }
+
+  get sizeBytes(): number {
+    return this.bytes.length;
+  }
+
+  #done(what: string, offsetBytes: number, lengthBytes: number): Promise<BlockStatus> {
+    if (offsetBytes < 0 || offsetBytes + lengthBytes > this.sizeBytes)
+      throw new RangeError(`${what} ${offsetBytes}+${lengthBytes}: beyond the end`);
+    this.log.push(lengthBytes === 0 ? what : `${what} ${offsetBytes}+${lengthBytes}`);
+    return Promise.resolve(this.status);
+  }
+
+  read(offsetBytes: number, into: Uint8Array): Promise<BlockStatus> {
+    into.set(this.bytes.subarray(offsetBytes, offsetBytes + into.length));
+    return this.#done('read', offsetBytes, into.length);
+  }
+
+  write(offsetBytes: number, from: Uint8Array): Promise<BlockStatus> {
+    this.bytes.set(from, offsetBytes);
+    return this.#done('write', offsetBytes, from.length);
+  }
+
+  writeZeroes(offsetBytes: number, lengthBytes: number, mayUnmap: boolean): Promise<BlockStatus> {
+    this.bytes.fill(0, offsetBytes, offsetBytes + lengthBytes);
+    return this.#done(mayUnmap ? 'unmap' : 'zero', offsetBytes, lengthBytes);
+  }
+
+  discard(offsetBytes: number, lengthBytes: number): Promise<BlockStatus> {
+    return this.#done('discard', offsetBytes, lengthBytes);
+  }
+
+  flush(): Promise<BlockStatus> {
+    return this.#done('flush', 0, 0);
+  }
+}
+
+/** A driver's view of a card's interrupts. */
+export class TestInterrupts {
+  isMsixEnabled = true;
+  readonly messages: number[] = [];
+  asserted = false;
+
+  msix(vector: number): void {
+    this.messages.push(vector);
+  }
+
+  setIntx(asserted: boolean): void {
+    this.asserted = asserted;
+  }
+}
+
+/** Repeatable numbers below `limit` (xorshift32, Marsaglia 2003). */
+export function randomNumbers(seed: number): (limit: number) => number {
+  let state = seed;
+  return (limit) => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return (state >>> 0) % limit;
+  };
 }

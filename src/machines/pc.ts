@@ -17,6 +17,7 @@ import { MmioBus, PortBus } from '#hw/bus.ts';
 import type { Clock, Device, DeviceLog, DeviceState, IrqLine, TimedDevice } from '#hw/device.ts';
 import { StateCarver } from '#hw/state.ts';
 import { cmosMemory } from './cmos-memory.ts';
+import { type CardRegisters, PciCards, type PciSlot } from './pci-cards.ts';
 
 // Interrupts and addresses of the board. Ports and IRQs are those of every PC; PCI interrupts go to GSIs 16-19.
 const COM1 = { port: 0x3f8, gsi: 4 };
@@ -32,6 +33,7 @@ const PCI_PORT = 0xcf8;
 const PCI_FIRST_GSI = 16;
 const PCI_GSIS = 4;
 const ISA_BRIDGE_SLOT = 1;
+export const FIRST_CARD_SLOT = 2;
 const HPET = { paddr: 0xfed0_0000, bytes: 1024 };
 const TIMER_GSI = 2;
 const DEBUG_EXIT_PORT = 0xf4;
@@ -58,12 +60,16 @@ export interface PcWires {
   readonly powerOff: () => void;
   readonly reset: () => void;
   readonly debugExit: (value: number) => void;
+  readonly cards: readonly PciSlot[];
+  readonly cardRegisters: CardRegisters;
+  readonly sendMsi: (address: number, data: number) => void;
 }
 
 /** The chips on the vCPU's side, at their addresses. All state is in the `DeviceState` given. */
 export class PcBoard {
   readonly ports: PortBus;
   readonly mmio: MmioBus;
+  readonly cards: PciCards;
   readonly #com1: Uart;
   readonly #devices: Device[] = [];
   readonly #timed: TimedDevice[] = [];
@@ -89,7 +95,7 @@ export class PcBoard {
     this.ports.map(COM2.port, UART_PORTS, this.#own(com2), 'com2');
     this.#timers(carver, wires);
     this.#control(carver, wires);
-    this.#pci(carver, wires);
+    this.cards = this.#pci(carver, wires);
     this.ports.map(POST_PORT, 1, this.#own(new PostPort(carver.take(POST_STATE))), 'post');
     this.ports.map(DEBUG_EXIT_PORT, 1, new DebugExit(wires.debugExit), 'debug-exit');
     for (const port of [E9_PORT, FIRMWARE_DEBUG_PORT])
@@ -135,7 +141,7 @@ export class PcBoard {
     this.ports.map(SYSTEM_CONTROL_PORT, 1, this.#own(system), 'system-control');
   }
 
-  #pci(carver: StateCarver, wires: PcWires): void {
+  #pci(carver: StateCarver, wires: PcWires): PciCards {
     const resetControl = this.#own(new ResetControl(carver.take(RESET_CONTROL_STATE), wires.reset));
     const host = new PciHost(carver.take(PCI_HOST_STATE), {
       resetControl,
@@ -145,10 +151,14 @@ export class PcBoard {
     host.add(0, new PciFunction(carver.take(PCI_FUNCTION_STATE), HOST_BRIDGE));
     host.add(ISA_BRIDGE_SLOT, new PciFunction(carver.take(PCI_FUNCTION_STATE), ISA_BRIDGE));
     this.ports.map(PCI_PORT, PCI_CONFIG_PORTS, this.#own(host), 'pci');
+    const { ports, mmio } = this;
+    const { cards, cardRegisters: registers, sendMsi } = wires;
+    return new PciCards(cards, { host, ports, mmio, registers, sendMsi });
   }
 
   reset(): void {
     for (const device of this.#devices) device.reset();
+    this.cards.reset();
   }
 
   /** A byte from the console; false when COM1 has no room. */

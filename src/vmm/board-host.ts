@@ -1,10 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import type { VcpuExit } from '#accel/accel.ts';
 import { type CpuModel, cpuid } from '#cpu/cpuid.ts';
-import { IRQCHIP_PORTS, IrqChip, irqChipStateSize } from '#cpu/irqchip/irqchip.ts';
+import { IRQCHIP_PORTS, IrqChip } from '#cpu/irqchip/irqchip.ts';
 import type { MemoryLayout } from '#cpu/layout.ts';
 import type { VcpuHost } from '#cpu/vcpu.ts';
-import type { Clock, DeviceLog, DeviceState, PortDevice } from '#hw/device.ts';
+import type { Clock, DeviceLog, PortDevice } from '#hw/device.ts';
 import {
   ATTN_INTERRUPT,
   PHYS_BITS,
@@ -14,15 +14,15 @@ import {
   S_TSC_OFFSET,
 } from '#ir/state.ts';
 import { PcBoard } from '#machines/pc.ts';
-import { InputRing, MAILBOX_BYTES } from './mailbox.ts';
+import { chipState } from './chip-state.ts';
+import { type CardAccess, DeviceLink, type PlacedCard } from './device-link.ts';
+import { InputRing } from './mailbox.ts';
 import { describeUndefined } from './undefined-instruction.ts';
 
 const A20_BIT = 1 << 20;
 const OUTPUT_BATCH = 4096;
 /** Console output waits at most this long for more. */
 const OUTPUT_DELAY_NS = 2_000_000;
-const DEVICE_I32_WORDS = 16384;
-const DEVICE_F64_WORDS = 1024;
 const NMI_PENDING = 1;
 const MOST_UNDEFINED = 100;
 
@@ -34,6 +34,11 @@ export interface BoardOptions {
   readonly clock: Clock;
   readonly log: DeviceLog;
   readonly output: (bytes: Uint8Array) => void;
+  readonly cards: readonly PlacedCard[];
+  /** No firmware runs that would place the cards' registers. */
+  readonly assignCards: boolean;
+  /** Makes the device thread look at its link. */
+  readonly wakeDevices: () => void;
 }
 
 /** Counts of what left translated code, by reason. */
@@ -52,6 +57,7 @@ export class BoardHost implements VcpuHost {
   readonly #irqchip: IrqChip;
   readonly #board: PcBoard;
   readonly #input: InputRing;
+  readonly #link: DeviceLink;
   readonly #view: DataView;
   readonly #words: Int32Array;
   readonly #cpu: number;
@@ -68,7 +74,8 @@ export class BoardHost implements VcpuHost {
     this.#view = new DataView(memory.buffer);
     this.#words = new Int32Array(memory.buffer);
     this.#input = new InputRing(memory.buffer, layout.devices);
-    const state = deviceState(memory, layout.devices + MAILBOX_BYTES);
+    this.#link = new DeviceLink(memory, layout);
+    const state = chipState(memory, layout);
     this.#irqchip = new IrqChip(state.irqchip, {
       vcpus: layout.cpus.length,
       clock,
@@ -89,11 +96,18 @@ export class BoardHost implements VcpuHost {
       powerOff: () => this.#end({ type: 'power-off' }),
       reset: () => this.#end({ type: 'reset' }),
       debugExit: (value) => this.#end({ type: 'debug-exit', value: value & 0xff }),
+      cards: options.cards.map((card) => ({ ...card, state: this.#link.slotState(card.slot) })),
+      cardRegisters: {
+        read: (slot, bar, offset, size) => this.#readCard(slot, bar, offset, size),
+        write: (slot, bar, offset, size, value) => this.#post({ slot, bar, offset, size, value }),
+      },
+      sendMsi: (address, data) => void this.#irqchip.sendMsi(address, data),
     });
     for (const { base, count, name } of IRQCHIP_PORTS)
       this.#board.ports.map(base, count, this.#irqchipPorts(base), name);
     this.#irqchip.reset();
     this.#board.reset();
+    if (options.assignCards) this.#board.cards.assign();
   }
 
   #irqchipPorts(base: number): PortDevice {
@@ -120,6 +134,21 @@ export class BoardHost implements VcpuHost {
   #end(exit: VcpuExit): void {
     this.#exit ??= exit;
     this.#attention();
+  }
+
+  // ---- cards, which are on the device thread
+
+  #post(access: CardAccess): void {
+    if (this.#link.post(access)) this.#options.wakeDevices();
+  }
+
+  #readCard(slot: number, bar: number, offset: number, size: number): number {
+    const { answered } = this.#link;
+    this.#post({ slot, bar, offset, size, value: undefined });
+    const value = this.#link.waitForAnswer(answered);
+    // A read may end an interrupt: its line must fall before the guest ends it at the controller.
+    this.#board.cards.setLines(this.#link.lines);
+    return value;
   }
 
   // ---- console
@@ -262,6 +291,7 @@ export class BoardHost implements VcpuHost {
   poll(nowNs: number): void {
     if (this.#irqchip.nextDeadlineNs(0) <= nowNs) this.#irqchip.advance(0, nowNs);
     this.#board.advance(nowNs);
+    this.#board.cards.setLines(this.#link.lines);
     if (this.#input.peek() >= 0) this.#feedConsole();
     if (this.#outputLength > 0 && nowNs - this.#outputSince > OUTPUT_DELAY_NS) this.flush();
   }
@@ -274,28 +304,7 @@ export class BoardHost implements VcpuHost {
     return this.#exit;
   }
 
-  invalidated(): readonly number[] {
-    return [];
+  invalidated(): readonly number[] | undefined {
+    return this.#link.takeStale();
   }
-}
-
-/** The shared state of the interrupt controllers and of the board's chips, one behind the other. */
-function deviceState(
-  memory: WebAssembly.Memory,
-  address: number,
-): { irqchip: DeviceState; board: DeviceState } {
-  const size = irqChipStateSize(1);
-  const f64At = Math.ceil(address / 8) * 8;
-  const i32At = f64At + DEVICE_F64_WORDS * 8;
-  const f64 = (from: number, count: number) =>
-    new Float64Array(memory.buffer, f64At + from * 8, count);
-  const i32 = (from: number, count: number) =>
-    new Int32Array(memory.buffer, i32At + from * 4, count);
-  return {
-    irqchip: { i32: i32(0, size.i32), f64: f64(0, size.f64) },
-    board: {
-      i32: i32(size.i32, DEVICE_I32_WORDS - size.i32),
-      f64: f64(size.f64, DEVICE_F64_WORDS - size.f64),
-    },
-  };
 }

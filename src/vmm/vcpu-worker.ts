@@ -70,6 +70,9 @@ function runGuest(start: WorkerStart): void {
       },
     },
     output: (bytes) => send({ type: 'output', bytes }),
+    cards: start.cards,
+    assignCards: start.assignCards,
+    wakeDevices: () => send({ type: 'devices' }),
   };
   const host = makeHost(options, start.trace, tracer);
   const translator = start.translator && new BackgroundTranslator(start.translator, memory, cpu);

@@ -28,6 +28,8 @@ import { planBoot } from '#machines/boot/plan.ts';
 import type { Placement } from '#machines/boot/plan-types.ts';
 import { buildTables } from '#machines/tables/tables.ts';
 import { crashExit } from './crash-exit.ts';
+import { DeviceHost } from './device-host.ts';
+import { Disks } from './disks.ts';
 import { symbolFiles, userSymbols } from './guest-symbols.ts';
 import { InputRing } from './mailbox.ts';
 import { NATIVES_FLAG } from './optimised-code.ts';
@@ -35,7 +37,7 @@ import { cacheFile } from './translation-cache.ts';
 import { addStats, NO_STATS } from './vm-stats.ts';
 import type { FromWorker, TraceStart, TranslatorStart, WorkerStart } from './worker-protocol.ts';
 
-type PreparedVm = Omit<WorkerStart, 'translator'>;
+type PreparedVm = Omit<WorkerStart, 'translator' | 'cards'>;
 
 const STDERR = 2;
 /** How long the vCPU's thread has to end by itself. */
@@ -89,12 +91,15 @@ function openTrace(config: VmConfig): TraceStart | undefined {
 export async function createVm(config: VmConfig): Promise<Vm> {
   findModel(config.cpuModel);
   if (config.symbols !== undefined) userSymbols(config.symbols);
-  return new SoftwareVm(config, loadEngine(config));
+  const engine = loadEngine(config);
+  return new SoftwareVm(config, engine, await Disks.open(config.disks ?? []));
 }
 
 class SoftwareVm implements Vm {
   readonly #config: VmConfig;
   readonly #engine: Engine;
+  readonly #disks: Disks;
+  #devices: DeviceHost | undefined;
   readonly #listeners: ((bytes: Uint8Array) => void)[] = [];
   #early: Uint8Array[] = [];
   #typed: Uint8Array[] = [];
@@ -108,9 +113,14 @@ class SoftwareVm implements Vm {
   readonly #notes: string[] = [];
   #stats: VmStats = NO_STATS;
 
-  constructor(config: VmConfig, engine: Engine) {
+  constructor(config: VmConfig, engine: Engine, disks: Disks) {
     this.#config = config;
     this.#engine = engine;
+    this.#disks = disks;
+  }
+
+  get warnings(): readonly string[] {
+    return this.#disks.warnings;
   }
 
   readonly console = {
@@ -130,8 +140,9 @@ class SoftwareVm implements Vm {
   }
 
   async run(): Promise<VmExit> {
-    const trace = openTrace(this.#config);
+    let trace: TraceStart | undefined;
     try {
+      trace = openTrace(this.#config);
       for (;;) {
         if (this.#stopped) return { type: 'stopped' };
         const exit = await this.#runOnce(trace);
@@ -139,6 +150,7 @@ class SoftwareVm implements Vm {
       }
     } finally {
       if (trace !== undefined && trace.fd !== STDERR) closeSync(trace.fd);
+      await this.#disks.close();
     }
   }
 
@@ -151,6 +163,8 @@ class SoftwareVm implements Vm {
     await this.#running?.catch(() => {}); // `run` says how it failed
     clearInterval(again);
     clearTimeout(stuck);
+    await this.#devices?.stop();
+    await this.#disks.close();
   }
 
   #askToStop(): void {
@@ -167,6 +181,7 @@ class SoftwareVm implements Vm {
       return await this.#runOn(threads, trace);
     } finally {
       await Promise.all([threads.vcpu.terminate(), threads.translator?.terminate()]);
+      await this.#devices?.stop();
     }
   }
 
@@ -179,10 +194,17 @@ class SoftwareVm implements Vm {
     this.#attentionAt = ((layout.cpus[0] ?? 0) + S_ATTENTION) >> 2;
     this.#input = new InputRing(memory.buffer, layout.devices);
     this.#passInput();
-    this.#running = this.#serve(vcpu);
+    const devices = new DeviceHost({
+      memory,
+      layout,
+      ramBytes: start.ramBytes,
+      cards: this.#disks.cards((message) => this.#notes.push(message)),
+    });
+    this.#devices = devices;
+    this.#running = this.#serve(vcpu, devices);
     const port = translator && connectTranslator(translator, { ...start, ...cached });
     vcpu.postMessage(
-      { ...start, ...cached, translator: port } satisfies WorkerStart,
+      { ...start, ...cached, cards: devices.placed, translator: port } satisfies WorkerStart,
       port ? [port] : [],
     );
     const retry = setInterval(() => this.#passInput(), 20);
@@ -212,10 +234,11 @@ class SoftwareVm implements Vm {
   }
 
   /** Resolves with how the guest ended, or undefined when the thread was ended from here. */
-  #serve(worker: Worker): Promise<WorkerEnd | undefined> {
+  #serve(worker: Worker, devices: DeviceHost): Promise<WorkerEnd | undefined> {
     return new Promise((resolve, reject) => {
       worker.on('message', (message: FromWorker) => {
-        if (message.type === 'output') this.#emit(message.bytes);
+        if (message.type === 'devices') devices.serve();
+        else if (message.type === 'output') this.#emit(message.bytes);
         else if (message.type === 'log') this.#notes.push(message.text);
         else if (message.type === 'exit') resolve(message);
         else if (message.type === 'failed')
@@ -313,6 +336,7 @@ function prepare(config: VmConfig, engine: Engine): PreparedVm {
     layout,
     cpuModel: config.cpuModel,
     ramBytes: config.memoryBytes,
+    assignCards: firmware === undefined,
     state,
     startedAtMs: performance.timeOrigin + performance.now(),
   };

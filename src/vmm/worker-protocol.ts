@@ -4,6 +4,7 @@ import type { TraceKind, VmStats } from '#control/vm.ts';
 import type { HandlerMap } from '#cpu/handlers.ts';
 import type { MemoryLayout } from '#cpu/layout.ts';
 import type { RegionRequest } from '#cpu/region-compiler.ts';
+import type { PlacedCard } from './device-link.ts';
 import type { SymbolFiles } from './guest-symbols.ts';
 
 /** What the thread of a vCPU starts with. */
@@ -23,6 +24,8 @@ export interface WorkerStart {
   readonly trace?: TraceStart;
   /** The file of code that earlier runs have translated, which this one adds to. */
   readonly translationCache?: string;
+  readonly cards: readonly PlacedCard[];
+  readonly assignCards: boolean;
 }
 
 export interface TraceStart {
@@ -36,6 +39,8 @@ export interface TraceStart {
 export type FromWorker =
   | { readonly type: 'output'; readonly bytes: Uint8Array }
   | { readonly type: 'log'; readonly text: string }
+  /** The device thread's link holds accesses. */
+  | { readonly type: 'devices' }
   /** The host fails in something that the user asked for. */
   | { readonly type: 'failed'; readonly field: string; readonly message: string }
   | {

@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
+import { createHash, randomBytes } from 'node:crypto';
 import { once } from 'node:events';
-import { describe, it } from 'node:test';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { after, describe, it } from 'node:test';
 import { fileURLToPath } from 'node:url';
 
 // The main job as its user runs it: Debian's cloud kernel with busybox, to a shell and back. The first run fetches the
@@ -9,6 +13,7 @@ import { fileURLToPath } from 'node:url';
 
 const RING0 = fileURLToPath(new URL('../../bin/ring0.mjs', import.meta.url));
 const PROMPT = '/ # ';
+const DISK_BYTES = 8 << 20;
 const PATIENCE_MS = 240_000;
 
 /** A ring0 process whose console is read and typed at. */
@@ -46,11 +51,27 @@ class Console {
   }
 }
 
+function md5(bytes: Uint8Array): string {
+  return createHash('md5').update(bytes).digest('hex');
+}
+
 describe('the default guest', { timeout: PATIENCE_MS * 2 }, () => {
-  it('boots to a shell, runs a command, keeps tsc as its clock, and powers off with status 0', async () => {
-    const guest = new Console(['--timeout', '400']);
+  const dir = mkdtempSync(path.join(os.tmpdir(), 'ring0-disk-'));
+  after(() => rmSync(dir, { recursive: true }));
+
+  it('boots to a shell, runs a command, keeps tsc as its clock, uses its disk, and powers off with status 0', async () => {
+    const disk = path.join(dir, 'disk.img');
+    const content = randomBytes(DISK_BYTES);
+    writeFileSync(disk, content);
+    const guest = new Console(['--timeout', '400', '--disk', `${disk},format=raw,bus=nvme`]);
     try {
       await guest.until(PROMPT);
+      guest.type('md5sum /dev/nvme0n1');
+      await guest.until(md5(content));
+      // Copies the first half over the second, in pieces that are no whole pages.
+      guest.type('dd if=/dev/nvme0n1 of=/dev/nvme0n1 bs=2560 count=1638 seek=1638; sync; echo');
+      await guest.until('1638+0 records out');
+      content.copy(content, 1638 * 2560, 0, 1638 * 2560);
       guest.type(
         'echo sum $((6 * 7)); cat /sys/devices/system/clocksource/clocksource0/current_clocksource',
       );
@@ -60,6 +81,7 @@ describe('the default guest', { timeout: PATIENCE_MS * 2 }, () => {
       await guest.until('f893c2c2c50aec163cf36deb88e21b61c336fa93c0482b945337862cffeca280');
       guest.type('poweroff');
       assert.equal(await guest.exitStatus(), 0);
+      assert.equal(md5(readFileSync(disk)), md5(content));
       assert.match(guest.text, /^tsc\s*$/m);
       assert.match(guest.text, /^0\s*$/m);
     } finally {

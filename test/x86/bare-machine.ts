@@ -62,6 +62,8 @@ export class BareMachine {
   endless = false;
   /** It reached where no memory is. */
   strayed = false;
+  /** Pages that a device has written to; undefined: too many to tell. */
+  stale: number[] | undefined = [];
   #stop = false;
   #polls = 0;
 
@@ -128,7 +130,7 @@ export class BareMachine {
         this.#stop = true;
         return true;
       },
-      invalidated: () => [],
+      invalidated: () => this.stale,
     };
   }
 

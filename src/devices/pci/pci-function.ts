@@ -42,6 +42,8 @@ export interface PciDescription {
 export interface PciEvents {
   /** The BAR now decodes at `address`, or with undefined, nowhere. */
   readonly barMoved?: (bar: number, address: number | undefined) => void;
+  /** The command register was written. */
+  readonly commandWritten?: () => void;
   /** A capability or register of the device's own was written: `size` bytes at `offset` of configuration space. */
   readonly configWritten?: (offset: number, size: number) => void;
 }
@@ -154,6 +156,7 @@ export class PciFunction {
     const mask = read(this.#writable, offset & ~3, 4) & lanes;
     this.#w.set(offset >> 2, (this.#w.get(offset >> 2) & ~mask) | ((value << shift) & mask));
     this.#tellMoves(before);
+    if (offset === r.COMMAND || offset === r.COMMAND + 1) this.#events.commandWritten?.();
     if (offset >= r.FIRST_CAPABILITY) this.#events.configWritten?.(offset, size);
   }
 

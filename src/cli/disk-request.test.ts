@@ -1,0 +1,39 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { RequestError } from '#base/errors.ts';
+import { parseDisk } from './disk-request.ts';
+
+const PLAIN = { bus: 'nvme', cache: 'writeback', readOnly: false, snapshot: false };
+
+describe('--disk', () => {
+  const right = [
+    { text: 'a.img', expected: { ...PLAIN, path: 'a.img' } },
+    { text: 'a,,b.img', expected: { ...PLAIN, path: 'a,b.img' } },
+    { text: 'a,format=raw', expected: { ...PLAIN, path: 'a', format: 'raw' } },
+    { text: 'a,readonly', expected: { ...PLAIN, path: 'a', readOnly: true } },
+    { text: 'a,readonly=off,snapshot=on', expected: { ...PLAIN, path: 'a', snapshot: true } },
+    { text: 'a,serial=x=1', expected: { ...PLAIN, path: 'a', serial: 'x=1' } },
+    { text: 'a,cache=unsafe', expected: { ...PLAIN, path: 'a', cache: 'unsafe' } },
+  ];
+  for (const { text, expected } of right)
+    it(text, () => assert.deepEqual(parseDisk(text), expected));
+
+  const wrong = [
+    { text: '', says: /names no file/ },
+    { text: ',readonly', says: /names no file/ },
+    { text: 'a,size=1', says: /'size' is no option; there are format, / },
+    { text: 'a,bus=ide', says: /bus='ide' is not one of them; give / },
+    { text: 'a,cache=', says: /cache='' is not one of them/ },
+    { text: 'a,readonly=maybe', says: /give readonly, readonly=on or readonly=off/ },
+    { text: 'a,serial=123456789012345678901', says: /1 to 20 ASCII/ },
+    { text: 'a,format=', says: /'format' has no value/ },
+    { text: 'a,bus=nvme,bus=nvme', says: /'bus' is given twice/ },
+  ];
+  for (const { text, says } of wrong)
+    it(`refuses '${text}'`, () =>
+      assert.throws(
+        () => parseDisk(text),
+        (error: unknown) =>
+          error instanceof RequestError && error.field === 'disk' && says.test(error.message),
+      ));
+});

@@ -1,0 +1,262 @@
+import type { BlockBackend } from '#hw/block.ts';
+import type { GuestMemory } from '#hw/guest-memory.ts';
+import { Transfer } from '#hw/transfer.ts';
+import { type Command, prpSegments } from './command.ts';
+import {
+  identifyController,
+  identifyNamespace,
+  namespaceDescriptors,
+  namespaceList,
+} from './identify.ts';
+import * as r from './nvme-regs.ts';
+
+// The admin command set. Source: NVM Express 1.4, chapter 5.
+
+export interface AdminReply {
+  readonly status: number;
+  readonly result: number;
+}
+
+interface Place {
+  readonly paddr: number;
+  readonly entries: number;
+}
+
+export interface QueueAccess {
+  hasCompletion(id: number): boolean;
+  hasSubmission(id: number): boolean;
+  /** Whether a submission queue has its answers go there. */
+  isUsed(completionId: number): boolean;
+  createCompletion(
+    id: number,
+    place: Place,
+    interrupt: { readonly vector: number; readonly enabled: boolean },
+  ): void;
+  createSubmission(id: number, place: Place, completionId: number): void;
+  deleteCompletion(id: number): void;
+  deleteSubmission(id: number): void;
+}
+
+export interface AdminOptions {
+  readonly memory: GuestMemory;
+  readonly disk: BlockBackend;
+  readonly vendorId: number;
+  readonly mostQueues: number;
+  readonly mostEntries: number;
+  readonly vectors: number;
+  readonly queues: QueueAccess;
+}
+
+const MOST_EVENT_REQUESTS = 4;
+const LOG_BYTES = 4096;
+const ROOM_TEMPERATURE_K = 300;
+const COMMAND_SUPPORTED = 1;
+
+/** Features that are kept and change nothing, with their first values. */
+const KEPT_FEATURES: ReadonlyMap<number, number> = new Map([
+  [r.FEATURE_ARBITRATION, 6],
+  [r.FEATURE_POWER, 0],
+  [r.FEATURE_TEMPERATURE, 343],
+  [r.FEATURE_ERROR_RECOVERY, 0],
+  [r.FEATURE_WRITE_CACHE, 1],
+  [r.FEATURE_COALESCING, 0],
+  [r.FEATURE_ATOMICITY, 0],
+  [r.FEATURE_ASYNC_EVENTS, 0],
+]);
+
+const done = (result = 0): AdminReply => ({ status: r.OK, result });
+const failed = (status: number): AdminReply => ({ status, result: 0 });
+
+export class Admin {
+  readonly #options: AdminOptions;
+  #features = new Map(KEPT_FEATURES);
+  #eventRequests = 0;
+
+  constructor(options: AdminOptions) {
+    this.#options = options;
+  }
+
+  reset(): void {
+    this.#features = new Map(KEPT_FEATURES);
+    this.#eventRequests = 0;
+  }
+
+  get writeCache(): boolean {
+    return ((this.#features.get(r.FEATURE_WRITE_CACHE) ?? 1) & 1) !== 0;
+  }
+
+  /** Undefined: the answer comes when there is an event, of which this controller has none. */
+  serve(command: Command, pageBytes: number): AdminReply | undefined {
+    switch (command.opcode) {
+      case r.ADMIN_CREATE_CQ:
+        return failed(this.#createCompletion(command, pageBytes));
+      case r.ADMIN_CREATE_SQ:
+        return failed(this.#createSubmission(command, pageBytes));
+      case r.ADMIN_DELETE_CQ:
+        return failed(this.#deleteCompletion(command));
+      case r.ADMIN_DELETE_SQ:
+        return failed(this.#deleteSubmission(command));
+      case r.ADMIN_IDENTIFY:
+        return failed(this.#identify(command, pageBytes));
+      case r.ADMIN_GET_LOG:
+        return failed(this.#log(command, pageBytes));
+      case r.ADMIN_SET_FEATURES:
+        return this.#setFeature(command);
+      case r.ADMIN_GET_FEATURES:
+        return this.#getFeature(command);
+      case r.ADMIN_ABORT:
+        return done(1); // not aborted: it will complete (5.1)
+      case r.ADMIN_ASYNC_EVENT:
+        if (this.#eventRequests >= MOST_EVENT_REQUESTS) return failed(r.EVENT_LIMIT_EXCEEDED);
+        this.#eventRequests++;
+        return undefined;
+      default:
+        return failed(r.INVALID_OPCODE);
+    }
+  }
+
+  /** What Create commands have in common: number and size of the queue. */
+  #queueFields(command: Command, pageBytes: number): { id: number; place: Place } | number {
+    const [first = 0, second = 0] = command.cdw;
+    const { mostQueues, mostEntries } = this.#options;
+    const id = first & 0xffff;
+    const entries = (first >>> 16) + 1;
+    const IS_CONTIGUOUS = 1;
+    if (id === 0 || id > mostQueues) return r.QID_INVALID;
+    if (entries < 2 || entries > mostEntries) return r.QUEUE_SIZE_INVALID;
+    if ((second & IS_CONTIGUOUS) === 0) return r.INVALID_FIELD;
+    if (command.prp1 % pageBytes !== 0) return r.PRP_OFFSET_INVALID;
+    return { id, place: { paddr: command.prp1, entries } };
+  }
+
+  #createCompletion(command: Command, pageBytes: number): number {
+    const fields = this.#queueFields(command, pageBytes);
+    if (typeof fields === 'number') return fields;
+    const { queues, vectors } = this.#options;
+    const flags = command.cdw[1] ?? 0;
+    const vector = flags >>> 16;
+    if (queues.hasCompletion(fields.id)) return r.QID_INVALID;
+    if (vector >= vectors) return r.VECTOR_INVALID;
+    queues.createCompletion(fields.id, fields.place, { vector, enabled: (flags & 2) !== 0 });
+    return r.OK;
+  }
+
+  #createSubmission(command: Command, pageBytes: number): number {
+    const fields = this.#queueFields(command, pageBytes);
+    if (typeof fields === 'number') return fields;
+    const { queues } = this.#options;
+    const completionId = (command.cdw[1] ?? 0) >>> 16;
+    if (queues.hasSubmission(fields.id)) return r.QID_INVALID;
+    if (completionId === 0 || !queues.hasCompletion(completionId)) return r.CQ_INVALID;
+    queues.createSubmission(fields.id, fields.place, completionId);
+    return r.OK;
+  }
+
+  #deleteCompletion(command: Command): number {
+    const { queues } = this.#options;
+    const id = (command.cdw[0] ?? 0) & 0xffff;
+    if (id === 0 || !queues.hasCompletion(id)) return r.QID_INVALID;
+    if (queues.isUsed(id)) return r.QUEUE_DELETION_INVALID;
+    queues.deleteCompletion(id);
+    return r.OK;
+  }
+
+  #deleteSubmission(command: Command): number {
+    const { queues } = this.#options;
+    const id = (command.cdw[0] ?? 0) & 0xffff;
+    if (id === 0 || !queues.hasSubmission(id)) return r.QID_INVALID;
+    queues.deleteSubmission(id);
+    return r.OK;
+  }
+
+  #identify(command: Command, pageBytes: number): number {
+    const data = this.#identifyData(command);
+    return typeof data === 'number' ? data : this.#give(command, data, pageBytes);
+  }
+
+  #identifyData(command: Command): Uint8Array | number {
+    const { disk, vendorId } = this.#options;
+    const isOurs = command.nsid === r.NSID || command.nsid === 0xffff_ffff;
+    switch ((command.cdw[0] ?? 0) & 0xff) {
+      case 0:
+        return isOurs ? identifyNamespace(disk) : r.INVALID_NAMESPACE;
+      case 1:
+        return identifyController(disk, vendorId);
+      case 2:
+        return namespaceList(command.nsid);
+      case 3:
+        return isOurs ? namespaceDescriptors(disk) : r.INVALID_NAMESPACE;
+      default:
+        return r.INVALID_FIELD;
+    }
+  }
+
+  #give(command: Command, data: Uint8Array, pageBytes: number): number {
+    const { memory } = this.#options;
+    const segments = prpSegments(memory, command, data.length, pageBytes);
+    if (typeof segments === 'number') return segments;
+    const transfer = Transfer.of(memory, segments);
+    if (transfer === undefined) return r.DATA_TRANSFER_ERROR;
+    transfer.forGuest.set(data);
+    transfer.deliver();
+    return r.OK;
+  }
+
+  /** Log pages (5.14.1): errors, health, firmware slots, commands supported. */
+  #log(command: Command, pageBytes: number): number {
+    const [first = 0, second = 0, offset = 0] = command.cdw;
+    const lengthBytes = ((((second & 0xffff) << 16) | (first >>> 16)) >>> 0) * 4 + 4;
+    const page = new Uint8Array(LOG_BYTES);
+    const view = new DataView(page.buffer);
+    switch (first & 0xff) {
+      case 1:
+        break;
+      case 2:
+        view.setUint16(1, ROOM_TEMPERATURE_K, true);
+        page[3] = 100; // per cent of spare capacity
+        page[4] = 10; // and when to warn
+        break;
+      case 3:
+        page[0] = 1;
+        break;
+      case 5:
+        for (const opcode of [0, 1, 2, 4, 5, 6, 8, 9, 10, 12])
+          view.setUint32(opcode * 4, COMMAND_SUPPORTED, true);
+        for (const opcode of [r.IO_FLUSH, r.IO_WRITE, r.IO_READ, r.IO_WRITE_ZEROES, r.IO_DSM])
+          view.setUint32(1024 + opcode * 4, COMMAND_SUPPORTED, true);
+        break;
+      default:
+        return r.LOG_INVALID;
+    }
+    if (offset % 4 !== 0 || offset + lengthBytes > LOG_BYTES) return r.INVALID_FIELD;
+    return this.#give(command, page.subarray(offset, offset + lengthBytes), pageBytes);
+  }
+
+  #setFeature(command: Command): AdminReply {
+    const [first = 0, value = 0] = command.cdw;
+    const id = first & 0xff;
+    if (id === r.FEATURE_QUEUES) return this.#queueCount(value);
+    if (id === r.FEATURE_VECTOR) return done();
+    if (!this.#features.has(id)) return failed(r.INVALID_FIELD);
+    this.#features.set(id, value);
+    return done();
+  }
+
+  /** 0's based, at most as many as asked for. */
+  #queueCount(value: number): AdminReply {
+    const most = this.#options.mostQueues - 1;
+    const submission = Math.min(value & 0xffff, most);
+    const completion = Math.min(value >>> 16, most);
+    return done((completion << 16) | submission);
+  }
+
+  #getFeature(command: Command): AdminReply {
+    const [first = 0, value = 0] = command.cdw;
+    const id = first & 0xff;
+    const most = this.#options.mostQueues - 1;
+    if (id === r.FEATURE_QUEUES) return done((most << 16) | most);
+    if (id === r.FEATURE_VECTOR) return done(value & 0xffff);
+    const kept = this.#features.get(id);
+    return kept === undefined ? failed(r.INVALID_FIELD) : done(kept);
+  }
+}

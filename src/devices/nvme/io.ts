@@ -1,0 +1,115 @@
+import { unreachable } from '#base/errors.ts';
+import type { BlockBackend, BlockStatus } from '#hw/block.ts';
+import type { GuestMemory } from '#hw/guest-memory.ts';
+import { Transfer } from '#hw/transfer.ts';
+import {
+  type BlockRange,
+  type Command,
+  type IoRequest,
+  parseIo,
+  parseRanges,
+  prpSegments,
+} from './command.ts';
+import * as r from './nvme-regs.ts';
+
+const DSM_RANGE_BYTES = 16;
+
+export interface IoContext {
+  readonly memory: GuestMemory;
+  readonly disk: BlockBackend;
+  readonly pageBytes: number;
+  /** Whether the volatile write cache is on: without it every write is made stable. */
+  readonly writeCache: boolean;
+}
+
+/** Serves a command of an I/O queue; resolves with its status. */
+export async function serveIo(command: Command, context: IoContext): Promise<number> {
+  const { disk } = context;
+  const request = parseIo(command, disk.sizeBytes);
+  switch (request.type) {
+    case 'bad':
+      return request.status;
+    case 'nothing':
+      return r.OK;
+    case 'flush':
+      return statusOf(await disk.flush(), r.WRITE_FAULT);
+    case 'read':
+      return await read(command, request, context);
+    case 'write':
+      return await write(command, request, context);
+    case 'write-zeroes': {
+      const { offsetBytes, lengthBytes, mayUnmap } = request;
+      if (disk.readOnly) return r.READ_ONLY_RANGE;
+      const done = await disk.writeZeroes(offsetBytes, lengthBytes, mayUnmap);
+      return await afterWrite(done, request, context);
+    }
+    case 'discard':
+      return await discard(command, request.ranges, context);
+    default:
+      return unreachable(request);
+  }
+}
+
+function transfer(command: Command, lengthBytes: number, context: IoContext): Transfer | number {
+  const segments = prpSegments(context.memory, command, lengthBytes, context.pageBytes);
+  if (typeof segments === 'number') return segments;
+  return Transfer.of(context.memory, segments) ?? r.DATA_TRANSFER_ERROR;
+}
+
+async function read(command: Command, range: BlockRange, context: IoContext): Promise<number> {
+  const data = transfer(command, range.lengthBytes, context);
+  if (typeof data === 'number') return data;
+  const status = await context.disk.read(range.offsetBytes, data.forGuest);
+  data.deliver();
+  return statusOf(status, r.READ_ERROR);
+}
+
+async function write(
+  command: Command,
+  request: Extract<IoRequest, { type: 'write' }>,
+  context: IoContext,
+): Promise<number> {
+  if (context.disk.readOnly) return r.READ_ONLY_RANGE;
+  const data = transfer(command, request.lengthBytes, context);
+  if (typeof data === 'number') return data;
+  const done = await context.disk.write(request.offsetBytes, data.fromGuest());
+  return await afterWrite(done, request, context);
+}
+
+async function afterWrite(
+  done: BlockStatus,
+  { fua }: { readonly fua: boolean },
+  { disk, writeCache }: IoContext,
+): Promise<number> {
+  if (done === 'ok' && (fua || !writeCache)) return statusOf(await disk.flush(), r.WRITE_FAULT);
+  return statusOf(done, r.WRITE_FAULT);
+}
+
+async function discard(command: Command, count: number, context: IoContext): Promise<number> {
+  const { disk } = context;
+  if (disk.readOnly) return r.READ_ONLY_RANGE;
+  const data = transfer(command, count * DSM_RANGE_BYTES, context);
+  if (typeof data === 'number') return data;
+  const ranges = parseRanges(data.fromGuest().slice(), disk.sizeBytes);
+  if (typeof ranges === 'number') return ranges;
+  for (const { offsetBytes, lengthBytes } of ranges) {
+    const status = await disk.discard(offsetBytes, lengthBytes);
+    if (status !== 'ok') return statusOf(status, r.WRITE_FAULT);
+  }
+  return r.OK;
+}
+
+function statusOf(status: BlockStatus, failure: number): number {
+  switch (status) {
+    case 'ok':
+      return r.OK;
+    case 'io-error':
+      return failure;
+    case 'no-space':
+      return r.CAPACITY_EXCEEDED;
+    case 'read-only':
+      return r.READ_ONLY_RANGE;
+    default:
+      return unreachable(status);
+  }
+}

@@ -1,0 +1,21 @@
+/** How a request to a disk ended: what devices tell apart. */
+export type BlockStatus = 'ok' | 'io-error' | 'no-space' | 'read-only';
+
+/**
+ * The disk behind a device. Offsets and lengths are multiples of 512 and lie within `sizeBytes`: the device checks what the
+ * guest asks. Nothing rejects; requests may overlap, and those on overlapping ranges have no order.
+ */
+export interface BlockBackend {
+  readonly sizeBytes: number;
+  readonly readOnly: boolean;
+  /** At most 20 characters. */
+  readonly serial: string;
+  /** The unit in which the host takes room: discards of less give none back. */
+  readonly unitBytes: number;
+  read(offsetBytes: number, into: Uint8Array): Promise<BlockStatus>;
+  write(offsetBytes: number, from: Uint8Array): Promise<BlockStatus>;
+  writeZeroes(offsetBytes: number, lengthBytes: number, mayUnmap: boolean): Promise<BlockStatus>;
+  discard(offsetBytes: number, lengthBytes: number): Promise<BlockStatus>;
+  /** Resolves when all writes that had completed are on stable storage. */
+  flush(): Promise<BlockStatus>;
+}

@@ -1,0 +1,116 @@
+import { IrqChip } from '#cpu/irqchip/irqchip.ts';
+import type { MemoryLayout } from '#cpu/layout.ts';
+import type { PciCard, PciCardWires } from '#devices/pci/pci-card.ts';
+import { ATTN_INTERRUPT, ATTN_INVALIDATE, PHYS_BITS, S_ATTENTION } from '#ir/state.ts';
+import { FIRST_CARD_SLOT } from '#machines/pc.ts';
+import { makeFunction } from '#machines/pci-cards.ts';
+import { chipState } from './chip-state.ts';
+import { type CardAccess, DeviceLink, type PlacedCard } from './device-link.ts';
+import { VmMemory } from './vm-memory.ts';
+
+/** Accesses served before other work of the thread has its turn. */
+const MOST_AT_ONCE = 1024;
+
+export type MakeCard = (wires: PciCardWires) => PciCard;
+
+export interface DeviceHostOptions {
+  readonly memory: WebAssembly.Memory;
+  readonly layout: MemoryLayout;
+  readonly ramBytes: number;
+  readonly cards: readonly MakeCard[];
+}
+
+/** The cards of a VM, on the thread where devices live: serves what the vCPU posts, and interrupts it. */
+export class DeviceHost {
+  readonly placed: readonly PlacedCard[];
+  readonly #link: DeviceLink;
+  readonly #words: Int32Array;
+  readonly #attentionAt: number;
+  readonly #cards = new Map<number, PciCard>();
+  #stopped = false;
+
+  constructor({ memory, layout, ramBytes, cards }: DeviceHostOptions) {
+    this.#link = new DeviceLink(memory, layout);
+    this.#words = new Int32Array(memory.buffer);
+    this.#attentionAt = ((layout.cpus[0] ?? 0) + S_ATTENTION) >> 2;
+    const vmMemory = new VmMemory(memory, layout, ramBytes, (page) => {
+      this.#link.pushStale(page);
+      Atomics.or(this.#words, this.#attentionAt, ATTN_INVALIDATE);
+    });
+    // Sending a message touches nothing but the local APICs' atomic words: the vCPU's side has the rest.
+    const irqchip = new IrqChip(chipState(memory, layout).irqchip, {
+      vcpus: layout.cpus.length,
+      clock: { nowNs: () => 0, wallMs: () => 0 },
+      paddrBits: PHYS_BITS,
+      tscToNs: () => 0,
+      attention: () => this.#attention(),
+    });
+    const sendMsi = (address: number, data: number): void => void irqchip.sendMsi(address, data);
+    this.placed = cards.map((make, index) => {
+      const slot = FIRST_CARD_SLOT + index;
+      const card = this.#plug(slot, make, vmMemory, sendMsi);
+      this.#cards.set(slot, card);
+      return { slot, plan: card.plan };
+    });
+  }
+
+  #plug(
+    slot: number,
+    make: MakeCard,
+    memory: VmMemory,
+    sendMsi: (address: number, data: number) => void,
+  ): PciCard {
+    let msix: ReturnType<typeof makeFunction>['msix'];
+    const card = make({
+      memory,
+      interrupts: {
+        get isMsixEnabled() {
+          return msix?.isEnabled ?? false;
+        },
+        msix: (vector) => msix?.raise(vector),
+        setIntx: (asserted) => {
+          if (this.#link.setLine(slot, asserted)) this.#attention();
+        },
+      },
+    });
+    ({ msix } = makeFunction(
+      { slot, plan: card.plan, state: this.#link.slotState(slot) },
+      sendMsi,
+    ));
+    return card;
+  }
+
+  #attention(): void {
+    Atomics.or(this.#words, this.#attentionAt, ATTN_INTERRUPT);
+    Atomics.notify(this.#words, this.#attentionAt);
+  }
+
+  /** Serves what the vCPU has posted. */
+  serve(): void {
+    for (let count = 0; count < MOST_AT_ONCE; count++) {
+      const access = this.#take();
+      if (access === undefined) return;
+      const { slot, bar, offset, size, value } = access;
+      const card = this.#cards.get(slot);
+      if (value !== undefined) card?.writeBar(bar, offset, size, value);
+      else this.#link.answer(card?.readBar(bar, offset, size) ?? 0xffff_ffff);
+    }
+    setImmediate(() => this.serve());
+  }
+
+  /** The next access; without one the vCPU is to wake this thread for it. */
+  #take(): CardAccess | undefined {
+    if (this.#stopped) return undefined;
+    const access = this.#link.take();
+    if (access !== undefined) return access;
+    this.#link.sleep();
+    return this.#link.take();
+  }
+
+  /** The guest no longer runs: resolves when no card has a request under way. */
+  async stop(): Promise<void> {
+    this.#stopped = true;
+    for (const card of this.#cards.values()) card.reset();
+    await Promise.all([...this.#cards.values()].map((card) => card.idle()));
+  }
+}

@@ -1,0 +1,97 @@
+import { createHash, randomUUID } from 'node:crypto';
+import { rm } from 'node:fs/promises';
+import os from 'node:os';
+import path from 'node:path';
+import { RequestError, unreachable } from '#base/errors.ts';
+import type { DiskConfig } from '#control/vm.ts';
+import { Nvme } from '#devices/nvme/nvme.ts';
+import type { BlockBackend } from '#hw/block.ts';
+import { type DiskImage, ImageError } from '#storage/image.ts';
+import { nodeStorageHost } from '#storage/node/node-host.ts';
+import { openImage } from '#storage/open.ts';
+import { OverlayImage } from '#storage/overlay.ts';
+import type { MakeCard } from './device-host.ts';
+import { DiskBackend } from './disk-backend.ts';
+
+/** The images of a VM's disks, open as long as it lives. */
+export class Disks {
+  readonly warnings: string[] = [];
+  readonly #open: { readonly config: DiskConfig; readonly image: DiskImage }[] = [];
+
+  /** @throws {RequestError} of the field `disk`. */
+  static async open(configs: readonly DiskConfig[]): Promise<Disks> {
+    const disks = new Disks();
+    try {
+      for (const config of configs) await disks.#openOne(config);
+    } catch (error) {
+      await disks.close();
+      if (!(error instanceof ImageError)) throw error;
+      throw new RequestError(error.message, 'disk', { cause: error });
+    }
+    return disks;
+  }
+
+  async #openOne(config: DiskConfig): Promise<void> {
+    const { path: file, format, readOnly, snapshot } = config;
+    const image = await openImage(file, nodeStorageHost, {
+      readOnly: readOnly || snapshot,
+      probe: format === undefined,
+      ...(format !== undefined && { format }),
+    });
+    this.#open.push({ config, image: snapshot && !readOnly ? await overlay(image) : image });
+    if (image.sizeBytes === 0)
+      throw new RequestError(`${file}: the disk has no size; give an image of a disk`, 'disk');
+    if (format === undefined && image.format === 'raw')
+      this.warnings.push(
+        `--disk: ${file}: no format is named, and it looks raw; a guest could make it look like another one. Add ,format=raw`,
+      );
+  }
+
+  /** A card for each disk; `failed` hears what goes wrong on the host. */
+  cards(failed: (message: string) => void): MakeCard[] {
+    return this.#open.map(({ config, image }): MakeCard => {
+      const backend = new DiskBackend(image, {
+        serial: config.serial ?? serialOf(config.path),
+        flushes: config.cache !== 'unsafe',
+        failed,
+      });
+      return (wires) => makeCard(config.bus, backend, wires);
+    });
+  }
+
+  async close(): Promise<void> {
+    const images = this.#open.splice(0);
+    for (const { image } of images) await image.close();
+  }
+}
+
+function makeCard(
+  bus: DiskConfig['bus'],
+  disk: BlockBackend,
+  wires: Parameters<MakeCard>[0],
+): ReturnType<MakeCard> {
+  switch (bus) {
+    case 'nvme':
+      return new Nvme(wires, disk);
+    default:
+      return unreachable(bus);
+  }
+}
+
+/** The file has no name left: it goes when it is closed, or when we do. */
+async function overlay(base: DiskImage): Promise<DiskImage> {
+  const file = path.join(os.tmpdir(), `ring0-snapshot-${randomUUID()}`);
+  try {
+    const scratch = await nodeStorageHost.openFile(file, { access: 'create-new', lock: false });
+    await rm(file);
+    return new OverlayImage(base, scratch);
+  } catch (error) {
+    await base.close();
+    throw error;
+  }
+}
+
+/** The same for the same file, so that the guest finds its disks again. */
+function serialOf(path: string): string {
+  return createHash('sha256').update(path).digest('hex').slice(0, 16);
+}
