@@ -4,6 +4,11 @@ import { badAt } from './fields.ts';
 
 const COPY_BYTES = 1 << 20;
 
+export interface Room {
+  readonly offset: number;
+  readonly length: number;
+}
+
 /** A table of blocks, all of one size, each for one unit of the disk. */
 export interface BlockTable {
   readonly file: HostFile;
@@ -17,6 +22,10 @@ export interface BlockTable {
   /** What the file takes for in use ends here. */
   readonly usedEndBytes: number;
   readonly units: number;
+  /** Whether room between the blocks is no leak. */
+  readonly mayHaveGaps?: boolean;
+  /** What else lies where blocks may. */
+  readonly reserved?: readonly Room[];
   /** Calls for each allocated unit: where its block starts, and where in the file that is written. */
   entries(
     visit: (unit: number, blockOffset: number, placeBytes: number) => Promise<void>,
@@ -95,20 +104,26 @@ class BlockChecker {
 
   async #dropOverlaps(): Promise<void> {
     const kept: Found[] = [];
+    const { blockBytes } = this.#table;
+    const reserved = [...(this.#table.reserved ?? [])].sort((a, b) => a.offset - b.offset);
+    let next = 0;
     for (const one of this.#blocks.sort((a, b) => a.offset - b.offset)) {
+      while (endOf(reserved[next]) <= one.offset) next++;
       const before = kept.at(-1);
-      if (before === undefined || before.offset + this.#table.blockBytes <= one.offset)
-        kept.push(one);
+      if ((reserved[next]?.offset ?? Number.POSITIVE_INFINITY) < one.offset + blockBytes)
+        await this.#drop(one, 'into metadata');
+      else if (before === undefined || before.offset + blockBytes <= one.offset) kept.push(one);
       else await this.#drop(one, `into the block of unit ${before.unit}`);
     }
     this.#blocks = kept;
   }
 
   async #checkLeaks(): Promise<void> {
-    const { file, blockBytes, startBytes, usedEndBytes } = this.#table;
-    const end = Math.max(this.#endBytes(), usedEndBytes);
-    const all = Math.ceil((end - startBytes) / blockBytes);
-    const leaks = Math.max(0, all - this.#blocks.length);
+    const { file, blockBytes, usedEndBytes } = this.#table;
+    let leaks = 0;
+    if (this.#table.mayHaveGaps !== true)
+      for (const { length } of this.#gaps()) leaks += Math.floor(length / blockBytes);
+    leaks += Math.ceil(Math.max(0, usedEndBytes - this.#endBytes()) / blockBytes);
     if (leaks === 0) return;
     this.#report.leak(`${file.path}: ${leaks} blocks are allocated and not used`, leaks);
     // Corruption first: what looks unused may be what a broken entry meant.
@@ -117,9 +132,28 @@ class BlockChecker {
     this.#report.fixedLeaks(leaks);
   }
 
+  #occupied(): Room[] {
+    const { reserved = [], blockBytes } = this.#table;
+    const blocks = this.#blocks.map(({ offset }) => ({ offset, length: blockBytes }));
+    return [...reserved, ...blocks].sort((a, b) => a.offset - b.offset);
+  }
+
+  #gaps(): Room[] {
+    const { startBytes, alignBytes } = this.#table;
+    const gaps: Room[] = [];
+    let at = startBytes;
+    for (const one of this.#occupied()) {
+      if (one.offset > at) gaps.push({ offset: at, length: one.offset - at });
+      const end = Math.max(at, one.offset + one.length);
+      at = startBytes + Math.ceil((end - startBytes) / alignBytes) * alignBytes;
+    }
+    return gaps;
+  }
+
   #endBytes(): number {
-    const last = this.#blocks.at(-1);
-    return last === undefined ? this.#table.startBytes : last.offset + this.#table.blockBytes;
+    let end = this.#table.startBytes;
+    for (const { offset, length } of this.#occupied()) end = Math.max(end, offset + length);
+    return end;
   }
 
   /** Moves the last blocks into the gaps, and cuts the file: these formats have no lists of free blocks. */
@@ -135,28 +169,18 @@ class BlockChecker {
   }
 
   #plan(): { from: Found; to: number }[] {
-    const { blockBytes, alignBytes, startBytes } = this.#table;
+    const { blockBytes, alignBytes } = this.#table;
     const moves: { from: Found; to: number }[] = [];
-    const settled: Found[] = [];
-    const waiting = this.#blocks;
-    let at = startBytes;
-    for (let next = 0; next < waiting.length; ) {
-      const block = waiting[next];
-      const last = waiting.at(-1);
-      if (block === undefined || last === undefined) break;
-      if (block.offset - at >= blockBytes && last.offset > at) {
+    const waiting = [...this.#blocks].sort((a, b) => a.offset - b.offset);
+    const step = Math.ceil(blockBytes / alignBytes) * alignBytes;
+    for (const gap of this.#gaps())
+      for (let at = gap.offset; at + blockBytes <= gap.offset + gap.length; at += step) {
+        const last = waiting.at(-1);
+        if (last === undefined || last.offset <= at) break;
         waiting.pop();
         moves.push({ from: last, to: at });
-        settled.push({ ...last, offset: at });
-        at += blockBytes;
-      } else {
-        settled.push(block);
-        at = block.offset + blockBytes;
-        next++;
       }
-      at = startBytes + Math.ceil((at - startBytes) / alignBytes) * alignBytes;
-    }
-    this.#blocks = settled;
+    this.#blocks = [...waiting, ...moves.map(({ from, to }) => ({ ...from, offset: to }))];
     return moves;
   }
 
@@ -168,4 +192,8 @@ class BlockChecker {
       await file.write(to + done, bytes);
     }
   }
+}
+
+function endOf(room: Room | undefined): number {
+  return room === undefined ? Number.POSITIVE_INFINITY : room.offset + room.length;
 }

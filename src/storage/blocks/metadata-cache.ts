@@ -59,13 +59,18 @@ export class MetadataCache {
     return page.view.getUint32(at, littleEndian);
   }
 
-  u64(offsetBytes: number): bigint | Promise<bigint> {
+  /** Numbers of more than 53 bits lose their last bits: no place in a file has so many. */
+  u64(offsetBytes: number): number | Promise<number> {
     const page = this.#page(offsetBytes);
     const at = offsetBytes % this.#options.pageBytes;
+    if (page instanceof Promise) return page.then(({ view }) => this.#u64(view, at));
+    return this.#u64(page.view, at);
+  }
+
+  #u64(view: DataView, at: number): number {
     const { littleEndian } = this.#options;
-    if (page instanceof Promise)
-      return page.then(({ view }) => view.getBigUint64(at, littleEndian));
-    return page.view.getBigUint64(at, littleEndian);
+    const [low, high] = littleEndian ? [at, at + 4] : [at + 4, at];
+    return view.getUint32(high, littleEndian) * 2 ** 32 + view.getUint32(low, littleEndian);
   }
 
   async setU32(offsetBytes: number, value: number, stage: Stage): Promise<void> {
@@ -74,10 +79,10 @@ export class MetadataCache {
     page.view.setUint32(at, value, this.#options.littleEndian);
   }
 
-  async setU64(offsetBytes: number, value: bigint, stage: Stage): Promise<void> {
+  async setU64(offsetBytes: number, value: number, stage: Stage): Promise<void> {
     const page = await this.#change(offsetBytes, stage);
     const at = offsetBytes % this.#options.pageBytes;
-    page.view.setBigUint64(at, value, this.#options.littleEndian);
+    page.view.setBigUint64(at, BigInt(value), this.#options.littleEndian);
   }
 
   /** Changes bytes that may span pages. */

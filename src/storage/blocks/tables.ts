@@ -23,6 +23,24 @@ export async function eachU32(
   }
 }
 
+/** As eachU32, of 64-bit numbers; those of more than 53 bits lose their last bits. */
+export async function eachU64(
+  { file, offsetBytes, count, littleEndian }: TableRange,
+  visit: (value: number, index: number, placeBytes: number) => Promise<void>,
+): Promise<void> {
+  for (let done = 0; done < count * 8; done += CHUNK_BYTES) {
+    const bytes = new Uint8Array(Math.min(CHUNK_BYTES, count * 8 - done));
+    await file.read(offsetBytes + done, bytes);
+    const view = new DataView(bytes.buffer);
+    for (let at = 0; at < bytes.length; at += 8)
+      await visit(
+        Number(view.getBigUint64(at, littleEndian)),
+        (done + at) / 8,
+        offsetBytes + done + at,
+      );
+  }
+}
+
 export async function writeU32(
   file: HostFile,
   offsetBytes: number,
@@ -31,6 +49,17 @@ export async function writeU32(
 ): Promise<void> {
   const view = new DataView(new ArrayBuffer(4));
   view.setUint32(0, value, littleEndian);
+  await file.write(offsetBytes, new Uint8Array(view.buffer));
+}
+
+export async function writeU64(
+  file: HostFile,
+  offsetBytes: number,
+  value: number,
+  littleEndian: boolean,
+): Promise<void> {
+  const view = new DataView(new ArrayBuffer(8));
+  view.setBigUint64(0, BigInt(value), littleEndian);
   await file.write(offsetBytes, new Uint8Array(view.buffer));
 }
 

@@ -32,3 +32,12 @@ export function uuidText(uuid: Uint8Array): string {
 export function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
   return a.length === b.length && a.every((byte, index) => byte === b[index]);
 }
+
+/** The opposite of uuidText. */
+export function uuidBytes(text: string): Uint8Array {
+  const hex = text.replaceAll('-', '');
+  const bytes = Uint8Array.from({ length: UUID_BYTES }, (_, at) =>
+    Number.parseInt(hex.slice(at * 2, at * 2 + 2), 16),
+  );
+  return swapped(bytes);
+}

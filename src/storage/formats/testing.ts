@@ -20,7 +20,7 @@ import { MemoryHost, noise } from '../testing.ts';
 import { isZero } from '../zeros.ts';
 
 const MIB = 1 << 20;
-const hasQemu = spawnSync('qemu-img', ['--version']).status === 0;
+export const hasQemu = spawnSync('qemu-img', ['--version']).status === 0;
 
 export type Options = Readonly<Record<string, string | number | boolean>>;
 
@@ -46,14 +46,14 @@ export interface FormatSuite {
 }
 
 /** Runs a program in `dir`; its output. */
-function run(dir: string, program: string, ...args: readonly string[]): string {
+export function run(dir: string, program: string, ...args: readonly string[]): string {
   const { status, stdout, stderr } = spawnSync(program, args, { cwd: dir, encoding: 'utf8' });
   assert.equal(status, 0, `${program} ${args.join(' ')}: ${stdout}${stderr}`);
   return stdout;
 }
 
 /** A folder that goes with the test file. */
-function tempDir(name: string): string {
+export function tempDir(name: string): string {
   const dir = mkdtempSync(path.join(tmpdir(), `ring0-${name}-`));
   after(() => rmSync(dir, { recursive: true }));
   return dir;

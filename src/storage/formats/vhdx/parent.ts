@@ -1,0 +1,56 @@
+import { uuidText } from '../../blocks/uuid.ts';
+import { type HostFile, ImageError, type StorageHost } from '../../image.ts';
+import { readHeader } from './header.ts';
+
+const PATH_KEYS = ['relative_path', 'absolute_win32_path', 'volume_path'];
+
+/**
+ * The name under which the parent is found (2.6.2.6): where the locator says, or beside the image.
+ * @throws {ImageError} `not-found`, or `corrupt` when the parent was written to since.
+ */
+export async function findParent(
+  file: HostFile,
+  locator: ReadonlyMap<string, string>,
+  host: StorageHost,
+): Promise<string> {
+  const paths = PATH_KEYS.flatMap((key) => locator.get(key) ?? []);
+  const names = paths
+    .map((path) => path.replace(/\0.*$/s, '').replaceAll('\\', '/').replace(/^\.\//, ''))
+    .flatMap((name) => [name, name.slice(name.lastIndexOf('/') + 1)])
+    .filter((name) => name !== '');
+  const linkages = ['parent_linkage', 'parent_linkage2'].flatMap((key) => locator.get(key) ?? []);
+  let isStale = false;
+  for (const name of new Set(names)) {
+    const guid = await dataWriteOf(host.resolve(file.path, name), host);
+    if (guid === undefined) continue;
+    if (linkages.some((text) => text.toLowerCase() === `{${uuidText(guid)}}`)) return name;
+    isStale = true;
+  }
+  const list = names.map((name) => `'${name}'`).join(', ');
+  if (isStale)
+    throw new ImageError(
+      'corrupt',
+      `${file.path}: its parent ${list} was changed after this image was made; go back to the parent as it was`,
+      { path: file.path },
+    );
+  throw new ImageError('not-found', `${file.path}: its parent is not at ${list}; put it there`, {
+    path: file.path,
+  });
+}
+
+/** Undefined when the file is no VHDX image. */
+export async function dataWriteOf(
+  path: string,
+  host: StorageHost,
+): Promise<Uint8Array | undefined> {
+  let file: HostFile | undefined;
+  try {
+    file = await host.openFile(path);
+    return (await readHeader(file)).dataWrite;
+  } catch (error) {
+    if (error instanceof ImageError) return undefined;
+    throw error;
+  } finally {
+    await file?.close();
+  }
+}

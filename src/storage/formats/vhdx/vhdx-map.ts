@@ -1,0 +1,193 @@
+import type { BlockMap, Place, Run } from '../../blocks/block-map.ts';
+import { badAt } from '../../blocks/fields.ts';
+import { MetadataCache } from '../../blocks/metadata-cache.ts';
+import { Tail } from '../../blocks/tail.ts';
+import { type HostFile, ImageError, type ImageInfo } from '../../image.ts';
+import { type Bat, batOf, bitmapEntryAt, entryAt, fits } from './bat.ts';
+import type { Header, Region } from './header.ts';
+import * as v from './layout.ts';
+import { LogWriter } from './log-writer.ts';
+import type { Metadata } from './metadata.ts';
+
+export interface VhdxParts {
+  readonly file: HostFile;
+  readonly readOnly: boolean;
+  readonly header: Header;
+  readonly batRegion: Region;
+  readonly metadata: Metadata;
+  readonly fileBytes: number;
+  readonly info: ImageInfo;
+}
+
+/** The BAT has an entry for each block: its state and where it lies. All metadata is written through the log. */
+export class VhdxMap implements BlockMap {
+  readonly unitBytes: number;
+  readonly #parts: VhdxParts;
+  readonly #cache: MetadataCache;
+  readonly #log: LogWriter;
+  readonly #tail: Tail;
+  #bat: Bat;
+  #sizeBytes: number;
+
+  constructor(parts: VhdxParts) {
+    const { file, metadata } = parts;
+    this.#parts = parts;
+    this.unitBytes = metadata.blockBytes;
+    this.#sizeBytes = metadata.sizeBytes;
+    this.#bat = batOf(metadata, parts.batRegion.offset);
+    const log = new LogWriter(file, parts.header);
+    const tail = new Tail(file, parts.fileBytes, Math.ceil(parts.fileBytes / v.MIB) * v.MIB);
+    this.#log = log;
+    this.#tail = tail;
+    this.#cache = new MetadataCache(file, {
+      pageBytes: v.LOG_SECTOR_BYTES,
+      littleEndian: true,
+      prepare: () => tail.grow(),
+      writeBack: (writes) => log.write(writes),
+    });
+  }
+
+  get sizeBytes(): number {
+    return this.#sizeBytes;
+  }
+
+  find(offsetBytes: number, lengthBytes: number): Run | Promise<Run> {
+    const unit = Math.floor(offsetBytes / this.unitBytes);
+    const length = Math.min(lengthBytes, this.unitBytes - (offsetBytes % this.unitBytes));
+    const place = entryAt(this.#bat, unit);
+    const entry = this.#cache.u64(place);
+    const low = this.#cache.u32(place);
+    if (entry instanceof Promise || low instanceof Promise)
+      return Promise.all([entry, low]).then(([value, bits]) =>
+        this.#run(value, bits & v.STATE_MASK, offsetBytes, length),
+      );
+    return this.#run(entry, low & v.STATE_MASK, offsetBytes, length);
+  }
+
+  #run(entry: number, state: number, offsetBytes: number, lengthBytes: number): Run | Promise<Run> {
+    if (state === v.NOT_PRESENT) return { kind: 'unallocated', lengthBytes };
+    if (state <= v.UNMAPPED) return { kind: 'zero', lengthBytes };
+    const unit = Math.floor(offsetBytes / this.unitBytes);
+    const hostOffsetBytes = this.#blockAt(entry, unit) + (offsetBytes % this.unitBytes);
+    const run: Run = { kind: 'data', lengthBytes, file: this.#parts.file, hostOffsetBytes };
+    if (state === v.FULLY_PRESENT) return run;
+    if (state === v.PARTIALLY_PRESENT && this.#parts.metadata.parent !== undefined)
+      return this.#partialRun(unit, offsetBytes, run);
+    throw this.#corrupt(entryAt(this.#bat, unit), `unit ${unit} is in state ${state}`);
+  }
+
+  #blockAt(entry: number, unit: number, lengthBytes = this.unitBytes): number {
+    const offset = Math.floor(entry / v.MIB) * v.MIB;
+    if (offset >= v.MIB && offset + lengthBytes <= this.#tail.endBytes) return offset;
+    throw this.#corrupt(
+      entryAt(this.#bat, unit),
+      `unit ${unit} leads to ${offset}, beyond the file's end`,
+    );
+  }
+
+  /** Sectors whose bit is set are here, the others are the parent's. */
+  async #partialRun(unit: number, offsetBytes: number, run: Run): Promise<Run> {
+    const { chunkRatio } = this.#bat;
+    const { sectorBytes } = this.#parts.metadata;
+    const place = bitmapEntryAt(this.#bat, unit);
+    const state = (await this.#cache.u32(place)) & v.STATE_MASK;
+    if (state !== v.FULLY_PRESENT)
+      throw this.#corrupt(place, `the sector bitmap of unit ${unit} is missing`);
+    const bitmap = this.#blockAt(await this.#cache.u64(place), unit, v.MIB);
+    const first = Math.floor((offsetBytes % (chunkRatio * this.unitBytes)) / sectorBytes);
+    const within = offsetBytes % sectorBytes;
+    const count = Math.ceil((within + run.lengthBytes) / sectorBytes);
+    const fromByte = first >>> 3;
+    const bits = await this.#cache.get(
+      bitmap + fromByte,
+      ((first + count - 1) >>> 3) + 1 - fromByte,
+    );
+    const isSet = (sector: number): boolean =>
+      ((bits[(sector >>> 3) - fromByte] ?? 0) & (1 << (sector & 7))) !== 0;
+    let sector = first + 1;
+    while (sector < first + count && isSet(sector) === isSet(first)) sector++;
+    const lengthBytes = Math.min(run.lengthBytes, (sector - first) * sectorBytes - within);
+    return isSet(first) ? { ...run, lengthBytes } : { kind: 'unallocated', lengthBytes };
+  }
+
+  async allocate(unit: number): Promise<Place> {
+    const { file } = this.#parts;
+    const place = entryAt(this.#bat, unit);
+    const state = (await this.#cache.u32(place)) & v.STATE_MASK;
+    if (state === v.PARTIALLY_PRESENT) {
+      const hostOffsetBytes = this.#blockAt(await this.#cache.u64(place), unit);
+      return { file, hostOffsetBytes, zeroed: false };
+    }
+    return this.#tail.take(this.unitBytes);
+  }
+
+  async link(unit: number, place: Place): Promise<void> {
+    const entry = place.hostOffsetBytes + v.FULLY_PRESENT;
+    await this.#cache.setU64(entryAt(this.#bat, unit), entry, 1);
+  }
+
+  async markZero(unit: number): Promise<boolean> {
+    await this.#cache.setU64(entryAt(this.#bat, unit), v.STATE_ZERO, 1);
+    return true;
+  }
+
+  async beforeChange(): Promise<void> {
+    await this.#log.start();
+  }
+
+  commit(): Promise<void> {
+    return this.#cache.commit();
+  }
+
+  info(): ImageInfo {
+    return this.#parts.info;
+  }
+
+  /** Grows while the BAT has room; entries of new blocks are zeros already. */
+  async resize(sizeBytes: number): Promise<void> {
+    const { file, metadata, batRegion } = this.#parts;
+    const bat = batOf({ ...metadata, sizeBytes }, batRegion.offset);
+    const isPossible =
+      sizeBytes > this.#sizeBytes && sizeBytes % metadata.sectorBytes === 0 && fits(bat, batRegion);
+    if (!isPossible || sizeBytes > v.MAX_SIZE_BYTES || metadata.leavesAllocated)
+      throw new ImageError(
+        'unsupported',
+        `${file.path}: cannot be made ${sizeBytes} bytes large in place; convert it to an image of that size`,
+        { path: file.path },
+      );
+    for (let unit = this.#bat.units; unit < bat.units; unit++)
+      await this.#cache.setU64(entryAt(bat, unit), v.NOT_PRESENT, 1);
+    await this.#zeroRest();
+    await this.commit();
+    await this.#cache.setU64(metadata.sizeAt, sizeBytes, 1);
+    await this.commit();
+    this.#bat = bat;
+    this.#sizeBytes = sizeBytes;
+  }
+
+  /** What lies behind the old end in its last block becomes part of the disk. */
+  async #zeroRest(): Promise<void> {
+    const within = this.#sizeBytes % this.unitBytes;
+    if (within === 0) return;
+    const run = await this.find(this.#sizeBytes, this.unitBytes - within);
+    if (run.kind !== 'data' || run.file === undefined || run.hostOffsetBytes === undefined) return;
+    for (let done = 0; done < run.lengthBytes; done += v.MIB) {
+      const zeros = new Uint8Array(Math.min(v.MIB, run.lengthBytes - done));
+      await run.file.write(run.hostOffsetBytes + done, zeros);
+    }
+  }
+
+  async close(): Promise<void> {
+    try {
+      if (this.#parts.readOnly) return;
+      await this.commit();
+      await this.#log.finish();
+    } finally {
+      await this.#parts.file.close();
+    }
+  }
+
+  #corrupt(offsetBytes: number, what: string): ImageError {
+    return badAt('corrupt', this.#parts.file.path, offsetBytes, what);
+  }
+}

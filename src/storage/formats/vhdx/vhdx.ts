@@ -1,0 +1,78 @@
+import { badAt } from '../../blocks/fields.ts';
+import { MappedImage } from '../../blocks/mapped-image.ts';
+import type { CreateRequest, DiskImage, HostFile, ImageFormat, OpenContext } from '../../image.ts';
+import { batOf, fits } from './bat.ts';
+import { check } from './check.ts';
+import { create, planOf } from './create.ts';
+import { readHeader, readRegions, regionOf } from './header.ts';
+import * as v from './layout.ts';
+import { applyReplay, readLog } from './log.ts';
+import { readMetadata } from './metadata.ts';
+import { findParent } from './parent.ts';
+import { VhdxMap } from './vhdx-map.ts';
+
+const FORMAT = 'vhdx';
+
+async function open(original: HostFile, context: OpenContext): Promise<DiskImage> {
+  try {
+    return await openParts(original, context);
+  } catch (error) {
+    await original.close();
+    throw error;
+  }
+}
+
+async function openParts(original: HostFile, context: OpenContext): Promise<DiskImage> {
+  const { readOnly } = context;
+  const header = await readHeader(original);
+  const replay = await readLog(original, header);
+  const file = replay === undefined ? original : await applyReplay(original, replay, readOnly);
+  const regions = await readRegions(file);
+  const metadata = await readMetadata(file, regionOf(regions, v.REGION_METADATA, file.path));
+  const batRegion = regionOf(regions, v.REGION_BAT, file.path);
+  const fileBytes = await file.size();
+  const isThere = batRegion.offset + batRegion.length <= fileBytes;
+  if (!isThere || !fits(batOf(metadata, batRegion.offset), batRegion))
+    throw badAt('corrupt', file.path, batRegion.offset, 'the BAT is too small for the disk');
+  const { parent } = metadata;
+  const backingName = parent && (await findParent(file, parent, context.host));
+  const backing =
+    backingName === undefined
+      ? undefined
+      : await context.openBacking(file.path, backingName, FORMAT);
+  const info = {
+    clusterBytes: metadata.blockBytes,
+    ...(backingName === undefined ? {} : { backingName, backingFormat: FORMAT }),
+  };
+  const map = new VhdxMap({ file, readOnly, header, batRegion, metadata, fileBytes, info });
+  return new MappedImage({ format: FORMAT, path: file.path, readOnly, backing, map });
+}
+
+function measure(
+  request: CreateRequest,
+  dataBytes: number,
+): { required: number; fullyAllocated: number } {
+  const { dataOffset, units, blockBytes, isFixed } = planOf(request);
+  const fullyAllocated = dataOffset + units * blockBytes;
+  const dataBlocks = Math.ceil(dataBytes / blockBytes);
+  return {
+    required: isFixed ? fullyAllocated : dataOffset + dataBlocks * blockBytes,
+    fullyAllocated,
+  };
+}
+
+/** Hyper-V's format: fixed, dynamic and differencing images. */
+export const vhdx: ImageFormat = {
+  name: FORMAT,
+  probe: (head) => new TextDecoder('latin1').decode(head.subarray(0, 8)) === v.SIGNATURE,
+  open,
+  createOptions: [
+    { name: 'subformat', type: 'text', about: 'dynamic (the default) or fixed' },
+    { name: 'block_size', type: 'size', about: '1M to 256M; 0, the default: by the size' },
+    { name: 'log_size', type: 'size', about: 'whole MiB; default 1M' },
+    { name: 'backing_file', type: 'text', about: 'the VHDX image to differ from' },
+  ],
+  create,
+  check,
+  measure,
+};
