@@ -2,6 +2,7 @@ import { qcow2 } from './formats/qcow2/qcow2.ts';
 import { raw } from './formats/raw/raw.ts';
 import { vdi } from './formats/vdi/vdi.ts';
 import { vhdx } from './formats/vhdx/vhdx.ts';
+import { vmdk } from './formats/vmdk/vmdk.ts';
 import { vpc } from './formats/vpc/vpc.ts';
 import {
   type DiskImage,
@@ -14,7 +15,7 @@ import {
 } from './image.ts';
 
 /** Raw matches everything: last. */
-export const FORMATS: readonly ImageFormat[] = [qcow2, vdi, vpc, vhdx, raw];
+export const FORMATS: readonly ImageFormat[] = [qcow2, vdi, vpc, vhdx, vmdk, raw];
 
 /** Longer chains are taken for an attack on the opener's memory. */
 const MAX_CHAIN = 256;

@@ -34,6 +34,8 @@ export interface BlockMap {
   allocate?(unit: number): Promise<Place>;
   /** All of the unit is data now, and is in `place`. Durable after `commit`. */
   link?(unit: number, place: Place): Promise<void>;
+  /** Writes a whole unit in the format's own way, compressed; where this is, `allocate` and `link` are not called. */
+  writeUnit?(unit: number, from: Uint8Array): Promise<void>;
   /** Makes a unit that is not data read as zeros whatever the backing image has; false: the format has no way to say so. */
   markZero?(unit: number): Promise<boolean>;
   /** Called before the first change, once. */

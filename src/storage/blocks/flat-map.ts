@@ -21,19 +21,8 @@ export class FlatMap implements BlockMap {
     this.sizeBytes = parts.sizeBytes;
   }
 
-  async find(offsetBytes: number, lengthBytes: number): Promise<Run> {
-    const hostOffsetBytes = this.#parts.startBytes + offsetBytes;
-    const run = await this.#file.extent(hostOffsetBytes, lengthBytes);
-    const sectors = run.lengthBytes / SECTOR_BYTES;
-    // A sector that is partly a hole is data.
-    const isHole = !run.data && sectors >= 1;
-    const whole = (isHole ? Math.floor(sectors) : Math.ceil(sectors)) * SECTOR_BYTES;
-    return {
-      kind: isHole ? 'zero' : 'data',
-      lengthBytes: Math.min(lengthBytes, whole),
-      file: this.#file,
-      hostOffsetBytes,
-    };
+  find(offsetBytes: number, lengthBytes: number): Promise<Run> {
+    return findFlat(this.#file, this.#parts.startBytes + offsetBytes, lengthBytes);
   }
 
   commit(): Promise<void> {
@@ -51,4 +40,23 @@ export class FlatMap implements BlockMap {
       await this.#file.close();
     }
   }
+}
+
+/** The run from `hostOffsetBytes` on of bytes that stand in a file as they are. */
+export async function findFlat(
+  file: HostFile,
+  hostOffsetBytes: number,
+  lengthBytes: number,
+): Promise<Run> {
+  const run = await file.extent(hostOffsetBytes, lengthBytes);
+  const sectors = run.lengthBytes / SECTOR_BYTES;
+  // A sector that is partly a hole is data.
+  const isHole = !run.data && sectors >= 1;
+  const whole = (isHole ? Math.floor(sectors) : Math.ceil(sectors)) * SECTOR_BYTES;
+  return {
+    kind: isHole ? 'zero' : 'data',
+    lengthBytes: Math.min(lengthBytes, whole),
+    file,
+    hostOffsetBytes,
+  };
 }

@@ -29,6 +29,7 @@ export class MappedImage implements DiskImage {
   readonly backing: DiskImage | undefined;
   readonly unitBytes: number;
   readonly resize?: (sizeBytes: number, options?: ResizeOptions) => Promise<void>;
+  readonly writeCompressed?: (offsetBytes: number, from: Uint8Array) => Promise<void>;
   readonly setBacking?: (name: string | undefined, format: string | undefined) => Promise<void>;
   readonly #map: BlockMap;
   readonly #locks = new KeyLock();
@@ -44,6 +45,8 @@ export class MappedImage implements DiskImage {
     this.#map = map;
     if (map.resize !== undefined)
       this.resize = (sizeBytes, options = {}) => this.#resize(sizeBytes, options);
+    if (map.writeUnit !== undefined)
+      this.writeCompressed = (offsetBytes, from) => this.write(offsetBytes, from);
     if (map.setBacking !== undefined)
       this.setBacking = async (name, format) => {
         await this.#startChange(0, 0);
@@ -204,6 +207,8 @@ export class MappedImage implements DiskImage {
       const now = await this.#run(offsetBytes, from.length);
       if (isInPlace(now) && now.lengthBytes === from.length)
         return await now.file.write(now.hostOffsetBytes, from);
+      if (this.#map.writeUnit !== undefined)
+        return await this.#rewriteUnit(unit, offsetBytes, from);
       const place = await this.#map.allocate?.(unit);
       if (place === undefined) throw this.#fixed(offsetBytes);
       await this.#fillUnit(unit, place, offsetBytes, from);
@@ -236,6 +241,15 @@ export class MappedImage implements DiskImage {
       }
       at += run.lengthBytes;
     }
+  }
+
+  async #rewriteUnit(unit: number, offsetBytes: number, from: Uint8Array): Promise<void> {
+    const start = unit * this.unitBytes;
+    const bytes = new Uint8Array(this.unitBytes);
+    const length = Math.min(this.unitBytes, this.sizeBytes - start);
+    if (from.length < length) await this.read(start, bytes.subarray(0, length));
+    bytes.set(from, offsetBytes - start);
+    await this.#map.writeUnit?.(unit, bytes);
   }
 
   #zeroUnit(offsetBytes: number, lengthBytes: number): Promise<void> {

@@ -203,7 +203,7 @@ async function changeAndReopen(
 ): Promise<Uint8Array> {
   const image = await openImage(file, nodeStorageHost, { format: format.name });
   const expected = await readAll(image);
-  await exercise(image, expected, seed, 40);
+  await exercise(image, expected, seed, 25);
   await image.close();
   const again = await openImage(file, nodeStorageHost, { format: format.name, readOnly: true });
   assertSame(await readAll(again), expected, 'after opening again');
@@ -262,8 +262,8 @@ export async function testCrashes(
   /** The disk when a flush was over, and how often each sector was written to by then. */
   const flushed = [{ events: 0, bytes: expected.slice(), steps: 0 }];
   const touched: { first: number; sectors: number }[] = [];
-  for (let round = 0; round < 6; round++) {
-    await exercise(image, expected, seed + round, 7, (_step, first, sectors) => {
+  for (let round = 0; round < 4; round++) {
+    await exercise(image, expected, seed + round, 6, (_step, first, sectors) => {
       touched.push({ first, sectors });
     });
     await image.flush();

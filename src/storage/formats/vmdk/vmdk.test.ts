@@ -1,0 +1,158 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { type ImageError, SECTOR_BYTES } from '../../image.ts';
+import { openImage } from '../../open.ts';
+import { MemoryHost, noise } from '../../testing.ts';
+import {
+  checkImage,
+  createImage,
+  exercise,
+  fuzzImage,
+  hasQemu,
+  readAll,
+  run,
+  tempDir,
+  testCrashes,
+  testFormat,
+} from '../testing.ts';
+import { vmdk } from './vmdk.ts';
+
+const MIB = 1 << 20;
+
+testFormat({
+  format: vmdk,
+  qemuName: 'vmdk',
+  qemuChecks: true,
+  variants: [
+    { name: 'monolithicSparse', options: {} },
+    { name: 'with grains of zeros', options: { zeroed_grain: true } },
+    { name: 'monolithicFlat', options: { subformat: 'monolithicFlat' } },
+    { name: 'twoGbMaxExtentSparse', options: { subformat: 'twoGbMaxExtentSparse' } },
+    { name: 'twoGbMaxExtentFlat', options: { subformat: 'twoGbMaxExtentFlat' } },
+    { name: 'streamOptimized', options: { subformat: 'streamOptimized' } },
+  ],
+  qemuOptions: [
+    '',
+    'zeroed_grain=on',
+    'subformat=monolithicFlat',
+    'subformat=twoGbMaxExtentSparse',
+    'subformat=twoGbMaxExtentFlat',
+  ],
+  sizes: [SECTOR_BYTES, 5 * MIB + SECTOR_BYTES],
+  hugeBytes: 3 * 2 ** 40,
+});
+
+describe('VMDK images that differ from others', () => {
+  it('read from their parent what they do not have, by ring0 and by QEMU', async () => {
+    const host = new MemoryHost();
+    await createImage(vmdk, host, '/base.vmdk', 5 * MIB);
+    const base = await openImage('/base.vmdk', host, { format: 'vmdk' });
+    const expected = new Uint8Array(5 * MIB);
+    await exercise(base, expected, 1, 30);
+    await base.close();
+    for (const zeroed_grain of [false, true]) {
+      const options = { backing_file: 'base.vmdk', zeroed_grain };
+      await createImage(vmdk, host, '/top.vmdk', 5 * MIB, options);
+      const top = await openImage('/top.vmdk', host, { format: 'vmdk' });
+      const content = expected.slice();
+      assert.deepEqual(await readAll(top), content);
+      await exercise(top, content, 2, 30);
+      await top.close();
+      const again = await openImage('/top.vmdk', host, { format: 'vmdk', readOnly: true });
+      assert.deepEqual(await readAll(again), content);
+    }
+  });
+
+  it('are refused when their parent was written to, or is gone', async () => {
+    const host = new MemoryHost();
+    await createImage(vmdk, host, '/base.vmdk', MIB);
+    await createImage(vmdk, host, '/top.vmdk', MIB, { backing_file: 'base.vmdk' });
+    const base = await openImage('/base.vmdk', host, { format: 'vmdk' });
+    await base.write(0, noise(512, 1));
+    await base.close();
+    await assert.rejects(openImage('/top.vmdk', host, { format: 'vmdk' }), /was changed after/);
+    host.files.delete('/base.vmdk');
+    await assert.rejects(
+      openImage('/top.vmdk', host, { format: 'vmdk' }),
+      (error: ImageError) => error.kind === 'not-found',
+    );
+  });
+});
+
+it('VMDK disks of more than 2047 MiB are split', async () => {
+  const host = new MemoryHost();
+  const size = 3 * 2 ** 30;
+  await createImage(vmdk, host, '/d.vmdk', size, { subformat: 'twoGbMaxExtentSparse' });
+  assert.deepEqual([...host.files.keys()].sort(), ['/d-s001.vmdk', '/d-s002.vmdk', '/d.vmdk']);
+  const image = await openImage('/d.vmdk', host, { format: 'vmdk' });
+  const at = (2047 << 20) - 4096;
+  await image.write(at, noise(MIB, 1));
+  await image.close();
+  const again = await openImage('/d.vmdk', host, { format: 'vmdk', readOnly: true });
+  const into = new Uint8Array(MIB);
+  await again.read(at, into);
+  assert.deepEqual(into, noise(MIB, 1));
+  assert.deepEqual((await checkImage(vmdk, host, '/d.vmdk')).messages, []);
+});
+
+it('VMDK streams of qemu-img are read', { skip: !hasQemu && 'no qemu-img' }, async () => {
+  const dir = tempDir('vmdk-stream');
+  const { nodeStorageHost } = await import('../../node/node-host.ts');
+  const raw = await nodeStorageHost.openFile(`${dir}/raw`, { access: 'create' });
+  const expected = new Uint8Array(5 * MIB);
+  expected.set(noise(MIB, 1), MIB + 512);
+  expected.fill(0x41, 3 * MIB, 4 * MIB);
+  await raw.write(0, expected);
+  await raw.close();
+  const options = ['-O', 'vmdk', '-o', 'subformat=streamOptimized'];
+  run(dir, 'qemu-img', 'convert', '-f', 'raw', ...options, 'raw', 'stream');
+  const image = await openImage(`${dir}/stream`, nodeStorageHost, {
+    format: 'vmdk',
+    readOnly: true,
+  });
+  assert.deepEqual(await readAll(image), expected);
+  await image.close();
+});
+
+describe('VMDK descriptors of strangers', () => {
+  const cases = [
+    { line: 'RW 100 FLAT "/etc/passwd" 0', message: /outside of the image's folder/ },
+    { line: 'RW 100 FLAT "../x" 0', message: /outside of the image's folder/ },
+    { line: 'RW 100 SESPARSE "x"', message: /extents of type SESPARSE/ },
+    { line: 'RW 99999999999999999999 ZERO', message: /beyond all disks/ },
+    { line: '', message: /names no extents/ },
+    { line: 'RW 100 FLAT "gone" 0', message: /no such file/ },
+  ];
+  for (const { line, message } of cases)
+    it(`are refused: ${line}`, async () => {
+      const host = new MemoryHost();
+      const file = await host.openFile('/d', { access: 'create' });
+      const text = `# Disk DescriptorFile\nversion=1\nCID=12345678\nparentCID=ffffffff\n${line}\n`;
+      await file.write(0, new TextEncoder().encode(text));
+      await assert.rejects(openImage('/d', host, { format: 'vmdk', readOnly: true }), message);
+    });
+});
+
+it('VMDK images survive a loss of power after any write', async () => {
+  assert.ok((await testCrashes(vmdk, 3 * MIB, {}, 1)) > 15);
+});
+
+for (const options of [{}, { subformat: 'streamOptimized' }])
+  it(`damaged VMDK images are refused or read: ${JSON.stringify(options)}`, async () => {
+    const host = new MemoryHost();
+    await createImage(vmdk, host, '/d', 3 * MIB, options);
+    const image = await openImage('/d', host, { format: 'vmdk' });
+    await image.write(MIB, noise(8192, 1));
+    await image.close();
+    const file = host.files.get('/d');
+    const bytes = new Uint8Array((await file?.size()) ?? 0);
+    await file?.read(0, bytes);
+    const hot = [
+      [4, 80],
+      [512, 700],
+      [21 * 512, 23 * 512],
+      [26 * 512, 28 * 512],
+    ] as const;
+    const { opened, refused } = await fuzzImage(vmdk, bytes, hot, 3, 40);
+    assert.ok(opened > 3 && refused > 3, `${opened} opened, ${refused} refused`);
+  });

@@ -1,0 +1,54 @@
+import { type CreateRequest, type ImageFormat, SECTOR_BYTES } from '../../image.ts';
+import { check } from './check.ts';
+import { create, planOf, sparseLayout } from './create.ts';
+import * as v from './layout.ts';
+import { open } from './open.ts';
+import { isSparse } from './sparse-header.ts';
+
+const PROBE_TEXT_BYTES = 1024;
+
+function probe(head: Uint8Array): boolean {
+  if (isSparse(head)) return true;
+  const text = new TextDecoder('latin1').decode(head.subarray(0, PROBE_TEXT_BYTES));
+  return text.startsWith(v.MAGIC_COW) || text.trimStart().startsWith(v.DESCRIPTOR_START);
+}
+
+function measure(
+  request: CreateRequest,
+  dataBytes: number,
+): { required: number; fullyAllocated: number } {
+  const { sizeBytes, subformat } = planOf(request);
+  if (subformat === 'monolithicFlat' || subformat === 'twoGbMaxExtentFlat')
+    return { required: sizeBytes, fullyAllocated: sizeBytes };
+  const { overhead } = sparseLayout(sizeBytes, subformat === 'streamOptimized');
+  const bytesFor = (bytes: number): number =>
+    overhead * SECTOR_BYTES + Math.ceil(bytes / v.GRAIN_BYTES) * v.GRAIN_BYTES;
+  return { required: bytesFor(dataBytes), fullyAllocated: bytesFor(sizeBytes) };
+}
+
+/** VMware's format: one file or many, sparse, flat or compressed, and images that differ from others. */
+export const vmdk: ImageFormat = {
+  name: 'vmdk',
+  probe,
+  open,
+  createOptions: [
+    {
+      name: 'subformat',
+      type: 'text',
+      about:
+        'monolithicSparse (the default), monolithicFlat, twoGbMaxExtentSparse, twoGbMaxExtentFlat or streamOptimized',
+    },
+    {
+      name: 'adapter_type',
+      type: 'text',
+      about: 'ide (the default), lsilogic, buslogic, legacyESX',
+    },
+    { name: 'backing_file', type: 'text', about: 'the VMDK image to differ from' },
+    { name: 'hwversion', type: 'text', about: 'virtual hardware version; default 4' },
+    { name: 'compat6', type: 'bool', about: 'virtual hardware version 6' },
+    { name: 'zeroed_grain', type: 'bool', about: 'let grains of zeros take no room' },
+  ],
+  create,
+  check,
+  measure,
+};
