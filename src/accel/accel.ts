@@ -45,5 +45,7 @@ export type VcpuExit =
   | { readonly type: 'debug-exit'; readonly value: number }
   /** Triple fault. */
   | { readonly type: 'shutdown' }
+  /** The software CPU's two tiers do not agree. */
+  | { readonly type: 'difference'; readonly message: string }
   /** We erred. */
   | { readonly type: 'internal-error'; readonly message: string };

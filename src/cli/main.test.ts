@@ -65,6 +65,7 @@ class FakeVm implements Vm {
       interrupts: { 236: 5 },
       blocks: { made: 60, dropped: 7 },
       missing: ['read of MSR 0x34, which is not there'],
+      verified: { compared: 9, instructions: 80, skipped: 1 },
       asleepSeconds: 0.25,
       seconds: 0.75,
     };
@@ -160,6 +161,8 @@ describe('requests that are wrong give one line and status 1', () => {
     { argv: ['run', '--accel', 'kvm'], message: /--accel: 'kvm' .*give auto, software/ },
     { argv: ['run', '--trace', 'insn,all'], message: /--trace: 'all' .*give insn, int, mmu, io/ },
     { argv: ['run', '--trace', 'insn:'], message: /--trace: 'insn:' names no file/ },
+    { argv: ['run', '--verify', '--no-translate'], message: /--verify: compares translated code/ },
+    { argv: ['run', '--verify', '--trace', 'io'], message: /--verify: no trace can be written/ },
     { argv: ['run', '--dump', ''], message: /--dump: the name of the folder is empty/ },
     { argv: ['run', '--guest', '16'], message: /--guest: '16' .*give 64, 32/ },
     { argv: ['run', '-g', '32', '-k', kernel], message: /--guest: a kernel or firmware is/ },
@@ -251,6 +254,15 @@ describe('how a guest ends', () => {
       status: 2,
       stderr:
         'ring0: the guest crashed: x\ny\nring0: --dump: no dump was written: /d/f: the disk is full\n',
+    },
+    {
+      name: 'a difference between the tiers',
+      exit: { type: 'difference', report: 'rax differs' },
+      flags: ['--verify'],
+      status: 4,
+      stderr:
+        'ring0: --verify: compared 9 runs of translated code, 80 instructions; 1 wrote too much to be compared\n' +
+        'ring0: --verify: rax differs\n',
     },
     {
       name: 'timeout',

@@ -29,6 +29,7 @@ Exit status:
   0    the guest powered off, or Ctrl-A X
   1    the request was wrong
   2    the guest crashed
+  4    --verify: translated code and the interpreter came to different results
   124  --timeout was reached
   2V+1 the guest wrote the byte V to the debug-exit port 0xf4
   130, 143, 129  ended by SIGINT, SIGTERM, SIGHUP
@@ -98,6 +99,7 @@ function addRun(program: Command, host: CliHost, done: (status: number) => void)
     .option('--cpu <model>', 'processor model', DEFAULT_CPU_MODEL)
     .option('--no-reboot', 'end when the guest resets, instead of restarting it')
     .option('--no-translate', 'interpret all guest code: slower, for comparison')
+    .option('--verify', 'run translated code and the interpreter in lockstep and compare: slow')
     .option(
       '--no-translation-cache',
       'neither use nor keep code that was translated in earlier runs',

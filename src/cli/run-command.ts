@@ -14,6 +14,8 @@ import { Terminal } from './terminal.ts';
 const STATUS_TIMEOUT = 124;
 const STATUS_BAD_REQUEST = 1;
 const STATUS_CRASH = 2;
+/** Even, so that no debug exit gives it. */
+const STATUS_DIFFERENCE = 4;
 /** As a shell reports a process that SIGPIPE ended. */
 const STATUS_BROKEN_PIPE = 141;
 
@@ -65,6 +67,7 @@ async function runVm(
     if (request.timeoutMs !== undefined) timer = startTimeout(request.timeoutMs, stop);
     const exit = await vm.run();
     closeConsole();
+    if (request.verify) writeVerified(vm, host);
     if (request.stats !== 'none') writeStats(vm, request, host);
     return report(exit, stopped, host);
   } finally {
@@ -126,6 +129,14 @@ function writeStats(vm: Vm, request: RunRequest, host: CliHost): void {
   host.stderr.write(request.stats === 'json' ? `${JSON.stringify(stats)}\n` : formatStats(stats));
 }
 
+function writeVerified(vm: Vm, host: CliHost): void {
+  const { compared = 0, instructions = 0, skipped = 0 } = vm.stats().verified ?? {};
+  const rest = skipped > 0 ? `; ${skipped} wrote too much to be compared` : '';
+  host.stderr.write(
+    `ring0: --verify: compared ${compared} runs of translated code, ${instructions} instructions${rest}\n`,
+  );
+}
+
 /** Says what a user must know, and gives the exit status. */
 function report(exit: VmExit, stopped: Stopped | undefined, host: CliHost): number {
   switch (exit.type) {
@@ -143,6 +154,9 @@ function report(exit: VmExit, stopped: Stopped | undefined, host: CliHost): numb
       if (exit.dumpFailed !== undefined)
         host.stderr.write(`ring0: --dump: no dump was written: ${exit.dumpFailed}\n`);
       return STATUS_CRASH;
+    case 'difference':
+      host.stderr.write(`ring0: --verify: ${exit.report.replace(/\n*$/, '\n')}`);
+      return STATUS_DIFFERENCE;
     case 'stopped':
       if (stopped?.message !== undefined) host.stderr.write(`ring0: ${stopped.message}\n`);
       return stopped?.status ?? 0;

@@ -41,6 +41,7 @@ export async function loadConfig(request: RunRequest, host: GuestHost): Promise<
     ...(request.translationCache && {
       translationCache: path.join(cacheDir(host.env), 'translations'),
     }),
+    ...(request.verify && { verify: true }),
     ...(request.trace !== undefined && { trace: request.trace }),
     ...(files.symbols !== undefined && { symbols: await read(files.symbols, 'symbols') }),
     ...dumpPlace(request, host.env),

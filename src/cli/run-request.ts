@@ -26,6 +26,7 @@ export interface RunFlags {
   readonly reboot: boolean;
   readonly translate: boolean;
   readonly translationCache: boolean;
+  readonly verify?: boolean;
   readonly stats?: boolean;
   readonly json?: boolean;
 }
@@ -52,12 +53,14 @@ export interface RunRequest {
   readonly noReboot: boolean;
   readonly translate: boolean;
   readonly translationCache: boolean;
+  readonly verify: boolean;
   readonly stats: 'none' | 'text' | 'json';
 }
 
 /** @throws {RequestError} whose field is the flag's name. */
 export function parseRunFlags(flags: RunFlags): RunRequest {
   checkStart(flags);
+  checkVerify(flags);
   const { kernel, initrd, firmware, append, symbols } = flags;
   const modules = (flags.module ?? []).map(parseModule);
   return {
@@ -79,6 +82,7 @@ export function parseRunFlags(flags: RunFlags): RunRequest {
     noReboot: !flags.reboot,
     translate: flags.translate,
     translationCache: flags.translationCache,
+    verify: flags.verify === true,
     stats: flags.json ? 'json' : flags.stats ? 'text' : 'none',
   };
 }
@@ -100,6 +104,18 @@ function checkStart(flags: RunFlags): void {
   if (kernel !== undefined && firmware !== undefined) throw new RequestError(ONE_START, 'firmware');
   if (guest !== undefined && (kernel !== undefined || firmware !== undefined))
     throw new RequestError('a kernel or firmware is the guest; give one of the flags', 'guest');
+}
+
+/** There must be something to compare, and events are either compared or traced. */
+function checkVerify({ verify, translate, trace }: RunFlags): void {
+  if (verify !== true) return;
+  if (!translate)
+    throw new RequestError(
+      'compares translated code with the interpreter; leave out --no-translate',
+      'verify',
+    );
+  if (trace !== undefined)
+    throw new RequestError('no trace can be written meanwhile; leave out --trace', 'verify');
 }
 
 function parseMemory(text: string): number {

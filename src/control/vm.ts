@@ -22,10 +22,12 @@ export interface VmConfig {
   accel: 'auto' | 'software';
   /** A guest that resets ends `run` instead of being restarted. */
   noReboot: boolean;
-  /** False: all is interpreted. Anything else: what runs often is translated to WebAssembly. */
-  translate?: boolean;
   /** A folder where translated code is kept for the next run of the same guest. Without it each run translates anew. */
   translationCache?: string;
+  /** False: all is interpreted; `at-once`: nearly all is translated first, which is slow; else what runs often is. */
+  translate?: boolean | 'at-once';
+  /** Whatever translated code does the interpreter does too, and the results are compared: slow, for finding our faults. */
+  verify?: boolean;
   /** Without `file` it goes to standard error. */
   trace?: { kinds: TraceKind[]; file?: string };
   /** A vmlinux or a System.map: gives traces and crash reports names. */
@@ -86,6 +88,8 @@ export type VmExit =
       /** Why there is none though one was asked for. */
       readonly dumpFailed?: string;
     }
+  /** With `verify`: translated code and the interpreter have come to different results. */
+  | { readonly type: 'difference'; readonly report: string }
   | { readonly type: 'stopped' };
 
 export interface VmStats {
@@ -106,6 +110,12 @@ export interface VmStats {
   readonly blocks: { readonly made: number; readonly dropped: number };
   /** Of the translated code, when there is any. */
   readonly translation?: TranslationStats;
+  /** With `verify`: runs of translated code that were compared, instructions in them, runs that wrote too much for it. */
+  readonly verified?: {
+    readonly compared: number;
+    readonly instructions: number;
+    readonly skipped: number;
+  };
   /** What the guest asked for that is not there: ports, MSRs, instructions; each once. */
   readonly missing: readonly string[];
   /** Host time that the guest was halted with nothing to do. */

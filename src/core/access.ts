@@ -17,6 +17,7 @@ import {
   S_TLB_READ,
   SEG_SS,
 } from '../ir/state.ts';
+import { EVENT_STORE, TRACE_STORES } from '../ir/state-system.ts';
 import { invalidateRange } from './blocks.ts';
 import { checkDataBreakpoint } from './debug.ts';
 import { mmio_read, mmio_write } from './host.ts';
@@ -31,6 +32,7 @@ import {
 } from './paging.ts';
 import { AC, raiseError } from './raise.ts';
 import { fillEntry, TLB_PAGE, tlbEntry, tlbTable } from './tlb.ts';
+import { traceEvent } from './trace.ts';
 
 // Data accesses of the guest by linear address. Translated code probes the TLB itself and comes here on a miss; core/
 // comes here always.
@@ -157,6 +159,7 @@ function storeSlow(cpu: usize, paddr: u64, size: u32, value: u64): void {
   if (!(bits & PAGE_RAM)) {
     writeMmio(cpu, paddr, size, value);
   } else if (!(bits & PAGE_ROM)) {
+    traceEvent(cpu, TRACE_STORES, EVENT_STORE, paddr, 0);
     storeBytes(hostOf(cpu, paddr), size, value);
     store<u8>(load<u32>(cpu, S_PAGE_MAP) + <usize>(paddr >> 12), bits | PAGE_DIRTY);
     invalidateRange(cpu, <u32>paddr, size);

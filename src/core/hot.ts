@@ -13,6 +13,7 @@ import {
   S_PAGE_MAP,
   S_SCRATCH,
 } from '../ir/state.ts';
+import { EVENT_STORE, TRACE_STORES } from '../ir/state-system.ts';
 import { dataMode, fillForRead, fillForWrite, following, splits, watched } from './access.ts';
 import { hasCode } from './blocks.ts';
 import { hostBlockHot } from './host.ts';
@@ -28,6 +29,7 @@ import {
   WALK_FAULT,
 } from './paging.ts';
 import { execTable, fillEntry, TLB_PAGE, tlbEntry, tlbTable } from './tlb.ts';
+import { traceEvent } from './trace.ts';
 
 // What regions (the hot tier) call. Nothing here raises: 0 says that the interpreter is to do the instruction.
 
@@ -83,6 +85,7 @@ function besideCode(cpu: usize, paddr: u64, size: u32): usize {
   const bits = pageBits(cpu, paddr);
   if ((bits & (PAGE_RAM | PAGE_ROM)) != PAGE_RAM || !(bits & PAGE_CODE)) return 0;
   if (hasCode(cpu, <u32>paddr, size)) return 0;
+  traceEvent(cpu, TRACE_STORES, EVENT_STORE, paddr, 0);
   store<u8>(load<u32>(cpu, S_PAGE_MAP) + <usize>(paddr >> 12), bits | PAGE_DIRTY);
   return hostOf(cpu, paddr);
 }

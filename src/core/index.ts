@@ -1,5 +1,6 @@
 export * from './access';
 export * from './blocks';
+export * from './bytes';
 export * from './control';
 export * from './debug';
 export * from './far';

@@ -37,7 +37,7 @@ const ARITHMETIC = 0x8d5;
 const bit = (value: bigint, n: number) => Number((value >> BigInt(n)) & 1n);
 
 /** The six arithmetic flags out of RES and AUX (ir/state.ts). */
-function arithmeticFlags(res: bigint, aux: bigint): number {
+export function arithmeticFlags(res: bigint, aux: bigint): number {
   const carry = bit(aux, 63);
   let parity = Number((res ^ (aux >> 8n)) & 0xffn);
   parity ^= parity >> 4;

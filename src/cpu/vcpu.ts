@@ -4,6 +4,7 @@ import {
   ATTN_INVALIDATE,
   ATTN_STEP,
   ATTN_STOP,
+  B_HEAT,
   EXC_EXTERNAL,
   KEY_STEP,
   REGION_SLOTS,
@@ -22,6 +23,8 @@ import { INHIBIT_STEPPING, S_NMI_BLOCKED, S_TRACE, TRACE_INSN } from '#ir/state-
 import type { Feature } from '#isa/x86/insn.ts';
 import type { HandlerMap } from './handlers.ts';
 import { HotTier, type HotTierStats, type Translator, type UsedBatch } from './hot-tier.ts';
+import { Lockstep, type LockstepStats } from './lockstep/lockstep.ts';
+import type { LockstepCore } from './lockstep/lockstep-memory.ts';
 import { Predecoder } from './predecode.ts';
 
 const VECTOR_UD = 6;
@@ -84,23 +87,29 @@ export interface VcpuHost {
 }
 
 /** The exports of core.wasm that the run loop calls. */
-export interface Core {
+export interface Core extends LockstepCore {
   resetTlb(cpu: number): void;
   drop_blocks(cpu: number): void;
   updateKey(cpu: number): void;
   fetch_address(cpu: number, lin: bigint): bigint;
-  find_block(cpu: number): number;
   new_block(cpu: number, records: number): number;
   add_block(cpu: number, block: number): void;
   invalidateRange(cpu: number, paddr: number, size: number): void;
   reset_cpu(cpu: number, signature: number): void;
-  flush_tlb(cpu: number): void;
   begin_exception(cpu: number): void;
   deliver_exception(cpu: number): number;
   deliver_event(cpu: number, vector: number, flags: number, error: number): void;
   begin_step(cpu: number): void;
   end_step(cpu: number): void;
   [name: string]: unknown;
+}
+
+/** When code is translated, and how often the run loop looks around, where time is not to decide. */
+export interface Pace {
+  /** Entries of a block before it is translated. */
+  readonly heat: number;
+  /** Instructions until the run loop looks around. */
+  slice?(): number;
 }
 
 export interface SoftwareParts {
@@ -111,6 +120,9 @@ export interface SoftwareParts {
   readonly features: ReadonlySet<Feature>;
   /** Makes the hot tier; without it all is interpreted. */
   readonly translator?: Translator | undefined;
+  /** Runs the hot tier and the interpreter in lockstep. */
+  readonly verify?: boolean;
+  readonly pace?: Pace | undefined;
 }
 
 /** Thrown by core/ to leave everything at once; its identity is all it has. */
@@ -126,6 +138,8 @@ export class SoftwareVcpu {
   readonly #view: DataView;
   readonly #predecoder: Predecoder;
   #hot: HotTier | undefined;
+  readonly #pace: Pace | undefined;
+  readonly #lockstep: Lockstep | undefined;
   #sliceInsns = LEAST_SLICE;
   #sliceBegan = 0;
   /** Statistics: counted here because they are counted at boundaries. */
@@ -137,14 +151,21 @@ export class SoftwareVcpu {
   constructor(parts: SoftwareParts, cpu: number, host: VcpuHost) {
     this.#cpu = cpu;
     this.#host = host;
+    this.#pace = parts.pace;
     this.#words = new Int32Array(parts.memory.buffer);
     this.#view = new DataView(parts.memory.buffer);
     const table = new WebAssembly.Table({ initial: 1 + REGION_SLOTS, element: 'anyfunc' });
-    const env = { memory: parts.memory, hot: table, ...this.#imports() };
+    if (parts.verify === true) {
+      const { memory } = parts;
+      this.#lockstep = new Lockstep({ memory, cpu, regions: table, outside: host, unwind: UNWIND });
+    }
+    const entries = this.#lockstep?.table ?? table;
+    const env = { memory: parts.memory, hot: entries, ...this.#imports() };
     const core = new WebAssembly.Instance(parts.core, { env });
     this.core = core.exports as Core;
     const interpreter = new WebAssembly.Instance(parts.interpreter, { env, core: core.exports });
     this.#run = interpreter.exports['run'] as (cpu: number) => number;
+    this.#lockstep?.attach(this.core, this.#run);
     this.#predecoder = new Predecoder(parts.memory, cpu, this.core, parts.handlers, parts.features);
     if (parts.translator === undefined) return;
     const { predecoder, hot } = {
@@ -159,22 +180,24 @@ export class SoftwareVcpu {
 
   #imports(): Record<string, WebAssembly.ImportValue> {
     const host = this.#host;
+    const outside = this.#lockstep?.outside ?? host;
     return {
       unwind: () => {
         throw UNWIND;
       },
       predecode: (_cpu: number, paddr: number, lin: bigint) =>
-        this.#predecoder.predecode(paddr >>> 0, BigInt.asUintN(64, lin)),
+        this.#paced(this.#predecoder.predecode(paddr >>> 0, BigInt.asUintN(64, lin))),
       block_dropped: (block: number) => this.#hot?.blockDropped(block >>> 0),
-      block_hot: (block: number) => this.#hot?.blockHot(block >>> 0),
-      mmio_read: (_cpu: number, paddr: bigint, size: number) => host.mmioRead(Number(paddr), size),
+      block_hot: (block: number) => this.#blockHot(block >>> 0),
+      mmio_read: (_cpu: number, paddr: bigint, size: number) =>
+        outside.mmioRead(Number(paddr), size),
       mmio_write: (_cpu: number, paddr: bigint, size: number, value: number) =>
-        host.mmioWrite(Number(paddr), size, value >>> 0),
-      port_read: (_cpu: number, port: number, size: number) => host.portRead(port, size),
+        outside.mmioWrite(Number(paddr), size, value >>> 0),
+      port_read: (_cpu: number, port: number, size: number) => outside.portRead(port, size),
       port_write: (_cpu: number, port: number, size: number, value: number) =>
-        host.portWrite(port, size, value >>> 0),
-      tsc: () => host.tsc(),
-      random32: () => host.random32(),
+        outside.portWrite(port, size, value >>> 0),
+      tsc: () => outside.tsc(),
+      random32: () => outside.random32(),
       cpuid: () => host.cpuid(),
       apic_msr_read: (_cpu: number, msr: number) => (host.apicMsrRead(msr >>> 0) ? 1 : 0),
       apic_msr_write: (_cpu: number, msr: number) => (host.apicMsrWrite(msr >>> 0) ? 1 : 0),
@@ -182,9 +205,26 @@ export class SoftwareVcpu {
       unknown_msr: (msr: number, write: number) => host.unknownMsr(msr >>> 0, write !== 0),
       task_priority: () => host.taskPriority(),
       set_task_priority: (value: number) => host.setTaskPriority(value),
-      trace_event: (event: number, a: bigint, b: bigint) =>
-        host.trace?.event(event, BigInt.asUintN(64, a), BigInt.asUintN(64, b)),
+      trace_event: (event: number, a: bigint, b: bigint) => {
+        this.#lockstep?.event(event, a, b);
+        host.trace?.event(event, BigInt.asUintN(64, a), BigInt.asUintN(64, b));
+      },
     };
+  }
+
+  /** A new block, with the heat that the pace gives it. */
+  #paced(block: number): number {
+    const heat = this.#view.getInt32(block + B_HEAT, true);
+    if (this.#pace !== undefined && heat > 0)
+      this.#view.setInt32(block + B_HEAT, this.#pace.heat, true);
+    return block;
+  }
+
+  #blockHot(block: number): void {
+    this.#hot?.blockHot(block);
+    // What is translated at once is to be used at once.
+    if (this.#pace !== undefined)
+      Atomics.or(this.#words, (this.#cpu + S_ATTENTION) >> 2, ATTN_INTERRUPT);
   }
 
   /** Has the block at RIP translated now, however often it has run. */
@@ -196,6 +236,10 @@ export class SoftwareVcpu {
   /** The regions that have lived, for a later run. */
   usedRegions(): UsedBatch[] {
     return this.#hot?.used() ?? [];
+  }
+
+  get lockstepStats(): LockstepStats | undefined {
+    return this.#lockstep?.stats;
   }
 
   get hotStats(): HotTierStats | undefined {
@@ -216,6 +260,7 @@ export class SoftwareVcpu {
 
   /** Runs until the VM ends or is told to stop. */
   run(): VcpuExit {
+    this.#lockstep?.start();
     for (;;) {
       const exit = this.#boundary();
       if (exit !== undefined) return exit;
@@ -228,7 +273,7 @@ export class SoftwareVcpu {
   #slice(): boolean {
     const stepping = (this.#get(S_KEY) & KEY_STEP) !== 0;
     const traced = stepping && (this.#get(S_TRACE) & TRACE_INSN) !== 0;
-    const budget = stepping ? 1 : this.#sliceInsns;
+    const budget = stepping ? 1 : (this.#pace?.slice?.() ?? this.#sliceInsns);
     this.#set(S_BUDGET, budget);
     let alive = true;
     try {

@@ -52,6 +52,8 @@ export const S_TRACE = 2400;
 export const TRACE_INSN = 1;
 export const TRACE_INT = 2;
 export const TRACE_MMU = 4;
+/** Not of traces: lockstep mode has to know of each page before it is written. */
+export const TRACE_STORES = 8;
 /** The blocks that the interpreter entered last: RECENT_BYTES of u32 in a ring, and the offset of the newest. */
 export const S_RECENT_AT = 2404;
 export const S_RECENT = 2432;
@@ -71,3 +73,5 @@ export const EVENT_CR3 = 3;
 export const EVENT_FLUSH = 4;
 /** Linear address. */
 export const EVENT_FLUSH_PAGE = 5;
+/** Physical address: a write that makes no TLB entry, to a page with translated code. */
+export const EVENT_STORE = 6;

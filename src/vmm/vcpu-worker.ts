@@ -1,6 +1,11 @@
 import { parentPort } from 'node:worker_threads';
+import type { VcpuExit } from '#accel/accel.ts';
 import { applyModel, findModel } from '#cpu/cpuid.ts';
-import { SoftwareVcpu } from '#cpu/vcpu.ts';
+import type { Translator } from '#cpu/hot-tier.ts';
+import { ImmediateTranslator } from '#cpu/immediate-translator.ts';
+import { LockstepError } from '#cpu/lockstep/lockstep-error.ts';
+import { RegionCompiler } from '#cpu/region-compiler.ts';
+import { type SoftwareParts, SoftwareVcpu } from '#cpu/vcpu.ts';
 import { readState, writeState } from '#cpu/vcpu-state.ts';
 import type { Clock } from '#hw/device.ts';
 import { S_TRACE } from '#ir/state-system.ts';
@@ -19,6 +24,8 @@ import type { FromWorker, TraceStart, WorkerStart } from './worker-protocol.ts';
 
 /** A guest may do wrong in as many ways as there are addresses. */
 const MOST_NOTES = 200;
+/** A block's second entry: the ways from it are known then. */
+const AT_ONCE_HEAT = 2;
 
 function send(message: FromWorker): void {
   parentPort?.postMessage(message);
@@ -49,6 +56,26 @@ function makeHost(
   return new TracedBoardHost(options, tracer, trace?.kinds.includes('io') ?? false);
 }
 
+/** What translates: another thread, or this one at once. */
+function hotParts(
+  { memory, layout, translateAtOnce }: WorkerStart,
+  features: SoftwareParts['features'],
+  background: Translator | undefined,
+): Pick<SoftwareParts, 'features' | 'pace'> & { readonly translator: Translator | undefined } {
+  if (!translateAtOnce) return { features, translator: background };
+  const compiler = new RegionCompiler(memory, layout.cpus[0] ?? 0, features);
+  return { features, translator: new ImmediateTranslator(compiler), pace: { heat: AT_ONCE_HEAT } };
+}
+
+function runVcpu(vcpu: SoftwareVcpu): VcpuExit {
+  try {
+    return vcpu.run();
+  } catch (error) {
+    if (!(error instanceof LockstepError)) throw error;
+    return { type: 'difference', message: error.message };
+  }
+}
+
 function runGuest(start: WorkerStart): void {
   const { memory, layout } = start;
   const cpu = layout.cpus[0] ?? 0;
@@ -75,8 +102,9 @@ function runGuest(start: WorkerStart): void {
     wakeDevices: () => send({ type: 'devices' }),
   };
   const host = makeHost(options, start.trace, tracer);
-  const translator = start.translator && new BackgroundTranslator(start.translator, memory, cpu);
-  const vcpu = new SoftwareVcpu({ ...start, features: model.features, translator }, cpu, host);
+  const background = start.translator && new BackgroundTranslator(start.translator, memory, cpu);
+  const parts = hotParts(start, model.features, background);
+  const vcpu = new SoftwareVcpu({ ...start, ...parts }, cpu, host);
   vcpu.core.reset_cpu(cpu, model.signature);
   applyModel(memory, cpu, model);
   writeState(memory, cpu, start.state);
@@ -85,10 +113,11 @@ function runGuest(start: WorkerStart): void {
   vcpu.core.updateKey(cpu);
   host.a20Changed = () => vcpu.core.flush_tlb(cpu);
   const began = performance.now();
-  const exit = vcpu.run();
+  const exit = runVcpu(vcpu);
   host.flush();
-  if (start.translationCache !== undefined)
-    writeCache(start.translationCache, vcpu.usedRegions(), translator?.cached ?? []);
+  // What may be wrong is not for later runs.
+  if (start.translationCache !== undefined && exit.type !== 'difference')
+    writeCache(start.translationCache, vcpu.usedRegions(), background?.cached ?? []);
   tracer?.note(`end  ${exit.type}`);
   tracer?.flush();
   send({

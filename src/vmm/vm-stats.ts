@@ -49,6 +49,7 @@ export function readStats(
     blocks: { made: long(S_STAT_BLOCKS), dropped: long(S_STAT_DROPPED) },
     missing: [],
     ...(vcpu.hotStats && { translation: vcpu.hotStats }),
+    ...(vcpu.lockstepStats && { verified: { ...vcpu.lockstepStats } }),
     asleepSeconds: vcpu.asleepNs / 1e9,
     seconds,
   };
@@ -70,21 +71,21 @@ export function addStats(a: VmStats, b: VmStats): VmStats {
     interrupts: addCounts(a.interrupts, b.interrupts),
     blocks: addCounts(a.blocks, b.blocks),
     missing: [],
-    ...addTranslation(a.translation, b.translation),
+    ...addOptional('translation', a, b),
+    ...addOptional('verified', a, b),
     asleepSeconds: a.asleepSeconds + b.asleepSeconds,
     seconds: a.seconds + b.seconds,
   };
 }
 
-function addTranslation(
-  a: VmStats['translation'],
-  b: VmStats['translation'],
-): Pick<VmStats, 'translation'> {
-  if (a === undefined || b === undefined) {
-    const only = a ?? b;
-    return only === undefined ? {} : { translation: only };
-  }
-  return { translation: addCounts({ ...a }, { ...b }) };
+/** Counts that not every VM has. */
+function addOptional<K extends 'translation' | 'verified'>(
+  name: K,
+  { [name]: a }: VmStats,
+  { [name]: b }: VmStats,
+): Pick<VmStats, K> | Record<never, never> {
+  const sum = a === undefined ? b : b === undefined ? a : addCounts({ ...a }, { ...b });
+  return sum === undefined ? {} : { [name]: sum };
 }
 
 /** The sums of numbers of the same name. */

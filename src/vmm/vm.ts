@@ -27,7 +27,7 @@ import { type FirmwarePlan, planFirmware } from '#machines/boot/firmware.ts';
 import { planBoot } from '#machines/boot/plan.ts';
 import type { Placement } from '#machines/boot/plan-types.ts';
 import { buildTables } from '#machines/tables/tables.ts';
-import { crashExit } from './crash-exit.ts';
+import { crashExit, differenceExit } from './crash-exit.ts';
 import { DeviceHost } from './device-host.ts';
 import { Disks } from './disks.ts';
 import { symbolFiles, userSymbols } from './guest-symbols.ts';
@@ -85,6 +85,11 @@ function openTrace(config: VmConfig): TraceStart | undefined {
   } catch (cause) {
     throw new RequestError(`${file}: ${hostReason(cause)}`, 'trace', { cause });
   }
+}
+
+/** True when a thread of its own translates. */
+function translatesAside({ translate }: VmConfig): boolean {
+  return translate !== false && translate !== 'at-once';
 }
 
 /** Makes a virtual machine; it does not run before `run`. Throws `RequestError` where the configuration cannot be met. */
@@ -175,7 +180,7 @@ class SoftwareVm implements Vm {
 
   /** From power-on to the end of the guest or its reset. */
   async #runOnce(trace: TraceStart | undefined): Promise<VmExit> {
-    const threads = startThreads(this.#config.translate !== false);
+    const threads = startThreads(translatesAside(this.#config));
     this.#worker = threads.vcpu;
     try {
       return await this.#runOn(threads, trace);
@@ -228,6 +233,8 @@ class SoftwareVm implements Vm {
         return crashExit('triple fault', { state, memory, layout, notes }, this.#config);
       case 'internal-error':
         return crashExit(exit.message, { state, memory, layout, notes }, this.#config);
+      case 'difference':
+        return differenceExit(exit.message, { state, memory, layout, notes }, this.#config);
       default:
         return exit;
     }
@@ -304,8 +311,7 @@ function connectTranslator(worker: Worker, start: PreparedVm): MessagePort {
 function cachedCode(config: VmConfig): Pick<WorkerStart, 'translationCache'> {
   const { translationCache, cpuModel, kernel, firmware } = config;
   const image = kernel ?? firmware;
-  if (translationCache === undefined || config.translate === false || image === undefined)
-    return {};
+  if (translationCache === undefined || !translatesAside(config) || image === undefined) return {};
   const engine = readFileSync(new URL('stamp', BUILD), 'latin1');
   return { translationCache: cacheFile(translationCache, engine, { cpuModel, image }) };
 }
@@ -338,6 +344,8 @@ function prepare(config: VmConfig, engine: Engine): PreparedVm {
     ramBytes: config.memoryBytes,
     assignCards: firmware === undefined,
     state,
+    verify: config.verify === true,
+    translateAtOnce: config.translate === 'at-once',
     startedAtMs: performance.timeOrigin + performance.now(),
   };
 }

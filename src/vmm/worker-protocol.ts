@@ -26,6 +26,9 @@ export interface WorkerStart {
   readonly translationCache?: string;
   readonly cards: readonly PlacedCard[];
   readonly assignCards: boolean;
+  readonly verify: boolean;
+  /** All code is translated, on the vCPU's thread. */
+  readonly translateAtOnce: boolean;
 }
 
 export interface TraceStart {

@@ -67,7 +67,7 @@ export class BareMachine {
   #stop = false;
   #polls = 0;
 
-  constructor(ramBytes: number) {
+  constructor(ramBytes: number, verify = false) {
     const layout = layOut(1, ramBytes, 0);
     this.memory = new WebAssembly.Memory({ initial: layout.pages, maximum: 65536, shared: true });
     this.cpu = layout.cpus[0] ?? 0;
@@ -83,6 +83,7 @@ export class BareMachine {
       interpreter: new WebAssembly.Module(file('interpreter.wasm')),
       handlers,
       features,
+      verify,
       translator: new ImmediateTranslator(new RegionCompiler(this.memory, this.cpu, features)),
     };
     this.vcpu = new SoftwareVcpu(parts, this.cpu, this.#host());
