@@ -144,7 +144,8 @@ describe('a trace', { timeout: 60_000 }, () => {
     const kernel = smallKernel('_start: mov $0x3f8, %dx\nout %al, (%dx)\n1: jmp 1b\n');
     const vm = await createVm({ ...config, kernel, trace: { kinds: ['insn'], file } });
     const running = vm.run();
-    vm.console.onOutput(() => void vm.stop());
+    // On a busy host the vCPU's thread may not have gone on from the output yet.
+    vm.console.onOutput(() => void setTimeout(() => void vm.stop(), 250));
     assert.deepEqual(await running, { type: 'stopped' });
     assert.match(readFileSync(file, 'utf8'), /jmp {4}0x100011 <_start\+0x5>\nend {2}stopped\n$/);
   });
