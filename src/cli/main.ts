@@ -5,6 +5,7 @@ import { DEFAULT_GUEST_APPEND } from '#guests/default-guest.ts';
 import manifest from '../../package.json' with { type: 'json' };
 import { type GuestFlags, guestFetch, guestList, guestPath } from './guest-command.ts';
 import { type CliHost, processHost } from './host.ts';
+import { addImage, protectSizes } from './image/commands.ts';
 import { runCommand } from './run-command.ts';
 import type { RunFlags } from './run-request.ts';
 import { usageError } from './usage-error.ts';
@@ -19,7 +20,8 @@ Examples:
   ring0 run --guest 32                   the same on a 32-bit kernel without PAE
   ring0 run -k bzImage -i initrd.img     a kernel of your own
   ring0 run -k vmlinux -a 'console=ttyS0 panic=-1' --no-reboot -t 60
-  ring0 guest fetch                      get or renew the default guest's packages`;
+  ring0 guest fetch                      get or renew the default guest's packages
+  ring0 image info disk.qcow2            what a disk image is`;
 
 const RUN_HELP = `
 Without --kernel or --firmware it runs the default guest: Debian's kernel package with busybox, fetched with apt-get on
@@ -49,10 +51,10 @@ export async function main(argv: string[], host: CliHost = processHost()): Promi
     status = result;
   });
   try {
-    await program.parseAsync(argv.length === 0 ? ['--help'] : argv, { from: 'user' });
+    await program.parseAsync(argv.length === 0 ? ['--help'] : protectSizes(argv), { from: 'user' });
     return status;
   } catch (error) {
-    return reportError(error, host);
+    return reportError(error, host, argv[0] ?? '');
   }
 }
 
@@ -70,6 +72,7 @@ function makeProgram(host: CliHost, done: (status: number) => void): Command {
     .configureOutput({ writeOut: (text) => void host.stdout.write(text), writeErr: () => {} });
   addRun(program, host, done);
   addGuest(program, host, done);
+  addImage(program, host, done);
   return program;
 }
 
@@ -154,9 +157,9 @@ function collect(value: string, previous: readonly string[] = []): string[] {
 }
 
 /** One line that says what is wrong and what to do; the stack only when the mistake is ours. */
-function reportError(error: unknown, host: CliHost): number {
+function reportError(error: unknown, host: CliHost, command: string): number {
   if (error instanceof CommanderError && error.exitCode === 0) return 0; // --help, --version
-  const request = error instanceof CommanderError ? explain(error) : error;
+  const request = error instanceof CommanderError ? explain(error, command) : error;
   if (request instanceof RequestError) {
     const flag = request.field === undefined ? '' : `--${request.field}: `;
     host.stderr.write(`ring0: ${flag}${request.message}\n`);
@@ -167,8 +170,10 @@ function reportError(error: unknown, host: CliHost): number {
   return STATUS_INTERNAL_ERROR;
 }
 
-function explain(error: CommanderError): RequestError {
+function explain(error: CommanderError, command: string): RequestError {
   if (error.code === 'commander.help')
-    return new RequestError('a command is missing after `guest`; give fetch, list or path');
+    return new RequestError(
+      `a command is missing after \`${command}\`; \`ring0 ${command} --help\` names them`,
+    );
   return usageError(error);
 }

@@ -8,6 +8,13 @@ import { deviceNumbers, lockForWriting } from './write-lock.ts';
 /** Punching costs a process: small ranges are not worth it. */
 const PUNCH_MIN_BYTES = 1 << 20;
 
+export interface NodeFileOptions extends FileOptions {
+  /** What it is called in errors, and by the image; default: its path. */
+  readonly name?: string;
+  /** Makes `flush` do nothing: a power cut may then damage what was written. */
+  readonly neverFlush?: boolean;
+}
+
 /** A file or block device of the host, read and written on libuv's threads. */
 export class NodeFile implements HostFile {
   readonly path: string;
@@ -15,6 +22,7 @@ export class NodeFile implements HostFile {
   readonly #handle: FileHandle;
   readonly #unlock: () => Promise<void>;
   readonly #isDevice: boolean;
+  #neverFlush = false;
   /** Where a sparse file has data, until it changes; undefined: not asked yet. */
   #runs: Promise<readonly Run[] | undefined> | undefined;
 
@@ -33,11 +41,12 @@ export class NodeFile implements HostFile {
   }
 
   /** @throws {ImageError} `not-found`, `exists`, `locked`, `read-only`, `io`. */
-  static async open(path: string, options: FileOptions = {}): Promise<NodeFile> {
+  static async open(where: string, options: NodeFileOptions = {}): Promise<NodeFile> {
     const access = options.access ?? 'read';
+    const path = options.name ?? where;
     let handle: FileHandle | undefined;
     try {
-      handle = await open(path, flagsOf(access), 0o644);
+      handle = await open(where, flagsOf(access), 0o644);
       const stats = await handle.stat({ bigint: true });
       checkKind(path, stats);
       const wantsLock = options.lock ?? access !== 'read';
@@ -45,7 +54,9 @@ export class NodeFile implements HostFile {
       const unlock = wantsLock ? await lockForWriting(path, device, inode) : async () => {};
       // Only a file that nobody else writes is emptied.
       if (access === 'create' && stats.isFile()) await handle.truncate(0);
-      return new NodeFile(path, handle, access === 'read', stats.isBlockDevice(), unlock);
+      const file = new NodeFile(path, handle, access === 'read', stats.isBlockDevice(), unlock);
+      file.#neverFlush = options.neverFlush ?? false;
+      return file;
     } catch (error) {
       await handle?.close();
       throw hostError(error, path, 'open');
@@ -91,7 +102,7 @@ export class NodeFile implements HostFile {
   }
 
   async flush(): Promise<void> {
-    if (this.readOnly) return;
+    if (this.readOnly || this.#neverFlush) return;
     try {
       await this.#handle.datasync();
     } catch (error) {

@@ -147,5 +147,6 @@ export const raw: ImageFormat = {
     { name: 'preallocation', type: 'text', about: 'off (the default), falloc or full' },
   ],
   create,
-  measure: ({ sizeBytes }, dataBytes) => ({ required: dataBytes, fullyAllocated: sizeBytes }),
+  // Holes or not: who measures for a raw disk makes a volume of that size.
+  measure: ({ sizeBytes }) => ({ required: sizeBytes, fullyAllocated: sizeBytes }),
 };

@@ -1,0 +1,269 @@
+import type { Command } from 'commander';
+import { RequestError } from '#base/errors.ts';
+import type { CliHost } from '../host.ts';
+import { catchInterrupts, Interrupted } from '../interrupts.ts';
+import type { CheckFlags } from './check.ts';
+import type { CommitFlags } from './commit.ts';
+import type { CompareFlags } from './compare.ts';
+import type { ImageContext } from './context.ts';
+import type { ConvertFlags } from './convert.ts';
+import type { CreateFlags } from './create.ts';
+import type { DdFlags } from './dd.ts';
+import type { InfoFlags } from './info.ts';
+import type { MapFlags } from './map.ts';
+import type { MeasureFlags } from './measure.ts';
+import type { RebaseFlags } from './rebase.ts';
+import type { ResizeFlags } from './resize.ts';
+import type { SnapshotFlags } from './snapshot.ts';
+
+const HELP = `
+Flags and exit statuses are those of qemu-img. A format that is not named is probed; name it (-f) for disks that a
+guest has written to, because it can fake any format's header.
+
+Examples:
+  ring0 image create -f qcow2 disk.qcow2 20G
+  ring0 image convert -O qcow2 -c disk.vmdk disk.qcow2
+  ring0 image info --output json disk.qcow2
+  ring0 image resize -f raw disk.raw +5G
+  ring0 image snapshot -c before-upgrade disk.qcow2`;
+
+/** All of it is loaded with the first command that runs: `ring0 run` and --help need none of it. */
+type Run = (context: ImageContext) => Promise<number>;
+type Start = (flags: ProgressFlags, run: Run) => Promise<void>;
+
+interface ProgressFlags {
+  readonly progress?: boolean;
+  readonly quiet?: boolean;
+}
+
+/** Adds `ring0 image` with its commands. */
+export function addImage(program: Command, host: CliHost, done: (status: number) => void): void {
+  const image = program
+    .command('image')
+    .description('make, inspect and convert disk images')
+    .helpCommand(false)
+    .addHelpText('after', HELP);
+  const start: Start = async (flags, run) => done(await runWith(host, flags, run));
+  addInspection(image, start);
+  addMaking(image, start);
+  addChanges(image, start);
+  addChains(image, start);
+}
+
+/**
+ * `resize disk -1G`: the size would be taken for a flag. `--` before it says that it is none; what follows it, a file
+ * called `-x` with a size, has it already.
+ */
+export function protectSizes(argv: readonly string[]): string[] {
+  const last = argv.at(-1);
+  const isResize = argv[0] === 'image' && argv[1] === 'resize' && !argv.includes('--');
+  if (!isResize || last === undefined || !/^-\d/.test(last)) return [...argv];
+  return [...argv.slice(0, -1), '--', last];
+}
+
+async function runWith(host: CliHost, flags: ProgressFlags, run: Run): Promise<number> {
+  const [{ makeProgress }, { asRequestError }] = await Promise.all([
+    import('./progress.ts'),
+    import('./context.ts'),
+  ]);
+  const quiet = flags.quiet ?? false;
+  const style = quiet ? 'none' : flags.progress ? 'percent' : host.stderr.isTTY ? 'bar' : 'none';
+  const progress = makeProgress(host, style);
+  const interrupts = catchInterrupts();
+  try {
+    return await run({ host, signal: interrupts.signal, progress, quiet });
+  } catch (error) {
+    if (error instanceof Interrupted) return error.exitStatus;
+    if (interrupts.signal.aborted) return interrupts.signal.reason.exitStatus;
+    throw asRequestError(error);
+  } finally {
+    progress.end();
+    interrupts.release();
+  }
+}
+
+function collect(value: string, previous: readonly string[] = []): string[] {
+  return [...previous, value];
+}
+
+function outputFormat(text: string): string {
+  if (text === 'human' || text === 'json') return text;
+  throw new RequestError(`'${text}' is no form of output; give human or json`, 'output');
+}
+
+function command(parent: Command, words: string, about: string): Command {
+  return parent.command(words).description(about);
+}
+
+const FORMAT = ['-f, --format <name>', 'the format; probed when it is not named'] as const;
+const SHARED = ['-U, --force-share', 'accepted: reading takes no lock'] as const;
+const QUIET = ['-q, --quiet', 'print errors only'] as const;
+const PROGRESS = ['-p, --progress', 'show progress in percent on standard output'] as const;
+const CACHE = ['-t, --cache <mode>', 'unsafe: does not wait for the disk'] as const;
+const SOURCE_CACHE = ['-T, --source-cache <mode>', 'accepted'] as const;
+const RATE = ['-r, --rate <size>', 'bytes a second at most'] as const;
+const OUTPUT = ['--output <form>', 'human or json', outputFormat, 'human'] as const;
+
+function addInspection(image: Command, start: Start): void {
+  command(image, 'info <file...>', 'what an image is')
+    .option(...FORMAT)
+    .option(...OUTPUT)
+    .option('--backing-chain', 'the images behind it, too')
+    .option(...SHARED)
+    .action((files: string[], flags: InfoFlags) =>
+      start({}, async (context) => (await import('./info.ts')).imageInfo(files, flags, context)),
+    );
+  command(image, 'map <file>', 'where the parts of the disk lie')
+    .option(...FORMAT)
+    .option(...OUTPUT)
+    .option('-s, --start-offset <size>', 'from here on')
+    .option('-l, --max-length <size>', 'this much of it')
+    .option(...SHARED)
+    .action((file: string, flags: MapFlags) =>
+      start({}, async (context) => (await import('./map.ts')).imageMap(file, flags, context)),
+    );
+  command(image, 'check <file>', "whether an image's tables are sound (0 yes, 2 no, 3 leaks)")
+    .option(...FORMAT)
+    .option(...OUTPUT)
+    .option('-r, --repair <what>', 'mend leaks, or all')
+    .option(...SOURCE_CACHE)
+    .option(...SHARED)
+    .option(...QUIET)
+    .action((file: string, flags: CheckFlags & ProgressFlags) =>
+      start(flags, async (context) =>
+        (await import('./check.ts')).imageCheck(file, flags, context),
+      ),
+    );
+  command(image, 'compare <file1> <file2>', 'whether two disks are the same (0 yes, 1 no)')
+    .option(...FORMAT)
+    .option('-F, --second-format <name>', 'the format of the second')
+    .option('-s, --strict', 'size and allocation must be the same, too')
+    .option(...SOURCE_CACHE)
+    .option(...PROGRESS)
+    .option(...QUIET)
+    .option(...SHARED)
+    .action((first: string, second: string, flags: CompareFlags & ProgressFlags) =>
+      start(flags, async (context) =>
+        (await import('./compare.ts')).imageCompare([first, second], flags, context),
+      ),
+    );
+  command(image, 'measure [file]', 'how large a new file would be')
+    .option(...FORMAT)
+    .option('-O, --target-format <name>', 'the format of the new file', 'raw')
+    .option('-o, --options <list>', 'options of the new file', collect)
+    .option('--size <size>', 'of an empty disk of this size')
+    .option(...OUTPUT)
+    .option(...SHARED)
+    .action((file: string | undefined, flags: MeasureFlags) =>
+      start({}, async (context) =>
+        (await import('./measure.ts')).imageMeasure(file, flags, context),
+      ),
+    );
+}
+
+function addMaking(image: Command, start: Start): void {
+  command(image, 'create <file> [size]', 'make an empty image')
+    .option('-f, --format <name>', 'the format', 'raw')
+    .option('-o, --options <list>', 'name=value,…; help lists them', collect)
+    .option('-b, --backing <file>', 'what it reads from until it is written to')
+    .option('-F, --backing-format <name>', "the backing file's format")
+    .option('-u, --unsafe', 'do not look at the backing file')
+    .option(...QUIET)
+    .action((file: string, size: string | undefined, flags: CreateFlags & ProgressFlags) =>
+      start(flags, async (context) =>
+        (await import('./create.ts')).imageCreate(file, size, flags, context),
+      ),
+    );
+  command(image, 'convert <files...>', 'copy disks, one after the other, to the last file')
+    .option(...FORMAT)
+    .option('-O, --target-format <name>', 'the format to write', 'raw')
+    .option('-o, --options <list>', 'name=value,…; help lists them', collect)
+    .option('-c, --compress', 'write compressed')
+    .option('-B, --backing <file>', 'write only what is not in this backing file')
+    .option('-b <file>', 'the same')
+    .option('-F, --backing-format <name>', "the backing file's format")
+    .option('-S, --sparse <size>', 'leave out zeros of this length; 0: write all', '4k')
+    .option('-n, --no-create', 'write into a file that is there')
+    .option('--target-is-zero', 'with -n: it reads as zeros')
+    .option('-m, --coroutines <n>', 'requests under way at once', '8')
+    .option('-W, --out-of-order', 'write as reads come in')
+    .option('-C, --copy-offload', 'accepted')
+    .option('--salvage', 'zeros instead of what cannot be read')
+    .option(...CACHE)
+    .option(...SOURCE_CACHE)
+    .option(...RATE)
+    .option(...PROGRESS)
+    .option(...QUIET)
+    .option(...SHARED)
+    .action((files: string[], flags: ConvertFlags & ProgressFlags & { readonly b?: string }) =>
+      start(flags, async (context) => {
+        const all = flags.b === undefined ? flags : { ...flags, backing: flags.b };
+        return (await import('./convert.ts')).imageConvert(files, all, context);
+      }),
+    );
+  command(image, 'dd <operands...>', 'copy a part: if=FILE of=FILE bs=SIZE count=N skip=N')
+    .option(...FORMAT)
+    .option('-O, --target-format <name>', 'the format to write', 'raw')
+    .option(...SHARED)
+    .option(...QUIET)
+    .action((words: string[], flags: DdFlags & ProgressFlags) =>
+      start(flags, async (context) => (await import('./dd.ts')).imageDd(words, flags, context)),
+    );
+}
+
+function addChanges(image: Command, start: Start): void {
+  command(image, 'resize <file> <size>', 'make the disk larger or smaller: 20G, +5G, -1G')
+    .option(...FORMAT)
+    .option('--preallocation <mode>', 'reserve the new room')
+    .option('--shrink', 'what lies beyond the new size may go')
+    .option(...QUIET)
+    .action((file: string, size: string, flags: ResizeFlags & ProgressFlags) =>
+      start(flags, async (context) =>
+        (await import('./resize.ts')).imageResize(file, size, flags, context),
+      ),
+    );
+  command(image, 'snapshot <file>', 'states of the disk, kept inside the image')
+    .option(...FORMAT)
+    .option('-l, --list', 'list them')
+    .option('-c, --create <name>', 'keep the state of now')
+    .option('-a, --apply <which>', 'go back to a state')
+    .option('-d, --delete <which>', 'forget a state')
+    .option(...SHARED)
+    .option(...QUIET)
+    .action((file: string, flags: SnapshotFlags & ProgressFlags) =>
+      start(flags, async (context) =>
+        (await import('./snapshot.ts')).imageSnapshot(file, flags, context),
+      ),
+    );
+}
+
+function addChains(image: Command, start: Start): void {
+  command(image, 'commit <file>', "write an image's changes into its backing file")
+    .option(...FORMAT)
+    .option('-b, --base <file>', 'into this one of the chain; the image keeps its data')
+    .option('-d, --drop', 'the image keeps its data')
+    .option(...CACHE)
+    .option(...RATE)
+    .option(...PROGRESS)
+    .option(...QUIET)
+    .action((file: string, flags: CommitFlags & ProgressFlags) =>
+      start(flags, async (context) =>
+        (await import('./commit.ts')).imageCommit(file, flags, context),
+      ),
+    );
+  command(image, 'rebase <file>', 'give an image another backing file')
+    .option(...FORMAT)
+    .requiredOption('-b, --backing <file>', 'the new one; empty: none')
+    .option('-F, --backing-format <name>', "the new one's format")
+    .option('-u, --unsafe', 'change the name alone: both hold the same')
+    .option(...CACHE)
+    .option(...SOURCE_CACHE)
+    .option(...PROGRESS)
+    .option(...QUIET)
+    .option(...SHARED)
+    .action((file: string, flags: RebaseFlags & ProgressFlags) =>
+      start(flags, async (context) =>
+        (await import('./rebase.ts')).imageRebase(file, flags, context),
+      ),
+    );
+}

@@ -1,0 +1,72 @@
+import { RequestError } from '#base/errors.ts';
+import { nodeStorageHost } from '#storage/node/node-host.ts';
+import { openImage } from '#storage/open.ts';
+import { commitDisk } from '#storage/ops/commit.ts';
+import { closeAll, type ImageContext, openNamed, STATUS_OK, say, warn } from './context.ts';
+import { flushesOf, sizeFlag } from './flags.ts';
+import { chainOf, type NamedImage } from './names.ts';
+
+export interface CommitFlags {
+  readonly format?: string;
+  readonly base?: string;
+  /** Leaves the image as it is; so does --base, unless that is the backing file. */
+  readonly drop?: boolean;
+  readonly cache?: string;
+  readonly rate?: string;
+}
+
+/** `ring0 image commit`: an image's changes into its backing file. */
+export async function imageCommit(
+  file: string,
+  flags: CommitFlags,
+  context: ImageContext,
+): Promise<number> {
+  flushesOf(flags.cache, 't', true);
+  const bytesPerSecond = sizeFlag(flags.rate, 'r');
+  // For writing and with its lock, so that nobody changes it on the way.
+  const top = await openNamed(file, context, { format: flags.format, writable: true });
+  try {
+    const chain = await chainOf(top, file);
+    const baseDepth = await depthOf(chain, flags.base);
+    const link = chain[baseDepth];
+    if (link === undefined || baseDepth === 0)
+      throw new RequestError(`${file}: has no backing file to commit to; use convert`);
+    const base = await openImage(link.image.path, nodeStorageHost, {
+      format: link.image.format,
+      probe: true,
+    });
+    context.progress.start(top.sizeBytes);
+    try {
+      await commitDisk({
+        top,
+        base,
+        baseDepth,
+        parallel: 8,
+        signal: context.signal,
+        onProgress: (bytes) => context.progress.add(bytes),
+        ...(bytesPerSecond === undefined ? {} : { bytesPerSecond }),
+      });
+    } finally {
+      await closeAll([base]);
+    }
+    context.progress.end();
+    if (flags.drop !== true && flags.base === undefined) {
+      if (top.makeEmpty === undefined)
+        warn(context, `${file}: ${top.format} images cannot be emptied; it keeps its data`);
+      else await top.makeEmpty();
+    }
+    say(context, 'Image committed.');
+  } finally {
+    await closeAll([top]);
+  }
+  return STATUS_OK;
+}
+
+async function depthOf(chain: readonly NamedImage[], base: string | undefined): Promise<number> {
+  if (base === undefined) return Math.min(1, chain.length - 1);
+  const place = await nodeStorageHost.identity(base);
+  for (const [depth, { image, name }] of chain.entries())
+    if (depth > 0 && (name === base || (await nodeStorageHost.identity(image.path)) === place))
+      return depth;
+  throw new RequestError(`${base}: is not in the chain of backing files`, 'base');
+}

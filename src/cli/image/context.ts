@@ -1,0 +1,115 @@
+import { stat, statfs } from 'node:fs/promises';
+import path from 'node:path';
+import { RequestError } from '#base/errors.ts';
+import { hostReason } from '#base/host-reason.ts';
+import { type DiskImage, ImageError, type StorageHost } from '#storage/image.ts';
+import { nodeStorageHost } from '#storage/node/node-host.ts';
+import { type OpenImageOptions, openImage } from '#storage/open.ts';
+import type { CliHost } from '../host.ts';
+import type { Progress } from './progress.ts';
+import { sizeText } from './size-text.ts';
+
+/** What a command on images works with. */
+export interface ImageContext {
+  readonly host: CliHost;
+  readonly signal: AbortSignal;
+  readonly progress: Progress;
+  /** Without messages on standard output. */
+  readonly quiet: boolean;
+}
+
+export const STATUS_OK = 0;
+
+export function say(context: ImageContext, line: string): void {
+  if (!context.quiet) context.host.stdout.write(`${line}\n`);
+}
+
+export function warn(context: ImageContext, line: string): void {
+  context.host.stderr.write(`ring0: warning: ${line}\n`);
+}
+
+export interface OpenFlags {
+  readonly format?: string | undefined;
+  readonly writable?: boolean;
+  readonly withBacking?: boolean;
+  readonly host?: StorageHost;
+}
+
+/** Opens an image that a user named; without a format it is probed. A raw disk's guest may have written what is found then. */
+export async function openNamed(
+  file: string,
+  context: ImageContext,
+  flags: OpenFlags = {},
+): Promise<DiskImage> {
+  const options: OpenImageOptions = {
+    readOnly: flags.writable !== true,
+    probe: true,
+    ...(flags.format === undefined ? {} : { format: flags.format }),
+    ...(flags.withBacking === undefined ? {} : { withBacking: flags.withBacking }),
+  };
+  const image = await openImage(file, flags.host ?? nodeStorageHost, options);
+  if (flags.format === undefined && flags.writable === true && image.format === 'raw')
+    warn(
+      context,
+      `${file}: no format is named, and it looks raw; say -f raw, because a guest can fake any other format's header`,
+    );
+  return image;
+}
+
+/** Closes all, also when one fails. */
+export async function closeAll(images: readonly (DiskImage | undefined)[]): Promise<void> {
+  const results = await Promise.allSettled(images.map((image) => image?.close()));
+  for (const result of results) if (result.status === 'rejected') throw result.reason;
+}
+
+const REMEDIES: Partial<Record<ImageError['kind'], string>> = {
+  'no-space': 'make room, or choose another place',
+  corrupt: '`ring0 image check` tells more',
+  'read-only': 'change its permissions, or work on a copy',
+};
+
+/** A failure that is the request's, or the image's, as one line with file, offset and remedy. */
+export function asRequestError(error: unknown): unknown {
+  if (error instanceof ImageError) {
+    const { offsetBytes } = error.at;
+    const named = offsetBytes === undefined || error.message.includes(String(offsetBytes));
+    const place = named ? '' : ` (at byte ${offsetBytes})`;
+    const remedy = error.message.includes(';') ? undefined : REMEDIES[error.kind];
+    const tail = remedy === undefined ? '' : `; ${remedy}`;
+    return new RequestError(`${error.message}${place}${tail}`, undefined, { cause: error });
+  }
+  if (error instanceof Error && 'code' in error && 'syscall' in error)
+    return new RequestError(hostReason(error), undefined, { cause: error });
+  return error;
+}
+
+/** Says before it bites that disks can grow beyond what their file system has left. */
+export async function warnOfOverSubscription(
+  context: ImageContext,
+  disks: readonly { readonly file: string; readonly sizeBytes: number }[],
+): Promise<void> {
+  const byDevice = new Map<bigint, { free: number; growth: number; files: string[] }>();
+  for (const { file, sizeBytes } of disks) {
+    const info = await stat(file, { bigint: true }).catch(() => undefined);
+    if (info !== undefined && !info.isFile()) continue;
+    const folder = path.dirname(path.resolve(file));
+    const space = await statfs(folder).catch(() => undefined);
+    const device = info?.dev ?? (await stat(folder, { bigint: true }).catch(() => undefined))?.dev;
+    if (space === undefined || device === undefined) continue;
+    const taken = info === undefined ? 0 : Number(info.blocks) * 512;
+    const known = byDevice.get(device) ?? {
+      free: space.bavail * space.bsize,
+      growth: 0,
+      files: [],
+    };
+    known.growth += Math.max(0, sizeBytes - taken);
+    known.files.push(file);
+    byDevice.set(device, known);
+  }
+  for (const { free, growth, files } of byDevice.values())
+    if (growth > free)
+      warn(
+        context,
+        `${files.join(', ')}: may grow by ${sizeText(growth)}, and the file system has ${sizeText(free)} left; make room before it is full`,
+      );
+}

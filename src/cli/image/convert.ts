@@ -1,0 +1,207 @@
+import { RequestError } from '#base/errors.ts';
+import type { DiskImage, ImageFormat, StorageHost } from '#storage/image.ts';
+import { nodeStorageHost } from '#storage/node/node-host.ts';
+import { formatNamed, openImage } from '#storage/open.ts';
+import { concatenated, type SourceDisk } from '#storage/ops/concat.ts';
+import { copyDisk } from '#storage/ops/copy.ts';
+import { createImage } from '#storage/ops/create.ts';
+import {
+  closeAll,
+  type ImageContext,
+  openNamed,
+  STATUS_OK,
+  warn,
+  warnOfOverSubscription,
+} from './context.ts';
+import { isHelp } from './create.ts';
+import { countFlag, flushesOf, sizeFlag } from './flags.ts';
+import { backingDisplayName } from './names.ts';
+import {
+  type BackingFlags,
+  checkCreatable,
+  createOptions,
+  optionsHelp,
+  withStaging,
+} from './new-image.ts';
+
+export interface ConvertFlags extends BackingFlags {
+  readonly format?: string;
+  readonly targetFormat: string;
+  readonly options?: readonly string[];
+  readonly compress?: boolean;
+  readonly sparse: string;
+  /** False with -n. */
+  readonly create: boolean;
+  readonly outOfOrder?: boolean;
+  readonly coroutines: string;
+  readonly targetIsZero?: boolean;
+  readonly cache?: string;
+  readonly sourceCache?: string;
+  readonly rate?: string;
+  readonly salvage?: boolean;
+}
+
+const MAX_COROUTINES = 16;
+
+interface Request {
+  readonly flags: ConvertFlags;
+  readonly target: string;
+  readonly format: ImageFormat;
+  readonly options: ReadonlyMap<string, string | number | boolean>;
+  readonly sparseBytes: number;
+  readonly parallel: number;
+  readonly bytesPerSecond: number | undefined;
+}
+
+/** `ring0 image convert`: copies disks, one after the other, into a new image or an existing one. */
+export async function imageConvert(
+  files: readonly string[],
+  flags: ConvertFlags,
+  context: ImageContext,
+): Promise<number> {
+  const format = formatNamed(flags.targetFormat);
+  if (isHelp(flags.options)) {
+    context.host.stdout.write(optionsHelp(format));
+    return STATUS_OK;
+  }
+  const target = files.at(-1);
+  const sources = files.slice(0, -1);
+  if (target === undefined || sources.length === 0)
+    throw new RequestError('give the files to convert, and the file to write after them');
+  flushesOf(flags.sourceCache, 'T', false);
+  const request = requestOf(target, format, flags);
+  const opened: DiskImage[] = [];
+  try {
+    for (const file of sources)
+      opened.push(await openNamed(file, context, { format: flags.format }));
+    for (const source of opened) await refuseSameFile(source, target);
+    await convert(request, opened, context);
+  } finally {
+    await closeAll(opened);
+  }
+  return STATUS_OK;
+}
+
+function requestOf(target: string, format: ImageFormat, flags: ConvertFlags): Request {
+  const { options } = createOptions(format, flags.options ?? [], flags);
+  if (!flags.create && (flags.options ?? []).length > 0)
+    throw new RequestError('options are for a new image; leave -n or -o out', 'options');
+  if (flags.targetIsZero === true && flags.create)
+    throw new RequestError(
+      'only an existing image can be known to be zero; add -n',
+      'target-is-zero',
+    );
+  if (
+    flags.compress === true &&
+    options.has('preallocation') &&
+    options.get('preallocation') !== 'off'
+  )
+    throw new RequestError(
+      'compressed data take no room that is reserved; leave preallocation out',
+      'c',
+    );
+  if (flags.create) checkCreatable(format);
+  return {
+    flags,
+    target,
+    format,
+    options,
+    sparseBytes: sparseFlag(flags.sparse),
+    parallel: countFlag(flags.coroutines, 'm', MAX_COROUTINES),
+    bytesPerSecond: sizeFlag(flags.rate, 'r'),
+  };
+}
+
+function sparseFlag(text: string): number {
+  const bytes = sizeFlag(text, 'sparse') ?? 0;
+  if (bytes % 512 !== 0 || bytes > 16 << 20)
+    throw new RequestError(
+      `'${text}' does not fit; give 0, or a multiple of 512 up to 16M`,
+      'sparse',
+    );
+  return bytes;
+}
+
+async function refuseSameFile(source: DiskImage, target: string): Promise<void> {
+  const place = await nodeStorageHost.identity(target);
+  for (let one: DiskImage | undefined = source; one !== undefined; one = one.backing)
+    if ((await nodeStorageHost.identity(one.path)) === place)
+      throw new RequestError(`${target}: is what is read from; name another file`);
+}
+
+async function convert(
+  request: Request,
+  sources: readonly DiskImage[],
+  context: ImageContext,
+): Promise<void> {
+  const { flags, target, format, options } = request;
+  const source = concatenated(sources);
+  if (!flags.create) {
+    const image = await openNamed(target, context, { format: format.name, writable: true });
+    await fill(request, source, image, undefined, context);
+    return;
+  }
+  const { sizeBytes } = source;
+  await warnOfOverSubscription(context, [{ file: target, sizeBytes }]);
+  await withStaging(flushesOf(flags.cache, 't', false), async (host) => {
+    await createImage(target, host, format, { sizeBytes, options });
+    const image = await openTarget(target, format, host);
+    await fill(request, source, image, await sharedDepth(request, sources), context);
+  });
+}
+
+/** With its backing file, which may be of any format: the image that we made ourselves names it. */
+function openTarget(target: string, format: ImageFormat, host: StorageHost): Promise<DiskImage> {
+  return openImage(target, host, { format: format.name, probe: true });
+}
+
+/** How deep below the source's top image the target's backing file lies; undefined when there is none. */
+async function sharedDepth(
+  { options, target }: Request,
+  sources: readonly DiskImage[],
+): Promise<number | undefined> {
+  const name = options.get('backing_file');
+  if (typeof name !== 'string') return undefined;
+  const place = await nodeStorageHost.identity(backingDisplayName(target, name));
+  let depth = 0;
+  for (let one: DiskImage | undefined = sources[0]; one !== undefined; one = one.backing) {
+    if ((await nodeStorageHost.identity(one.path)) === place && sources.length === 1) return depth;
+    depth++;
+  }
+  throw new RequestError(
+    `${name}: is not among the backing files of what is read; convert without -B, then use rebase`,
+    'backing',
+  );
+}
+
+async function fill(
+  request: Request,
+  source: SourceDisk,
+  target: DiskImage,
+  shared: number | undefined,
+  context: ImageContext,
+): Promise<void> {
+  const { flags, bytesPerSecond } = request;
+  try {
+    context.progress.start(source.sizeBytes);
+    await copyDisk({
+      source,
+      target,
+      sparseBytes: request.sparseBytes,
+      parallel: request.parallel,
+      unordered: flags.outOfOrder ?? false,
+      targetIsZero: flags.create || flags.targetIsZero === true,
+      compressed: flags.compress ?? false,
+      signal: context.signal,
+      onProgress: (bytes) => context.progress.add(bytes),
+      ...(shared === undefined ? {} : { sharedDepth: shared }),
+      ...(bytesPerSecond === undefined ? {} : { bytesPerSecond }),
+      ...(flags.salvage === true
+        ? { onBadChunk: (at: number) => warn(context, `unreadable at ${at}: zeros instead`) }
+        : {}),
+    });
+  } finally {
+    await closeAll([target]);
+  }
+  context.progress.end();
+}

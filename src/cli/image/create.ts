@@ -1,0 +1,57 @@
+import { RequestError } from '#base/errors.ts';
+import { formatNamed } from '#storage/open.ts';
+import { createImage, wholeSectors } from '#storage/ops/create.ts';
+import { type ImageContext, STATUS_OK, say, warnOfOverSubscription } from './context.ts';
+import { sizeFlag } from './flags.ts';
+import {
+  type BackingFlags,
+  backingSize,
+  checkCreatable,
+  createOptions,
+  optionsHelp,
+  withStaging,
+} from './new-image.ts';
+
+export interface CreateFlags extends BackingFlags {
+  readonly format: string;
+  readonly options?: readonly string[];
+  readonly unsafe?: boolean;
+}
+
+/** `ring0 image create`: an empty disk. */
+export async function imageCreate(
+  file: string,
+  sizeText: string | undefined,
+  flags: CreateFlags,
+  context: ImageContext,
+): Promise<number> {
+  const format = formatNamed(flags.format);
+  if (isHelp(flags.options)) {
+    context.host.stdout.write(optionsHelp(format));
+    return STATUS_OK;
+  }
+  checkCreatable(format);
+  const { options, sizeText: sizeOption } = createOptions(format, flags.options ?? [], flags);
+  const given = sizeFlag(sizeText ?? sizeOption, 'size');
+  // The backing file is looked at even when the size is given: a wrong name is found here rather than at the first use.
+  const behind =
+    flags.unsafe === true ? undefined : await backingSize(file, options, format, context);
+  const size = given ?? behind;
+  if (size === undefined)
+    throw new RequestError('the size is missing; give it after the file, for example 10G');
+  await withStaging(true, (host) =>
+    createImage(file, host, format, { sizeBytes: wholeSectors(size), options }),
+  );
+  const told = [...options].map(([name, value]) => ` ${name}=${tell(value)}`).join('');
+  say(context, `Formatting '${file}', fmt=${format.name} size=${size}${told}`);
+  await warnOfOverSubscription(context, [{ file, sizeBytes: wholeSectors(size) }]);
+  return STATUS_OK;
+}
+
+export function isHelp(options: readonly string[] | undefined): boolean {
+  return options?.some((text) => text === 'help' || text === '?') ?? false;
+}
+
+function tell(value: string | number | boolean): string {
+  return typeof value === 'boolean' ? (value ? 'on' : 'off') : String(value);
+}

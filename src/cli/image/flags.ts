@@ -1,0 +1,28 @@
+import { RequestError } from '#base/errors.ts';
+import { parseImageSize } from '#storage/ops/create.ts';
+
+/** @throws {RequestError} when the text is no size. */
+export function sizeFlag(text: string | undefined, field: string): number | undefined {
+  if (text === undefined) return undefined;
+  const bytes = parseImageSize(text);
+  if (bytes === undefined)
+    throw new RequestError(`'${text}' is not a size; give a number with K, M, G, T, P or E`, field);
+  return bytes;
+}
+
+const CACHE_MODES = ['none', 'writeback', 'writethrough', 'directsync', 'unsafe'];
+
+/** Whether writes shall reach the disk before the command ends. All modes but `unsafe` flush. */
+export function flushesOf(cache: string | undefined, field: string, byDefault: boolean): boolean {
+  if (cache === undefined) return byDefault;
+  if (!CACHE_MODES.includes(cache))
+    throw new RequestError(`'${cache}' is no cache mode; give ${CACHE_MODES.join(', ')}`, field);
+  return cache !== 'unsafe';
+}
+
+export function countFlag(text: string, field: string, most: number): number {
+  const count = Number(text);
+  if (!/^\d+$/.test(text) || count < 1 || count > most)
+    throw new RequestError(`'${text}' does not fit; give a number from 1 to ${most}`, field);
+  return count;
+}

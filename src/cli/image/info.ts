@@ -1,0 +1,155 @@
+import { stat } from 'node:fs/promises';
+import type { DiskImage, ImageInfo, InfoValue, Snapshot } from '#storage/image.ts';
+import {
+  closeAll,
+  type ImageContext,
+  openNamed,
+  STATUS_OK,
+  warnOfOverSubscription,
+} from './context.ts';
+import { backingDisplayName, chainOf, type NamedImage } from './names.ts';
+import { sizeText } from './size-text.ts';
+import { snapshotTable } from './snapshot-table.ts';
+
+export interface InfoFlags {
+  readonly format?: string;
+  readonly output: 'human' | 'json';
+  readonly backingChain?: boolean;
+}
+
+/** `ring0 image info`: what an image is; with several, whether their disks fit the file system together. */
+export async function imageInfo(
+  files: readonly string[],
+  flags: InfoFlags,
+  context: ImageContext,
+): Promise<number> {
+  const asList = flags.backingChain === true || files.length > 1;
+  const disks: { file: string; sizeBytes: number }[] = [];
+  const parts: { json: InfoValue; text: string }[] = [];
+  for (const file of files) {
+    const image = await openNamed(file, context, {
+      format: flags.format,
+      withBacking: flags.backingChain === true,
+    });
+    try {
+      disks.push({ file, sizeBytes: image.sizeBytes });
+      const chain = flags.backingChain ? await chainOf(image, file) : [{ image, name: file }];
+      for (const one of chain) parts.push(await describe(one));
+    } finally {
+      await closeAll([image]);
+    }
+  }
+  const json = asList ? parts.map((part) => part.json) : parts[0]?.json;
+  const text =
+    flags.output === 'json'
+      ? `${JSON.stringify(json, undefined, 4)}\n`
+      : parts.map((part) => part.text).join('\n');
+  context.host.stdout.write(text);
+  await warnOfOverSubscription(context, disks);
+  return STATUS_OK;
+}
+
+async function describe({ image, name }: NamedImage): Promise<{ json: InfoValue; text: string }> {
+  const info = await image.info();
+  const actualBytes = await stat(image.path).then(
+    ({ blocks }) => blocks * 512,
+    () => undefined,
+  );
+  const full =
+    info.backingName === undefined ? undefined : backingDisplayName(name, info.backingName);
+  return {
+    json: jsonOf(image, name, info, actualBytes, full),
+    text: textOf(image, name, info, actualBytes, full),
+  };
+}
+
+/** In qemu-img's order, so that outputs can be compared. */
+function jsonOf(
+  image: DiskImage,
+  name: string,
+  info: ImageInfo,
+  actualBytes: number | undefined,
+  fullBackingName: string | undefined,
+): InfoValue {
+  const { snapshots = [], specific } = info;
+  return defined({
+    'backing-filename-format': info.backingFormat,
+    snapshots: snapshots.length === 0 ? undefined : snapshots.map(snapshotJson),
+    'virtual-size': image.sizeBytes,
+    filename: name,
+    'cluster-size': info.clusterBytes,
+    format: image.format,
+    'actual-size': actualBytes,
+    'format-specific': specific === undefined ? undefined : { type: image.format, data: specific },
+    'full-backing-filename': fullBackingName,
+    'backing-filename': info.backingName,
+    compressed: info.compressed === true ? true : undefined,
+    encrypted: info.encrypted === true ? true : undefined,
+    'dirty-flag': info.dirty ?? false,
+  });
+}
+
+function snapshotJson(snapshot: Snapshot): InfoValue {
+  const { createdMs, vmClockNs } = snapshot;
+  return {
+    icount: 0,
+    'vm-clock-nsec': Number(vmClockNs % 1_000_000_000n),
+    name: snapshot.name,
+    'date-sec': Math.floor(createdMs / 1000),
+    'date-nsec': Math.round((createdMs % 1000) * 1e6),
+    'vm-clock-sec': Number(vmClockNs / 1_000_000_000n),
+    id: snapshot.id,
+    'vm-state-size': snapshot.vmStateBytes,
+  };
+}
+
+function defined(value: { readonly [key: string]: InfoValue | undefined }): InfoValue {
+  const kept: { [key: string]: InfoValue } = {};
+  for (const [key, one] of Object.entries(value)) if (one !== undefined) kept[key] = one;
+  return kept;
+}
+
+function textOf(
+  image: DiskImage,
+  name: string,
+  info: ImageInfo,
+  actualBytes: number | undefined,
+  fullBackingName: string | undefined,
+): string {
+  const lines = [
+    `image: ${name}`,
+    `file format: ${image.format}`,
+    `virtual size: ${sizeText(image.sizeBytes)} (${image.sizeBytes} bytes)`,
+    `disk size: ${actualBytes === undefined ? 'unavailable' : sizeText(actualBytes)}`,
+  ];
+  if (info.encrypted === true) lines.push('encrypted: yes');
+  if (info.clusterBytes !== undefined) lines.push(`cluster_size: ${info.clusterBytes}`);
+  if (info.dirty === true) lines.push('cleanly shut down: no');
+  if (info.backingName !== undefined) {
+    const actual = fullBackingName === info.backingName ? '' : ` (actual path: ${fullBackingName})`;
+    lines.push(`backing file: ${info.backingName}${actual}`);
+  }
+  if (info.backingFormat !== undefined) lines.push(`backing file format: ${info.backingFormat}`);
+  if (info.snapshots !== undefined && info.snapshots.length > 0)
+    lines.push(...snapshotTable(info.snapshots));
+  if (info.specific !== undefined)
+    lines.push('Format specific information:', ...specificLines(info.specific, 1));
+  return `${lines.join('\n')}\n`;
+}
+
+function specificLines(value: InfoValue, depth: number): string[] {
+  const indent = '    '.repeat(depth);
+  if (typeof value !== 'object') return [`${indent}${String(value)}`];
+  const entries: readonly (readonly [string, InfoValue])[] = isList(value)
+    ? value.map((one, index) => [`[${index}]`, one] as const)
+    : Object.entries(value).map(([key, one]) => [key.replaceAll('-', ' '), one] as const);
+  return entries.flatMap(([key, one]) =>
+    typeof one === 'object'
+      ? [`${indent}${key}:`, ...specificLines(one, depth + 1)]
+      : [`${indent}${key}: ${String(one)}`],
+  );
+}
+
+function isList(value: InfoValue): value is readonly InfoValue[] {
+  return Array.isArray(value);
+}

@@ -1,0 +1,59 @@
+import { RequestError } from '#base/errors.ts';
+import { runsOf } from '#storage/ops/status.ts';
+import { closeAll, type ImageContext, openNamed, STATUS_OK } from './context.ts';
+import { sizeFlag } from './flags.ts';
+import { chainOf } from './names.ts';
+
+export interface MapFlags {
+  readonly format?: string;
+  readonly output: 'human' | 'json';
+  readonly startOffset?: string;
+  readonly maxLength?: string;
+}
+
+/** `ring0 image map`: where the disk's parts lie. */
+export async function imageMap(
+  file: string,
+  flags: MapFlags,
+  context: ImageContext,
+): Promise<number> {
+  const start = sizeFlag(flags.startOffset, 'start-offset') ?? 0;
+  const most = sizeFlag(flags.maxLength, 'max-length') ?? Number.MAX_SAFE_INTEGER;
+  const image = await openNamed(file, context, { format: flags.format });
+  const { stdout } = context.host;
+  try {
+    const chain = await chainOf(image, file);
+    const nameOf = new Map(chain.map((one) => [one.image.path, one.name]));
+    const end = Math.min(image.sizeBytes, start + most);
+    if (flags.output === 'human')
+      stdout.write('Offset          Length          Mapped to       File\n');
+    let separator = '[';
+    for await (const run of runsOf(image, start, end)) {
+      context.signal.throwIfAborted();
+      const { offsetBytes, lengthBytes, depth, present, kind, hostOffsetBytes } = run;
+      if (flags.output === 'json') {
+        const place = hostOffsetBytes === undefined ? '' : `, "offset": ${hostOffsetBytes}`;
+        stdout.write(
+          `${separator}{ "start": ${offsetBytes}, "length": ${lengthBytes}, "depth": ${depth}, "present": ${present}, "zero": ${kind === 'zero'}, "data": ${kind === 'data'}${place}}`,
+        );
+        separator = ',\n';
+      } else if (kind === 'data') {
+        if (hostOffsetBytes === undefined)
+          throw new RequestError(
+            `${file}: at ${offsetBytes} it is compressed, which has no place in the file; use --output json`,
+          );
+        const name = nameOf.get(run.hostPath ?? '') ?? run.hostPath ?? file;
+        stdout.write(`${hex(offsetBytes)}${hex(lengthBytes)}${hex(hostOffsetBytes)}${name}\n`);
+      }
+    }
+    if (flags.output === 'json') stdout.write(`${separator === '[' ? '[' : ''}]\n`);
+    return STATUS_OK;
+  } finally {
+    await closeAll([image]);
+  }
+}
+
+/** C's `%#-16x`, which gives 0 no prefix. */
+function hex(value: number): string {
+  return (value === 0 ? '0' : `0x${value.toString(16)}`).padEnd(16);
+}

@@ -1,0 +1,51 @@
+import { RequestError } from '#base/errors.ts';
+import { formatNamed } from '#storage/open.ts';
+import { parseCreateOptions, wholeSectors } from '#storage/ops/create.ts';
+import { dataBytesOf } from '#storage/ops/measure.ts';
+import { closeAll, type ImageContext, openNamed, STATUS_OK } from './context.ts';
+import { sizeFlag } from './flags.ts';
+
+export interface MeasureFlags {
+  readonly format?: string;
+  readonly targetFormat: string;
+  readonly options?: readonly string[];
+  readonly size?: string;
+  readonly output: 'human' | 'json';
+}
+
+const DEFAULT_CLUSTER_BYTES = 65536;
+
+/** `ring0 image measure`: how large a new file would be. */
+export async function imageMeasure(
+  file: string | undefined,
+  flags: MeasureFlags,
+  context: ImageContext,
+): Promise<number> {
+  const size = sizeFlag(flags.size, 'size');
+  if ((size === undefined) === (file === undefined))
+    throw new RequestError('give either a file or --size');
+  const format = formatNamed(flags.targetFormat);
+  if (format.measure === undefined)
+    throw new RequestError(`${format.name} images cannot be measured; choose another format`, 'O');
+  const { options } = parseCreateOptions(format, flags.options ?? []);
+  const unit = options.get('cluster_size');
+  let sizeBytes = wholeSectors(size ?? 0);
+  let dataBytes = 0;
+  if (file !== undefined) {
+    const image = await openNamed(file, context, { format: flags.format });
+    try {
+      sizeBytes = image.sizeBytes;
+      const unitBytes = typeof unit === 'number' ? unit : DEFAULT_CLUSTER_BYTES;
+      dataBytes = await dataBytesOf(image, format.name === 'raw' ? 512 : unitBytes, context.signal);
+    } finally {
+      await closeAll([image]);
+    }
+  }
+  const { required, fullyAllocated } = format.measure({ sizeBytes, options }, dataBytes);
+  context.host.stdout.write(
+    flags.output === 'json'
+      ? `${JSON.stringify({ required, 'fully-allocated': fullyAllocated }, undefined, 4)}\n`
+      : `required size: ${required}\nfully allocated size: ${fullyAllocated}\n`,
+  );
+  return STATUS_OK;
+}

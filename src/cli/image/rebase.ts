@@ -1,0 +1,71 @@
+import { RequestError } from '#base/errors.ts';
+import { copyWhatRebaseChanges } from '#storage/ops/rebase.ts';
+import { closeAll, type ImageContext, openNamed, STATUS_OK } from './context.ts';
+import { flushesOf } from './flags.ts';
+import { backingDisplayName } from './names.ts';
+
+export interface RebaseFlags {
+  readonly format?: string;
+  /** Empty: the image shall stand alone. */
+  readonly backing: string;
+  readonly backingFormat?: string;
+  readonly unsafe?: boolean;
+  readonly cache?: string;
+  readonly sourceCache?: string;
+}
+
+/** `ring0 image rebase`: another backing file; what the disk holds stays the same, unless told not to look. */
+export async function imageRebase(
+  file: string,
+  flags: RebaseFlags,
+  context: ImageContext,
+): Promise<number> {
+  flushesOf(flags.cache, 't', true);
+  flushesOf(flags.sourceCache, 'T', true);
+  const alone = flags.backing === '';
+  if (!alone && flags.backingFormat === undefined)
+    throw new RequestError(
+      "name the backing file's format, because a guest can fake any; for example -F qcow2",
+      'backing-format',
+    );
+  const image = await openNamed(file, context, {
+    format: flags.format,
+    writable: true,
+    withBacking: flags.unsafe !== true,
+  });
+  try {
+    if (image.setBacking === undefined)
+      throw new RequestError(
+        `${file}: ${image.format} images keep their backing file's name; convert it instead`,
+      );
+    if (flags.unsafe !== true) {
+      const newBacking = alone
+        ? undefined
+        : await openNamed(backingDisplayName(file, flags.backing), context, {
+            format: flags.backingFormat,
+          });
+      try {
+        context.progress.start(image.sizeBytes);
+        await copyWhatRebaseChanges({
+          image,
+          newBacking,
+          signal: context.signal,
+          onProgress: (bytes) => context.progress.add(bytes),
+        });
+        context.progress.end();
+      } finally {
+        await closeAll([newBacking]);
+      }
+      // What it read from the old one must be there before it reads from the new one.
+      await image.flush();
+    }
+    await image.setBacking(
+      alone ? undefined : flags.backing,
+      alone ? undefined : flags.backingFormat,
+    );
+    await image.flush();
+  } finally {
+    await closeAll([image]);
+  }
+  return STATUS_OK;
+}

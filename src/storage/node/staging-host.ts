@@ -1,0 +1,121 @@
+import { rmSync } from 'node:fs';
+import { chmod, realpath, rename, rm, stat } from 'node:fs/promises';
+import path from 'node:path';
+import type { FileOptions, HostFile, StorageHost } from '../image.ts';
+import { NodeFile, type NodeFileOptions } from './node-file.ts';
+
+interface Staged {
+  readonly temporary: string;
+  /** The file that will be replaced, held so that nobody writes to it meanwhile. */
+  readonly old: NodeFile | undefined;
+  readonly mode: number | undefined;
+}
+
+/**
+ * Files that are made through it lie beside their place, under another name, until `commit` renames them; `abort`, and any
+ * end of the process but a kill, removes them. Everybody else goes on to see what was there. Block devices are written in place.
+ */
+export class StagingHost implements StorageHost {
+  readonly codec: StorageHost['codec'];
+  readonly #host: StorageHost;
+  /** By the real path of their place. */
+  readonly #staged = new Map<string, Staged>();
+  readonly #flushes: boolean;
+
+  /** Without `flushes`, nothing waits for the disk: after a power cut the new files may be damaged. */
+  constructor(host: StorageHost, options: { readonly flushes: boolean }) {
+    this.codec = host.codec;
+    this.#host = host;
+    this.#flushes = options.flushes;
+    process.on('exit', this.#removeAll);
+  }
+
+  async openFile(name: string, options: FileOptions = {}): Promise<HostFile> {
+    const place = await realPlace(name);
+    if (options.access === 'create' || options.access === 'create-new')
+      return await this.#create(name, place, options);
+    const staged = this.#staged.get(place);
+    if (staged === undefined) return await this.#host.openFile(name, options);
+    return await NodeFile.open(staged.temporary, this.#with(name, options));
+  }
+
+  resolve(imagePath: string, name: string): string {
+    return this.#host.resolve(imagePath, name);
+  }
+
+  identity(name: string): Promise<string> {
+    return realPlace(name);
+  }
+
+  list(name: string): Promise<readonly string[]> {
+    return this.#host.list(name);
+  }
+
+  nowMs(): number {
+    return this.#host.nowMs();
+  }
+
+  /** Puts the new files in their places. */
+  async commit(): Promise<void> {
+    for (const [place, { temporary, old, mode }] of this.#staged) {
+      if (mode !== undefined) await chmod(temporary, mode);
+      await rename(temporary, place);
+      this.#staged.delete(place);
+      await old?.close();
+    }
+    process.off('exit', this.#removeAll);
+  }
+
+  /** Removes what was not committed. */
+  async abort(): Promise<void> {
+    for (const { temporary, old } of this.#staged.values()) {
+      await rm(temporary, { force: true });
+      await old?.close();
+    }
+    this.#staged.clear();
+    process.off('exit', this.#removeAll);
+  }
+
+  async #create(name: string, place: string, options: FileOptions): Promise<NodeFile> {
+    const staged = this.#staged.get(place);
+    if (staged !== undefined)
+      return await NodeFile.open(staged.temporary, this.#with(name, options));
+    const info = await stat(place).catch(() => undefined);
+    if (info !== undefined && (!info.isFile() || options.access === 'create-new'))
+      return await NodeFile.open(name, this.#with(name, options));
+    const old = info === undefined ? undefined : await NodeFile.open(place, { access: 'write' });
+    const temporary = path.join(
+      path.dirname(place),
+      `.${path.basename(place)}.ring0-${process.pid}`,
+    );
+    try {
+      const file = await NodeFile.open(temporary, this.#with(name, { access: 'create' }));
+      this.#staged.set(place, {
+        temporary,
+        old,
+        mode: info === undefined ? undefined : info.mode & 0o7777,
+      });
+      return file;
+    } catch (error) {
+      await old?.close();
+      throw error;
+    }
+  }
+
+  #with(name: string, options: FileOptions): NodeFileOptions {
+    return { ...options, name, neverFlush: !this.#flushes };
+  }
+
+  readonly #removeAll = (): void => {
+    for (const { temporary } of this.#staged.values()) rmSync(temporary, { force: true });
+  };
+}
+
+/** Where `name` leads, also when there is no file yet. */
+async function realPlace(name: string): Promise<string> {
+  const full = path.resolve(name);
+  const whole = await realpath(full).catch(() => undefined);
+  if (whole !== undefined) return whole;
+  const folder = path.dirname(full);
+  return path.join(await realpath(folder).catch(() => folder), path.basename(full));
+}

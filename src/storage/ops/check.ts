@@ -1,0 +1,42 @@
+import {
+  type CheckRequest,
+  type CheckResult,
+  ImageError,
+  type ImageFormat,
+  type StorageHost,
+} from '../image.ts';
+import { formatNamed, probeFormat } from '../open.ts';
+
+/** What `checkImage` found; `result` is missing for formats that have nothing to check. */
+export interface Checked {
+  readonly format: ImageFormat;
+  readonly result?: CheckResult;
+  /** What the repair before `result` found and mended. */
+  readonly repaired?: CheckResult;
+}
+
+/** Looks at an image's metadata, mends what `repair` says, and looks again then. */
+export async function checkImage(
+  path: string,
+  host: StorageHost,
+  formatName: string | undefined,
+  repair: CheckRequest['repair'],
+): Promise<Checked> {
+  const readOnly = repair === 'none';
+  const file = await host.openFile(path, { access: readOnly ? 'read' : 'write' });
+  try {
+    const format = formatName === undefined ? await probeFormat(file) : formatNamed(formatName);
+    if (format.check === undefined) return { format };
+    const context = { host, readOnly, openBacking: async () => undefined };
+    const first = await format.check(file, { repair }, context);
+    if (first.corruptionsFixed === 0 && first.leaksFixed === 0) return { format, result: first };
+    const result = await format.check(file, { repair: 'none' }, context);
+    return { format, result, repaired: first };
+  } catch (error) {
+    if (error instanceof ImageError && error.at.path === undefined)
+      throw new ImageError(error.kind, `${path}: ${error.message}`, { path }, { cause: error });
+    throw error;
+  } finally {
+    await file.close();
+  }
+}

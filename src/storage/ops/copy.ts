@@ -1,0 +1,223 @@
+import { type DiskImage, ImageError } from '../image.ts';
+import { isZero } from '../zeros.ts';
+import type { SourceDisk } from './concat.ts';
+import { Flight } from './flight.ts';
+import type { Status } from './status.ts';
+
+/** What is read and written in one go. */
+const CHUNK_BYTES = 1 << 20;
+/** So that progress is seen within a hole of a huge disk, and a signal is. */
+const MAX_RUN_BYTES = 2 ** 36;
+
+/** So that a signal is heard while the rate is kept. */
+const MAX_SLEEP_MS = 100;
+
+/** Told of bytes done since the last call. */
+export type OnProgress = (bytes: number) => void;
+
+export interface CopyRequest {
+  readonly source: SourceDisk;
+  readonly target: DiskImage;
+  /** Runs of zeros of this length, and aligned to it, are not written as data. 0: the source is not looked through. */
+  readonly sparseBytes: number;
+  /** Chunks under way at once. */
+  readonly parallel: number;
+  /** Whether writes may start in another order than that on the disk. */
+  readonly unordered?: boolean;
+  /** Whether all of the target reads as zeros now. */
+  readonly targetIsZero: boolean;
+  /** What lies in images this deep below the source's top one is in the target already. */
+  readonly sharedDepth?: number;
+  readonly compressed?: boolean;
+  readonly signal?: AbortSignal;
+  readonly onProgress?: OnProgress;
+  /** Instead of failing, an unreadable chunk becomes zeros. */
+  readonly onBadChunk?: (offsetBytes: number, error: unknown) => void;
+  readonly bytesPerSecond?: number;
+}
+
+/** Copies a disk to another that is at least as large. Does not flush. */
+export async function copyDisk(request: CopyRequest): Promise<void> {
+  const { source, target } = request;
+  if (target.sizeBytes < source.sizeBytes)
+    throw new ImageError(
+      'bad-option',
+      `${target.path}: its ${target.sizeBytes} bytes are too few for ${source.sizeBytes}; resize it first`,
+      { path: target.path },
+    );
+  await new Copy(request).run();
+}
+
+class Copy {
+  readonly #request: CopyRequest;
+  readonly #flight: Flight;
+  readonly #buffers: Uint8Array[] = [];
+  readonly #unitBytes: number;
+  readonly #chunkBytes: number;
+  readonly #startMs = performance.now();
+  /** Of chunks to read and write. */
+  #startedBytes = 0;
+  /** Resolves when the writes of all chunks before have started. */
+  #turn: Promise<void> = Promise.resolve();
+
+  constructor(request: CopyRequest) {
+    this.#request = request;
+    this.#flight = new Flight(Math.max(1, request.parallel));
+    this.#unitBytes = request.compressed === true ? request.target.unitBytes : 1;
+    this.#chunkBytes = Math.max(1, Math.floor(CHUNK_BYTES / this.#unitBytes)) * this.#unitBytes;
+    if (request.compressed === true && request.target.writeCompressed === undefined)
+      throw new ImageError(
+        'unsupported',
+        `${request.target.path}: ${request.target.format} images cannot be written compressed; leave -c out`,
+      );
+  }
+
+  async run(): Promise<void> {
+    const { sizeBytes } = this.#request.source;
+    try {
+      for (let at = 0; at < sizeBytes; ) {
+        this.#request.signal?.throwIfAborted();
+        at += await this.#step(at, Math.min(sizeBytes - at, MAX_RUN_BYTES));
+        await this.#keepRate();
+      }
+    } catch (error) {
+      await this.#flight.drain();
+      throw error;
+    }
+    await this.#flight.drain();
+  }
+
+  /** Starts on what lies at `at`; resolves with how much that is. */
+  async #step(at: number, lengthBytes: number): Promise<number> {
+    const status = await this.#request.source.status(at, lengthBytes);
+    if (this.#isShared(status) || (status.kind === 'zero' && this.#request.sparseBytes > 0)) {
+      const toEnd = at + status.lengthBytes === this.#request.source.sizeBytes;
+      const whole = toEnd
+        ? status.lengthBytes
+        : status.lengthBytes - (status.lengthBytes % this.#unitBytes);
+      if (whole > 0) {
+        await this.#skip(at, whole, this.#isShared(status));
+        return whole;
+      }
+    }
+    // A chunk starts at a unit: it takes in whatever lies in its last one, too.
+    const units = Math.ceil(status.lengthBytes / this.#unitBytes) * this.#unitBytes;
+    const length = Math.min(units, this.#chunkBytes, lengthBytes);
+    this.#startedBytes += length;
+    await this.#flight.add(() => this.#copyChunk(at, length));
+    return length;
+  }
+
+  #isShared(status: Status): boolean {
+    const { sharedDepth } = this.#request;
+    return sharedDepth !== undefined && status.decidedAt >= sharedDepth;
+  }
+
+  async #skip(at: number, lengthBytes: number, isShared: boolean): Promise<void> {
+    if (isShared || this.#zerosAreThere()) this.#done(lengthBytes);
+    else
+      await this.#flight.add(async () => {
+        await this.#request.target.writeZeroes(at, lengthBytes, { mayUnmap: true });
+        this.#done(lengthBytes);
+      });
+  }
+
+  #zerosAreThere(): boolean {
+    return this.#request.targetIsZero && this.#request.sharedDepth === undefined;
+  }
+
+  async #copyChunk(at: number, lengthBytes: number): Promise<void> {
+    const turn = this.#turn;
+    let endTurn: () => void = () => {};
+    this.#turn = new Promise((resolve) => {
+      endTurn = resolve;
+    });
+    const buffer = this.#buffers.pop() ?? new Uint8Array(this.#chunkBytes);
+    try {
+      const bytes = buffer.subarray(0, lengthBytes);
+      await this.#read(at, bytes);
+      if (this.#request.unordered !== true) await turn;
+      const writing = this.#write(at, bytes);
+      endTurn();
+      await writing;
+    } finally {
+      endTurn();
+      this.#buffers.push(buffer);
+    }
+    this.#done(lengthBytes);
+  }
+
+  async #read(at: number, into: Uint8Array): Promise<void> {
+    const { onBadChunk } = this.#request;
+    try {
+      await this.#request.source.read(at, into);
+    } catch (error) {
+      if (onBadChunk === undefined) throw error;
+      onBadChunk(at, error);
+      into.fill(0);
+    }
+  }
+
+  async #write(at: number, bytes: Uint8Array): Promise<void> {
+    const { compressed, sparseBytes, target } = this.#request;
+    const writes: Promise<void>[] = [];
+    const pieces =
+      compressed === true ? unitsOf(bytes, this.#unitBytes) : piecesOf(at, bytes, sparseBytes);
+    for (const { from, to, zero } of pieces) {
+      const piece = bytes.subarray(from, to);
+      if (!zero)
+        writes.push(
+          compressed === true && target.writeCompressed !== undefined
+            ? target.writeCompressed(at + from, piece)
+            : target.write(at + from, piece),
+        );
+      else if (!this.#zerosAreThere())
+        writes.push(target.writeZeroes(at + from, to - from, { mayUnmap: true }));
+    }
+    await Promise.all(writes);
+  }
+
+  #done(bytes: number): void {
+    this.#request.onProgress?.(bytes);
+  }
+
+  async #keepRate(): Promise<void> {
+    const { bytesPerSecond, signal } = this.#request;
+    if (bytesPerSecond === undefined) return;
+    const dueMs = this.#startMs + (this.#startedBytes / bytesPerSecond) * 1000;
+    for (let left = dueMs - performance.now(); left > 0; left = dueMs - performance.now()) {
+      await new Promise((resolve) => setTimeout(resolve, Math.min(left, MAX_SLEEP_MS)));
+      signal?.throwIfAborted();
+    }
+  }
+}
+
+interface Piece {
+  readonly from: number;
+  readonly to: number;
+  readonly zero: boolean;
+}
+
+/** Runs of zeros and of data, cut at multiples of `sparseBytes` on the disk. */
+function piecesOf(at: number, bytes: Uint8Array, sparseBytes: number): Piece[] {
+  if (sparseBytes === 0) return [{ from: 0, to: bytes.length, zero: false }];
+  const pieces: Piece[] = [];
+  for (let from = 0; from < bytes.length; ) {
+    const to = Math.min(bytes.length, from + sparseBytes - ((at + from) % sparseBytes));
+    const zero = isZero(bytes.subarray(from, to));
+    const last = pieces.at(-1);
+    if (last?.zero === zero) pieces[pieces.length - 1] = { ...last, to };
+    else pieces.push({ from, to, zero });
+    from = to;
+  }
+  return pieces;
+}
+
+function unitsOf(bytes: Uint8Array, unitBytes: number): Piece[] {
+  const pieces: Piece[] = [];
+  for (let from = 0; from < bytes.length; from += unitBytes) {
+    const to = Math.min(bytes.length, from + unitBytes);
+    pieces.push({ from, to, zero: isZero(bytes.subarray(from, to)) });
+  }
+  return pieces;
+}

@@ -1,0 +1,95 @@
+import type { DiskImage } from '../image.ts';
+
+/** How a run of the disk lies in a chain of images. */
+export interface Status {
+  readonly lengthBytes: number;
+  readonly kind: 'data' | 'zero';
+  /** How many images below the top one the image lies that says so; for what none has, the last that was asked. */
+  readonly depth: number;
+  /** As `depth`; but zeros past the end of an image are that image's, though they count as its overlay's in `depth`. */
+  readonly decidedAt: number;
+  /** False when no image of the chain says anything of it. */
+  readonly present: boolean;
+  readonly hostOffsetBytes?: number;
+  readonly hostPath?: string;
+  readonly compressed?: boolean;
+}
+
+/** The run that starts at `offsetBytes`, cut at `lengthBytes`, as `top` and what lies behind it have it. */
+export async function statusAt(
+  top: DiskImage,
+  offsetBytes: number,
+  lengthBytes: number,
+): Promise<Status> {
+  let image = top;
+  let length = lengthBytes;
+  for (let depth = 0; ; depth++) {
+    const extent = await image.extent(offsetBytes, length);
+    length = extent.lengthBytes;
+    if (extent.kind !== 'unallocated') {
+      const { kind, hostOffsetBytes, compressed } = extent;
+      return {
+        lengthBytes: length,
+        kind,
+        depth,
+        decidedAt: depth,
+        present: true,
+        ...(hostOffsetBytes === undefined
+          ? {}
+          : { hostOffsetBytes, hostPath: extent.hostPath ?? image.path }),
+        ...(compressed === true ? { compressed } : {}),
+      };
+    }
+    const { backing } = image;
+    const zeros = { lengthBytes: length, kind: 'zero', depth, present: false } as const;
+    if (backing === undefined) return { ...zeros, decidedAt: depth };
+    if (offsetBytes >= backing.sizeBytes) return { ...zeros, decidedAt: depth + 1 };
+    length = Math.min(length, backing.sizeBytes - offsetBytes);
+    image = backing;
+  }
+}
+
+function continues(first: Status, next: Status): boolean {
+  const expected =
+    first.hostOffsetBytes === undefined ? undefined : first.hostOffsetBytes + first.lengthBytes;
+  return (
+    next.kind === first.kind &&
+    next.depth === first.depth &&
+    next.decidedAt === first.decidedAt &&
+    next.present === first.present &&
+    next.compressed === first.compressed &&
+    next.hostPath === first.hostPath &&
+    next.hostOffsetBytes === expected
+  );
+}
+
+/** All runs from `startBytes` to `endBytes`; neighbours that lie alike and adjoin in the host file are one. */
+export async function* runsOf(
+  image: DiskImage,
+  startBytes: number,
+  endBytes: number,
+): AsyncGenerator<Status & { readonly offsetBytes: number }> {
+  let run: (Status & { readonly offsetBytes: number }) | undefined;
+  for (let at = startBytes; at < endBytes; ) {
+    const next = await statusAt(image, at, endBytes - at);
+    if (run !== undefined && continues(run, next)) {
+      run = { ...run, lengthBytes: run.lengthBytes + next.lengthBytes };
+    } else {
+      if (run !== undefined) yield run;
+      run = { ...next, offsetBytes: at };
+    }
+    at += next.lengthBytes;
+  }
+  if (run !== undefined) yield run;
+}
+
+/** Fills `into`; what lies past the image's end reads as zeros. */
+export async function readPadded(
+  image: DiskImage | undefined,
+  offsetBytes: number,
+  into: Uint8Array,
+): Promise<void> {
+  const there = Math.max(0, Math.min(into.length, (image?.sizeBytes ?? 0) - offsetBytes));
+  into.fill(0, there);
+  if (there > 0) await image?.read(offsetBytes, into.subarray(0, there));
+}
