@@ -10,6 +10,7 @@ import { PEERS, type PeerName, type Presence, type Sample, type Session } from '
 import { findPeers } from './peers.ts';
 import { report } from './report.ts';
 import { type Failure, type Gathered, judge, type Results, ratiosOf } from './results.ts';
+import { storageSessions } from './storage-session.ts';
 
 const IMAGE_DIR = fileURLToPath(new URL('../build/bench', import.meta.url));
 const RESULTS_DIR = fileURLToPath(new URL('results', import.meta.url));
@@ -42,6 +43,7 @@ function allSessions(): Session[] {
     ...KERNELS.filter((kernel) => supports(kernel, 'metal32')).map((kernel) =>
       kernelSession(kernel, 'metal32', IMAGE_DIR),
     ),
+    ...storageSessions(IMAGE_DIR),
   ];
 }
 

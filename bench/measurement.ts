@@ -9,8 +9,8 @@ export type Presence = { readonly version: string } | { readonly absent: string 
 /** The guest's memory, the same for all. */
 export const MEMORY_MIB = 256;
 
-/** Workloads whose times may be set against one another: the same guest code, on the same peers. */
-export const GROUPS = ['linux', 'metal64', 'metal32'] as const;
+/** Workloads whose times may be set against one another: the same guest code or files, on the same peers. */
+export const GROUPS = ['linux', 'metal64', 'metal32', 'storage'] as const;
 export type Group = (typeof GROUPS)[number];
 
 /** One run of one workload. */

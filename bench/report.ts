@@ -7,6 +7,7 @@ const TITLES: Readonly<Record<Group, string>> = {
   linux: '64-bit Linux',
   metal64: 'Bare metal, 64-bit',
   metal32: 'Bare metal, 32-bit',
+  storage: 'Disk images, QEMU is qemu-img',
 };
 const PEER_TITLES: Readonly<Record<PeerName, string>> = {
   ring0: 'ring0',

@@ -61,20 +61,21 @@ function statusOf(result: CheckResult): number {
 function jsonOf(result: CheckResult, file: string, format: string): Record<string, unknown> {
   const counts = {
     'image-end-offset': result.imageEndBytes,
-    'total-clusters': result.totalClusters,
     'compressed-clusters': result.compressedClusters,
+    'total-clusters': result.totalClusters,
     'corruptions-fixed': result.corruptionsFixed,
-    'leaks-fixed': result.leaksFixed,
     corruptions: result.corruptions,
-    leaks: result.leaks,
-    'fragmented-clusters': result.fragmentedClusters,
     'check-errors': result.checkErrors,
+    'leaks-fixed': result.leaksFixed,
+    leaks: result.leaks,
     'allocated-clusters': result.allocatedClusters,
+    filename: file,
+    format,
+    'fragmented-clusters': result.fragmentedClusters,
   };
-  const told = Object.entries(counts).filter(
-    ([name, count]) => count > 0 || name === 'check-errors',
+  return Object.fromEntries(
+    Object.entries(counts).filter(([name, value]) => value !== 0 || name === 'check-errors'),
   );
-  return { ...Object.fromEntries(told), filename: file, format };
 }
 
 function textOf(result: CheckResult): string[] {

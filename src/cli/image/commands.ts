@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { RequestError } from '#base/errors.ts';
 import type { CliHost } from '../host.ts';
 import { catchInterrupts, Interrupted } from '../interrupts.ts';
+import type { BenchFlags } from './bench.ts';
 import type { CheckFlags } from './check.ts';
 import type { CommitFlags } from './commit.ts';
 import type { CompareFlags } from './compare.ts';
@@ -48,6 +49,7 @@ export function addImage(program: Command, host: CliHost, done: (status: number)
   addMaking(image, start);
   addChanges(image, start);
   addChains(image, start);
+  addBench(image, start);
 }
 
 /**
@@ -161,20 +163,42 @@ function addInspection(image: Command, start: Start): void {
     );
 }
 
+function addBench(image: Command, start: Start): void {
+  command(image, 'bench <file>', 'how fast requests are served')
+    .option(...FORMAT)
+    .option('-c, --count <n>', 'requests', '75000')
+    .option('-d, --depth <n>', 'requests under way at once', '64')
+    .option('-s, --buffer-size <size>', 'bytes of a request', '4096')
+    .option('-S, --step-size <size>', 'from one request to the next')
+    .option('-o, --offset <size>', 'of the first request', '0')
+    .option('-w, --write', 'write to it, instead of reading')
+    .option('--pattern <byte>', 'what is written', '0')
+    .option('--flush-interval <n>', 'flush after each so many')
+    .option(...CACHE)
+    .option(...QUIET)
+    .option(...SHARED)
+    .action((file: string, flags: BenchFlags & ProgressFlags) =>
+      start(flags, async (context) =>
+        (await import('./bench.ts')).imageBench(file, flags, context),
+      ),
+    );
+}
+
 function addMaking(image: Command, start: Start): void {
-  command(image, 'create <file> [size]', 'make an empty image')
+  command(image, 'create [file] [size]', 'make an empty image')
     .option('-f, --format <name>', 'the format', 'raw')
     .option('-o, --options <list>', 'name=value,…; help lists them', collect)
     .option('-b, --backing <file>', 'what it reads from until it is written to')
     .option('-F, --backing-format <name>', "the backing file's format")
     .option('-u, --unsafe', 'do not look at the backing file')
     .option(...QUIET)
-    .action((file: string, size: string | undefined, flags: CreateFlags & ProgressFlags) =>
-      start(flags, async (context) =>
-        (await import('./create.ts')).imageCreate(file, size, flags, context),
-      ),
+    .action(
+      (file: string | undefined, size: string | undefined, flags: CreateFlags & ProgressFlags) =>
+        start(flags, async (context) =>
+          (await import('./create.ts')).imageCreate(file, size, flags, context),
+        ),
     );
-  command(image, 'convert <files...>', 'copy disks, one after the other, to the last file')
+  command(image, 'convert [files...]', 'copy disks, one after the other, to the last file')
     .option(...FORMAT)
     .option('-O, --target-format <name>', 'the format to write', 'raw')
     .option('-o, --options <list>', 'name=value,…; help lists them', collect)

@@ -20,7 +20,7 @@ export interface CreateFlags extends BackingFlags {
 
 /** `ring0 image create`: an empty disk. */
 export async function imageCreate(
-  file: string,
+  file: string | undefined,
   sizeText: string | undefined,
   flags: CreateFlags,
   context: ImageContext,
@@ -30,6 +30,8 @@ export async function imageCreate(
     context.host.stdout.write(optionsHelp(format));
     return STATUS_OK;
   }
+  if (file === undefined)
+    throw new RequestError('the file to make is missing; give it, and the size after it');
   checkCreatable(format);
   const { options, sizeText: sizeOption } = createOptions(format, flags.options ?? [], flags);
   const given = sizeFlag(sizeText ?? sizeOption, 'size');

@@ -1,36 +1,44 @@
 /** Runs jobs beside each other, up to a limit. After a failure no job is started; `add` and `drain` throw it. */
 export class Flight {
   readonly #limit: number;
-  readonly #running = new Set<Promise<void>>();
+  #running = 0;
   #failure: { readonly error: unknown } | undefined;
+  /** Called when a job ends. */
+  #wake: () => void = () => {};
 
   constructor(limit: number) {
     this.#limit = limit;
   }
 
-  /** Resolves when the job was started, which is when there is room for it. */
+  /** Resolves when the job was started, which is when there is room for it. One call at a time. */
   async add(job: () => Promise<void>): Promise<void> {
-    while (this.#running.size >= this.#limit) await Promise.race(this.#running);
+    while (this.#running >= this.#limit) await this.#nextEnd();
     this.#throwFailure();
-    const running: Promise<void> = job().then(
-      () => this.#end(running),
-      (error: unknown) => {
-        this.#failure ??= { error };
-        this.#end(running);
-      },
-    );
-    this.#running.add(running);
+    this.#running++;
+    job().then(this.#end, this.#fail);
   }
 
   /** Resolves when all have ended; also after a failure, which it throws then. */
   async drain(): Promise<void> {
-    await Promise.all(this.#running);
+    while (this.#running > 0) await this.#nextEnd();
     this.#throwFailure();
   }
 
-  #end(running: Promise<void>): void {
-    this.#running.delete(running);
+  #nextEnd(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = resolve;
+    });
   }
+
+  readonly #end = (): void => {
+    this.#running--;
+    this.#wake();
+  };
+
+  readonly #fail = (error: unknown): void => {
+    this.#failure ??= { error };
+    this.#end();
+  };
 
   #throwFailure(): void {
     if (this.#failure !== undefined) throw this.#failure.error;
