@@ -74,6 +74,37 @@ function dominators(
   return idom;
 }
 
+/** The loops of no more than `most` nodes. */
+export function smallLoops(region: Region, flow: ControlFlow, most: number): number[][] {
+  const predecessors: number[][] = region.nodes.map(() => []);
+  for (const n of region.nodes.keys())
+    if ((flow.position[n] ?? -1) >= 0)
+      for (const to of followed(region, n)) if (flow.isKept(n, to)) predecessors[to]?.push(n);
+  return region.nodes.flatMap((_, head) => {
+    if (flow.isLoop[head] !== true) return [];
+    const body = loopBody(head, predecessors, flow, most);
+    return body.size <= most ? [[...body]] : [];
+  });
+}
+
+/** The nodes from which control goes back to `head`; not all of them when they are more than `most`. */
+function loopBody(
+  head: number,
+  predecessors: readonly (readonly number[])[],
+  flow: ControlFlow,
+  most: number,
+): Set<number> {
+  const body = new Set([head]);
+  const isBehind = (n: number) => (flow.position[n] ?? -1) >= (flow.position[head] ?? 0);
+  const reach = (predecessors[head] ?? []).filter(isBehind);
+  for (let n = reach.pop(); n !== undefined && body.size <= most; n = reach.pop()) {
+    if (body.has(n)) continue;
+    body.add(n);
+    reach.push(...(predecessors[n] ?? []));
+  }
+  return body;
+}
+
 export function analyse(region: Region): ControlFlow {
   const order = reversePostorder(region);
   const position = region.nodes.map(() => -1);

@@ -8,16 +8,17 @@ import {
   S_KILLS,
   S_REC,
   S_RIP,
-  TLB_ENTRIES,
 } from '#ir/state.ts';
-import { type Access, AddressGroups, type PageCheck } from './address-groups.ts';
+import { AddressGroups } from './address-groups.ts';
 import { BlockEmitter } from './block-emitter.ts';
 import { emitDivision } from './hot-divide.ts';
 import { type FlagLocals, HotFlags } from './hot-flags.ts';
 import { HotFloat, isFloatHelper } from './hot-float.ts';
 import { bytesWritten, helperKind, keepsRegisters } from './hot-helpers.ts';
+import { HotMemory } from './hot-memory.ts';
 import type { HotState } from './hot-state.ts';
 import { LocalPool } from './local-pool.ts';
+import type { PageStreams } from './page-streams.ts';
 import type { RegionInsn } from './region.ts';
 import type { FunctionBody } from './wasm.ts';
 
@@ -42,8 +43,6 @@ const STORES: Readonly<Record<string, number>> = {
 const WIDTHS: Readonly<Record<string, number>> = { 8: 1, 16: 2, 32: 4, 64: 8, v: 16 };
 /** Status word: an exception that is not masked waits (ES). */
 const FPU_EXCEPTION = 0x80;
-/** Linear-memory address minus virtual address, in a TLB entry. */
-const TLB_DELTA = 8;
 
 /** Locals of a region's function. */
 export interface HotLocals extends FlagLocals {
@@ -65,6 +64,7 @@ export interface HotContext {
   readonly f: FunctionBody;
   readonly locals: HotLocals;
   readonly state: HotState;
+  readonly streams: PageStreams;
   readonly code64: boolean;
   readonly helper: (name: string) => number;
   /** Emits the jump to the code that gives the running instruction, named by `where`, to the interpreter. */
@@ -78,6 +78,7 @@ export class HotEmitter extends BlockEmitter {
   readonly flags: HotFlags;
   readonly groups: AddressGroups;
   readonly float: HotFloat;
+  readonly #memory: HotMemory;
   readonly #cx: HotContext;
   /** Locals that hold what the flags in the form `values` are computed from. */
   readonly #kept: LocalPool;
@@ -91,6 +92,13 @@ export class HotEmitter extends BlockEmitter {
     this.#cx = cx;
     this.#kept = new LocalPool(cx.f);
     this.groups = new AddressGroups(cx.code64);
+    const { f, locals, helper, streams } = cx;
+    const giveUp = () => this.#giveUp();
+    this.#memory = new HotMemory(
+      { f, locals, helper, giveUp, pool: this.pool },
+      this.groups,
+      streams,
+    );
     this.float = new HotFloat(cx.f, cx.locals, this.pool);
     this.flags = new HotFlags(cx.f, cx.locals, (inst, leaves) => this.#pushKept(inst, leaves));
   }
@@ -283,7 +291,7 @@ export class HotEmitter extends BlockEmitter {
     // Faults of its access are the interpreter's, which knows the segment.
     const written = bytesWritten(name);
     if (written > 0) {
-      this.#pushHost(args[0] ?? 0, written, true);
+      this.#memory.pushHost(args[0] ?? 0, written, true);
       f.op(0x1a);
     }
     this.flags.settle();
@@ -307,6 +315,7 @@ export class HotEmitter extends BlockEmitter {
     if (kept !== undefined) f.set(kept);
     // It may have changed what addresses mean.
     this.groups.checks.clear();
+    this.#cx.streams.forget();
     if (!keepsRegisters(name)) {
       state.load();
       f.get(cpu).mem(I64_LOAD, S_FLAGS_RES).set(locals.res);
@@ -318,108 +327,12 @@ export class HotEmitter extends BlockEmitter {
 
   // ---- memory
 
-  /**
-   * Pushes the linear-memory address of an access: from the TLB, else from core/, which fills it. Where core/ has none
-   * the instruction is the interpreter's.
-   */
-  #pushHost(address: number, width: number, write: boolean): void {
-    const { f } = this;
-    const entry = this.pool.take('i32');
-    this.#pushHit(address, entry, width, write);
-    f.hint(true).if('i32');
-    f.get(address).op(0xa7).get(entry).mem(I32_LOAD, TLB_DELTA).op(0x6a);
-    f.else();
-    this.#pushMissed(address, width, write);
-    f.end();
-  }
-
-  /** Leaves the TLB entry of an address in `entry` and pushes 1 when its page has `width` bytes from there on. */
-  #pushHit(address: number, entry: number, width: number, write: boolean): void {
-    const { locals } = this.#cx;
-    const f = this.f.get(write ? locals.tlbWrite : locals.tlbRead);
-    f.get(address)
-      .i64(8)
-      .op(0x88)
-      .op(0xa7)
-      .i32((TLB_ENTRIES - 1) << 4)
-      .op(0x71)
-      .op(0x6a)
-      .tee(entry);
-    f.mem(I64_LOAD, 0)
-      .get(address)
-      .op(0x85)
-      .i64(4096 - width)
-      .op(0x58);
-  }
-
-  #pushMissed(address: number, width: number, write: boolean): void {
-    const { f } = this;
-    const { locals, helper } = this.#cx;
-    const entry = this.pool.take('i32');
-    f.get(locals.cpu)
-      .get(address)
-      .i32(width)
-      .call(helper(write ? 'hot_write' : 'hot_read'))
-      .tee(entry)
-      .op(0x45)
-      .hint(false)
-      .if();
-    this.#giveUp();
-    f.end().get(entry);
-  }
-
-  /** As `pushHost`, for an access that may have its base in common with others. */
-  #pushHostOf(inst: Inst, address: number, width: number): void {
-    const write = inst.op.family !== 'load';
-    const access = this.groups.accessOf(this.#insn?.start ?? 0, inst);
-    const check = access && this.#checkFor(access, address, width, write);
-    if (check === undefined) {
-      this.#pushHost(address, width, write);
-      return;
-    }
-    const f = this.f.get(check.holds).hint(true).if('i32');
-    f.get(address).op(0xa7).get(check.delta).op(0x6a);
-    f.else();
-    this.#pushMissed(address, width, write);
-    f.end();
-  }
-
-  /** The check that covers an access: one that has been made, or one that is made now for all that is reached from there. */
-  #checkFor(
-    { root, offset, reach }: Access,
-    address: number,
-    width: number,
-    write: boolean,
-  ): PageCheck | undefined {
-    const known = this.groups.checks.get(root);
-    if (
-      known !== undefined &&
-      known.low <= offset &&
-      offset + width <= known.high &&
-      (known.writes || !write)
-    )
-      return known;
-    if (reach === undefined) return undefined;
-    const { f } = this;
-    const { low, high, writes } = reach;
-    const check = { low, high, writes, holds: f.local('i32'), delta: f.local('i32') };
-    const first = this.pool.take('i64');
-    const entry = this.pool.take('i32');
-    f.get(address);
-    if (low !== offset) f.i64(low - offset).op(0x7c);
-    f.set(first);
-    this.#pushHit(first, entry, high - low, writes);
-    f.set(check.holds).get(entry).mem(I32_LOAD, TLB_DELTA).set(check.delta);
-    this.groups.checks.set(root, check);
-    return check;
-  }
-
   #load(inst: Inst): void {
     const forWrite = inst.op.family === 'loadw';
     const key = inst.op.width;
     const operand = inst.args[0] as Inst;
     const address = this.inLocal(operand);
-    this.#pushHostOf(inst, address, WIDTHS[key] ?? 4);
+    this.#memory.pushHostOf(this.#insn?.start ?? 0, inst, address, WIDTHS[key] ?? 4);
     if (forWrite) {
       const host = this.pool.take('i32');
       this.f.tee(host);
@@ -434,7 +347,8 @@ export class HotEmitter extends BlockEmitter {
     const known = this.#written.get(operand);
     const address = this.inLocal(operand);
     const value = this.inLocal(inst.args[1] as Inst);
-    if (known === undefined) this.#pushHostOf(inst, address, WIDTHS[key] ?? 4);
+    if (known === undefined)
+      this.#memory.pushHostOf(this.#insn?.start ?? 0, inst, address, WIDTHS[key] ?? 4);
     else this.f.get(known);
     this.f.get(value).mem(STORES[key] ?? I32_STORE, 0);
   }

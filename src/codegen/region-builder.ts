@@ -28,6 +28,7 @@ import { type FlagForm, RAW, sameForm } from './hot-flags.ts';
 import { isFloatHelper } from './hot-float.ts';
 import { bytesWritten, helperKind } from './hot-helpers.ts';
 import { HotState } from './hot-state.ts';
+import { PageStreams } from './page-streams.ts';
 import type { Region, RegionEdge, RegionNode } from './region.ts';
 import { flagForms } from './region-flags.ts';
 import { FunctionBody } from './wasm.ts';
@@ -94,6 +95,7 @@ export class RegionBuilder {
     this.#state = new HotState(f, 0, region);
     this.#emitter = new HotEmitter({
       f,
+      streams: new PageStreams(f, region, this.#flow),
       locals: this.#locals,
       state: this.#state,
       code64: region.code64,

@@ -1,0 +1,155 @@
+import type { Inst } from '#ir/block.ts';
+import { TLB_ENTRIES } from '#ir/state.ts';
+import type { Access, AddressGroups, PageCheck } from './address-groups.ts';
+import type { HotLocals } from './hot-emitter.ts';
+import type { LocalPool } from './local-pool.ts';
+import type { PageStream, PageStreams } from './page-streams.ts';
+import type { FunctionBody } from './wasm.ts';
+
+const I32_LOAD = 0x28;
+const I64_LOAD = 0x29;
+/** Linear-memory address minus virtual address, in a TLB entry. */
+const TLB_DELTA = 8;
+
+interface MemoryContext {
+  readonly f: FunctionBody;
+  readonly locals: HotLocals;
+  readonly pool: LocalPool;
+  readonly helper: (name: string) => number;
+  /** Emits the jump to the code that gives the running instruction to the interpreter. */
+  readonly giveUp: () => void;
+}
+
+/** Emits where in linear memory the accesses of a region are. */
+export class HotMemory {
+  readonly streams: PageStreams;
+  readonly groups: AddressGroups;
+  readonly #cx: MemoryContext;
+
+  constructor(cx: MemoryContext, groups: AddressGroups, streams: PageStreams) {
+    this.#cx = cx;
+    this.groups = groups;
+    this.streams = streams;
+  }
+
+  /**
+   * Pushes the linear-memory address of an access: from the TLB, else from core/, which fills it. Where core/ has none
+   * the instruction is the interpreter's.
+   */
+  pushHost(address: number, width: number, write: boolean, stream?: PageStream): void {
+    const { f } = this.#cx;
+    const entry = this.#cx.pool.take('i32');
+    if (stream !== undefined) {
+      this.streams.pushHit(stream, address, width);
+      f.hint(true).if('i32');
+      f.get(address).op(0xa7).get(stream.delta).op(0x6a);
+      f.else();
+    }
+    this.#pushHit(address, entry, width, write);
+    f.hint(true).if('i32');
+    if (stream !== undefined) this.#enter(stream, entry);
+    f.get(address).op(0xa7).get(entry).mem(I32_LOAD, TLB_DELTA).op(0x6a);
+    f.else();
+    this.#pushMissed(address, width, write);
+    f.end();
+    if (stream !== undefined) f.end();
+  }
+
+  /** Makes the page of a TLB entry that of the stream. */
+  #enter(stream: PageStream, entry: number): void {
+    const { f } = this.#cx;
+    f.get(entry).mem(I64_LOAD, 0).i64(-1).op(0x85).set(stream.tag);
+    f.i64(-1).set(stream.valid);
+    f.get(entry).mem(I32_LOAD, TLB_DELTA).set(stream.delta);
+  }
+
+  /** Leaves the TLB entry of an address in `entry` and pushes 1 when its page has `width` bytes from there on. */
+  #pushHit(address: number, entry: number, width: number, write: boolean): void {
+    const { locals } = this.#cx;
+    const f = this.#cx.f.get(write ? locals.tlbWrite : locals.tlbRead);
+    f.get(address)
+      .i64(8)
+      .op(0x88)
+      .op(0xa7)
+      .i32((TLB_ENTRIES - 1) << 4)
+      .op(0x71)
+      .op(0x6a)
+      .tee(entry);
+    f.mem(I64_LOAD, 0)
+      .get(address)
+      .op(0x85)
+      .i64(4096 - width)
+      .op(0x58);
+  }
+
+  #pushMissed(address: number, width: number, write: boolean): void {
+    const { f } = this.#cx;
+    const { locals, helper } = this.#cx;
+    const entry = this.#cx.pool.take('i32');
+    f.get(locals.cpu)
+      .get(address)
+      .i32(width)
+      .call(helper(write ? 'hot_write' : 'hot_read'))
+      .tee(entry)
+      .op(0x45)
+      .hint(false)
+      .if();
+    this.#cx.giveUp();
+    f.end().get(entry);
+  }
+
+  /** As `pushHost`, for an access that may have its base in common with others. */
+  pushHostOf(start: number, inst: Inst, address: number, width: number): void {
+    const write = inst.op.family !== 'load';
+    const access = this.groups.accessOf(start, inst);
+    const check = access && this.#checkFor(inst, access, { address, width, write });
+    if (check === undefined) {
+      this.pushHost(address, width, write, this.streams.of(inst));
+      return;
+    }
+    const f = this.#cx.f.get(check.holds).hint(true).if('i32');
+    f.get(address).op(0xa7).get(check.delta).op(0x6a);
+    f.else();
+    this.#pushMissed(address, width, write);
+    f.end();
+  }
+
+  /** The check that covers an access: one that has been made, or one that is made now for all that is reached from there. */
+  #checkFor(
+    inst: Inst,
+    access: Access,
+    { address, width, write }: { address: number; width: number; write: boolean },
+  ): PageCheck | undefined {
+    const { root, offset, reach } = access;
+    const known = this.groups.checks.get(root);
+    if (known !== undefined && covers(known, offset, width, write)) return known;
+    if (reach === undefined) return undefined;
+    const { f } = this.#cx;
+    const { low, high, writes } = reach;
+    const check = { low, high, writes, holds: f.local('i32'), delta: f.local('i32') };
+    const first = this.#cx.pool.take('i64');
+    const entry = this.#cx.pool.take('i32');
+    f.get(address);
+    if (low !== offset) f.i64(low - offset).op(0x7c);
+    f.set(first);
+    const stream = writes === write ? this.streams.of(inst) : undefined;
+    if (stream === undefined) {
+      this.#pushHit(first, entry, high - low, writes);
+      f.set(check.holds).get(entry).mem(I32_LOAD, TLB_DELTA).set(check.delta);
+    } else {
+      this.streams.pushHit(stream, first, high - low);
+      f.hint(true).if('i32').i32(1).else();
+      this.#pushHit(first, entry, high - low, writes);
+      f.hint(true).if('i32');
+      this.#enter(stream, entry);
+      f.i32(1).else().i32(0).end().end().set(check.holds);
+      f.get(stream.delta).set(check.delta);
+    }
+    this.groups.checks.set(root, check);
+    return check;
+  }
+}
+
+function covers(check: PageCheck, offset: number, width: number, write: boolean): boolean {
+  return check.low <= offset && offset + width <= check.high && (check.writes || !write);
+}
