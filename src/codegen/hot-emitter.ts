@@ -12,9 +12,10 @@ import {
 import { AddressGroups } from './address-groups.ts';
 import { BlockEmitter } from './block-emitter.ts';
 import { emitDivision } from './hot-divide.ts';
-import { type FlagLocals, HotFlags } from './hot-flags.ts';
+import { HotFlags } from './hot-flags.ts';
 import { HotFloat, isFloatHelper } from './hot-float.ts';
 import { bytesWritten, helperKind, keepsRegisters } from './hot-helpers.ts';
+import type { HotLocals } from './hot-locals.ts';
 import { HotMemory } from './hot-memory.ts';
 import type { HotState } from './hot-state.ts';
 import { LocalPool } from './local-pool.ts';
@@ -43,21 +44,6 @@ const STORES: Readonly<Record<string, number>> = {
 const WIDTHS: Readonly<Record<string, number>> = { 8: 1, 16: 2, 32: 4, 64: 8, v: 16 };
 /** Status word: an exception that is not masked waits (ES). */
 const FPU_EXCEPTION = 0x80;
-
-/** Locals of a region's function. */
-export interface HotLocals extends FlagLocals {
-  readonly cpu: number;
-  /** RIP at which the region was entered. */
-  readonly base: number;
-  readonly budget: number;
-  readonly tlbRead: number;
-  readonly tlbWrite: number;
-  /** What `leave` needs: the instruction, as `where` packs it. */
-  readonly where: number;
-  readonly kills: number;
-  readonly usual: number;
-  readonly target: number;
-}
 
 /** What surrounds the instructions of a region. */
 export interface HotContext {

@@ -1,7 +1,7 @@
 import type { Inst } from '#ir/block.ts';
 import { TLB_ENTRIES } from '#ir/state.ts';
 import type { Access, AddressGroups, PageCheck } from './address-groups.ts';
-import type { HotLocals } from './hot-emitter.ts';
+import type { HotLocals } from './hot-locals.ts';
 import type { LocalPool } from './local-pool.ts';
 import type { PageStream, PageStreams } from './page-streams.ts';
 import type { FunctionBody } from './wasm.ts';

@@ -23,10 +23,11 @@ import {
   S_TLB_WRITE,
 } from '#ir/state.ts';
 import { analyse, type ControlFlow } from './control-flow.ts';
-import { HotEmitter, type HotLocals } from './hot-emitter.ts';
+import { HotEmitter } from './hot-emitter.ts';
 import { type FlagForm, RAW, sameForm } from './hot-flags.ts';
 import { isFloatHelper } from './hot-float.ts';
 import { bytesWritten, helperKind } from './hot-helpers.ts';
+import type { HotLocals } from './hot-locals.ts';
 import { HotState } from './hot-state.ts';
 import { PageStreams } from './page-streams.ts';
 import type { Region, RegionEdge, RegionNode } from './region.ts';
