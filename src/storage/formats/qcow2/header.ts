@@ -14,6 +14,8 @@ export interface Header {
   readonly sizeBytes: number;
   readonly backingName: string | undefined;
   readonly backingFormat: string | undefined;
+  /** Name of the file that holds the data, where that is not this one. */
+  readonly dataFile: string | undefined;
   readonly l1Entries: number;
   readonly l1Offset: number;
   readonly refcountTableOffset: number;
@@ -28,13 +30,18 @@ export interface Header {
   readonly compression: 'zlib' | 'zstd';
   readonly extendedL2: boolean;
   readonly extensions: readonly HeaderExtension[];
+  /** Fields that the header has after those we know. */
+  readonly unknownFields: Uint8Array;
 }
 
 const KNOWN_INCOMPATIBLE =
   q.INCOMPATIBLE_DIRTY |
   q.INCOMPATIBLE_CORRUPT |
+  q.INCOMPATIBLE_DATA_FILE |
   q.INCOMPATIBLE_COMPRESSION |
   q.INCOMPATIBLE_EXTENDED_L2;
+
+const KNOWN_AUTOCLEAR = q.AUTOCLEAR_BITMAPS | q.AUTOCLEAR_RAW_DATA;
 
 /** Parses without looking at the file: `bytes` is its first cluster, or all of it when that is shorter. */
 class HeaderParser {
@@ -78,9 +85,14 @@ class HeaderParser {
       clusterBits,
       extendedL2,
       extensions,
+      unknownFields: this.#bytes.slice(
+        Math.min(q.KNOWN_HEADER_BYTES, features.headerBytes),
+        features.headerBytes,
+      ),
       sizeBytes: this.#size(),
       backingName: backing?.name,
       backingFormat: textOf(extensions.find((one) => one.type === q.EXT_BACKING_FORMAT)),
+      dataFile: this.#dataFile(features.incompatible, extensions),
       l1Entries: this.#view.getUint32(q.H_L1_SIZE),
       l1Offset: this.#offset(q.H_L1_OFFSET, clusterBytes, 'L1 table'),
       refcountTableOffset: this.#offset(q.H_REFCOUNT_TABLE_OFFSET, clusterBytes, 'refcount table'),
@@ -116,12 +128,6 @@ class HeaderParser {
 
   #features(): typeof V2_FEATURES {
     const [high, incompatible] = this.#words(q.H_INCOMPATIBLE);
-    if ((incompatible & q.INCOMPATIBLE_DATA_FILE) !== 0)
-      throw this.#bad(
-        'unsupported',
-        q.H_INCOMPATIBLE,
-        'an external data file; convert the image to one without',
-      );
     const unknown = incompatible & ~KNOWN_INCOMPATIBLE;
     if (unknown !== 0 || high !== 0)
       throw this.#bad(
@@ -140,10 +146,17 @@ class HeaderParser {
       incompatible,
       compatible: this.#words(q.H_COMPATIBLE)[1],
       autoclear,
-      hasUnknownAutoclear: autoclearHigh !== 0 || (autoclear & ~q.AUTOCLEAR_BITMAPS) !== 0,
+      hasUnknownAutoclear: autoclearHigh !== 0 || (autoclear & ~KNOWN_AUTOCLEAR) !== 0,
       refcountBits: 2 ** order,
       compression: this.#compression(incompatible, headerBytes),
     };
+  }
+
+  #dataFile(incompatible: number, extensions: readonly HeaderExtension[]): string | undefined {
+    if ((incompatible & q.INCOMPATIBLE_DATA_FILE) === 0) return undefined;
+    const name = textOf(extensions.find((one) => one.type === q.EXT_DATA_FILE));
+    if (name !== undefined && name !== '') return name;
+    throw this.#bad('unsupported', q.H_INCOMPATIBLE, 'an external data file without a name');
   }
 
   #compression(incompatible: number, headerBytes: number): 'zlib' | 'zstd' {

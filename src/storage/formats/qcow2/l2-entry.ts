@@ -85,3 +85,52 @@ function decodeCompressed(high: number, low: number, clusterBits: number): L2Ent
   const compressedBytes = (sectors + 1) * 512 - (hostOffset % 512);
   return { hostOffset, copied: false, allocated: 0, zero: 0, compressedBytes };
 }
+
+/** Writes an entry that is not compressed. */
+export function encodeEntry(
+  view: DataView,
+  at: number,
+  shape: L2Shape,
+  entry: Omit<L2Entry, 'compressedBytes'>,
+): void {
+  const high = Math.floor(entry.hostOffset / q.TWO_32) | (entry.copied ? q.HI_COPIED : 0);
+  const low = entry.hostOffset | (shape.extendedL2 ? 0 : entry.zero);
+  view.setUint32(at, high);
+  view.setUint32(at + 4, low);
+  if (!shape.extendedL2) return;
+  view.setUint32(at + 8, entry.zero);
+  view.setUint32(at + 12, entry.allocated);
+}
+
+/** Writes the entry of a compressed cluster of `lengthBytes` bytes. */
+export function encodeCompressed(
+  view: DataView,
+  at: number,
+  shape: L2Shape,
+  hostOffset: number,
+  lengthBytes: number,
+): void {
+  const highBits = 62 - (shape.clusterBits - 8) - 32;
+  const sectors = Math.floor((hostOffset + lengthBytes - 1) / 512) - Math.floor(hostOffset / 512);
+  const high = Math.floor(hostOffset / q.TWO_32) + sectors * 2 ** highBits;
+  view.setUint32(at, high | q.HI_COMPRESSED);
+  view.setUint32(at + 4, hostOffset % q.TWO_32);
+  if (shape.extendedL2) {
+    view.setUint32(at + 8, 0);
+    view.setUint32(at + 12, 0);
+  }
+}
+
+/** Offsets beyond this cannot stand in the entry of a compressed cluster. */
+export function maxCompressedOffset(clusterBits: number): number {
+  return Math.min(2 ** (62 - (clusterBits - 8)), Number.MAX_SAFE_INTEGER);
+}
+
+/** The host clusters that an entry refers to: first index and count, 0 when it refers to none. */
+export function hostClusters(entry: L2Entry, clusterBytes: number): [number, number] {
+  if (entry.hostOffset === 0) return [0, 0];
+  const first = Math.floor(entry.hostOffset / clusterBytes);
+  if (entry.compressedBytes === 0) return [first, 1];
+  const last = Math.floor((entry.hostOffset + entry.compressedBytes - 1) / clusterBytes);
+  return [first, last - first + 1];
+}

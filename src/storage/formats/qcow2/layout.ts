@@ -2,6 +2,7 @@
 export const MAGIC = 0x514649fb; // 'QFI\xfb'
 export const V2_HEADER_BYTES = 72;
 export const V3_HEADER_BYTES = 104;
+export const KNOWN_HEADER_BYTES = 112; // with the compression type and its padding
 
 // Offsets of header fields.
 export const H_VERSION = 4;
@@ -30,6 +31,7 @@ export const INCOMPATIBLE_COMPRESSION = 1 << 3;
 export const INCOMPATIBLE_EXTENDED_L2 = 1 << 4;
 export const COMPATIBLE_LAZY_REFCOUNTS = 1 << 0;
 export const AUTOCLEAR_BITMAPS = 1 << 0;
+export const AUTOCLEAR_RAW_DATA = 1 << 1;
 
 export const COMPRESSION_ZLIB = 0;
 export const COMPRESSION_ZSTD = 1;
@@ -37,6 +39,9 @@ export const COMPRESSION_ZSTD = 1;
 // Types of header extensions.
 export const EXT_END = 0;
 export const EXT_BACKING_FORMAT = 0xe2792aca;
+export const EXT_DATA_FILE = 0x44415441;
+export const EXT_BITMAPS = 0x23852875;
+export const EXT_FEATURE_NAMES = 0x6803f857;
 
 export const MIN_CLUSTER_BITS = 9;
 export const MAX_CLUSTER_BITS = 21; // QEMU's limit

@@ -1,43 +1,199 @@
 import type { HostFile } from '../../image.ts';
 
-const MAX_SLICE_BYTES = 16 * 1024;
+/** As QEMU's L2 slices: a random read of a large disk costs no more than a page of its table. */
+const MAX_SLICE_BYTES = 4096;
 
-/** Keeps recently read parts of L2 tables, at most `maxBytes` of them: a part is a cluster, or 16 KiB of a larger one. */
+/** A part of a table of the image: an L2 table or a refcount block. */
+export interface Slice {
+  /** Offset in the host file. */
+  readonly start: number;
+  readonly bytes: Uint8Array;
+  readonly view: DataView;
+  dirty: boolean;
+  /** Writes of it under way: until they end the file holds what was before. */
+  writing: number;
+  /** Looked at since the last search for one to drop. */
+  used: boolean;
+}
+
+/** A copy of neighbouring dirty slices, to be written while they change. */
+export interface DirtyRun {
+  readonly start: number;
+  readonly bytes: Uint8Array;
+  readonly slices: readonly Slice[];
+}
+
+/**
+ * Recently used parts of tables, at most about `maxBytes` of them. Dirty ones stay until they are written. A slice may be
+ * changed only in the same turn as it was got: later it may have been dropped.
+ */
 export class TableCache {
-  readonly #sliceBytes: number;
+  readonly sliceBytes: number;
   readonly #file: HostFile;
+  readonly #clusterBytes: number;
   readonly #maxSlices: number;
-  /** In order of use, oldest first; what is still being read, too, so that it is read once. */
-  readonly #slices = new Map<number, Promise<DataView>>();
+  /** In the order in which a search for one to drop goes. */
+  readonly #slices = new Map<number, Slice>();
+  readonly #loading = new Map<number, Promise<void>>();
+  readonly #dirty = new Set<Slice>();
+  #last: Slice | undefined;
 
   constructor(file: HostFile, clusterBytes: number, maxBytes: number) {
     this.#file = file;
-    this.#sliceBytes = Math.min(clusterBytes, MAX_SLICE_BYTES);
-    this.#maxSlices = Math.floor(maxBytes / this.#sliceBytes);
+    this.#clusterBytes = clusterBytes;
+    this.sliceBytes = Math.min(clusterBytes, MAX_SLICE_BYTES);
+    this.#maxSlices = Math.ceil(maxBytes / this.sliceBytes);
   }
 
-  /** The part that holds the byte at `offsetBytes`, and where in it that lies. */
-  async get(offsetBytes: number): Promise<{ view: DataView; at: number }> {
-    const at = offsetBytes % this.#sliceBytes;
-    const start = offsetBytes - at;
-    const found = this.#slices.get(start) ?? this.#read(start);
-    this.#slices.delete(start);
-    this.#slices.set(start, found);
-    for (const oldest of this.#slices.keys()) {
-      if (this.#slices.size <= this.#maxSlices) break;
-      this.#slices.delete(oldest);
-    }
-    try {
-      return { view: await found, at };
-    } catch (error) {
-      this.#slices.delete(start);
-      throw error;
+  /** Whether so much waits to be written that it should be. */
+  get isFull(): boolean {
+    return this.#dirty.size * 2 > this.#maxSlices;
+  }
+
+  get isDirty(): boolean {
+    return this.#dirty.size > 0;
+  }
+
+  /** The slice with the byte at `offsetBytes`, when it is there. */
+  peek(offsetBytes: number): Slice | undefined {
+    const start = offsetBytes - (offsetBytes % this.sliceBytes);
+    if (this.#last?.start === start) return this.#last;
+    const slice = this.#slices.get(start);
+    if (slice === undefined) return undefined;
+    slice.used = true;
+    this.#last = slice;
+    return slice;
+  }
+
+  /** Reads the slice with the byte at `offsetBytes`, if need be. */
+  async load(offsetBytes: number): Promise<Slice> {
+    const start = offsetBytes - (offsetBytes % this.sliceBytes);
+    for (;;) {
+      const slice = this.peek(start);
+      if (slice !== undefined) return slice;
+      let loading = this.#loading.get(start);
+      if (loading === undefined) {
+        loading = this.#read(start).finally(() => this.#loading.delete(start));
+        this.#loading.set(start, loading);
+      }
+      await loading;
     }
   }
 
-  async #read(start: number): Promise<DataView> {
-    const bytes = new Uint8Array(this.#sliceBytes);
+  /** Makes the table in the cluster at `offsetBytes`: zeros, or a copy of `from`. All of it is dirty. */
+  create(offsetBytes: number, from?: Uint8Array): void {
+    this.drop(offsetBytes);
+    for (let at = 0; at < this.#clusterBytes; at += this.sliceBytes) {
+      const bytes = from?.slice(at, at + this.sliceBytes) ?? new Uint8Array(this.sliceBytes);
+      this.markDirty(this.#add(offsetBytes + at, bytes));
+    }
+  }
+
+  /** Forgets the table in the cluster at `offsetBytes`, changed or not. */
+  drop(offsetBytes: number): void {
+    this.#last = undefined;
+    for (let at = 0; at < this.#clusterBytes; at += this.sliceBytes) {
+      const slice = this.#slices.get(offsetBytes + at);
+      if (slice === undefined) continue;
+      this.#dirty.delete(slice);
+      this.#slices.delete(offsetBytes + at);
+    }
+  }
+
+  /** Forgets all that is not dirty. */
+  dropClean(): void {
+    this.#last = undefined;
+    for (const [start, slice] of this.#slices)
+      if (!slice.dirty && slice.writing === 0) this.#slices.delete(start);
+  }
+
+  markDirty(slice: Slice): void {
+    if (slice.dirty) return;
+    slice.dirty = true;
+    this.#dirty.add(slice);
+  }
+
+  /** Whether a part of these bytes of the host file is a table that is here. */
+  overlaps(offsetBytes: number, lengthBytes: number): boolean {
+    const first = offsetBytes - (offsetBytes % this.sliceBytes);
+    for (let start = first; start < offsetBytes + lengthBytes; start += this.sliceBytes)
+      if (this.#slices.has(start)) return true;
+    return false;
+  }
+
+  /** Copies of all that is dirty, which then counts as being written until `wrote` or `failed`. */
+  takeDirty(): DirtyRun[] {
+    const slices = [...this.#dirty].sort((a, b) => a.start - b.start);
+    this.#dirty.clear();
+    const runs: DirtyRun[] = [];
+    for (let first = 0; first < slices.length; ) {
+      let end = first + 1;
+      while (end < slices.length && this.#follows(slices[end - 1], slices[end])) end++;
+      runs.push(this.#copy(slices.slice(first, end)));
+      first = end;
+    }
+    return runs;
+  }
+
+  async write(runs: readonly DirtyRun[]): Promise<void> {
+    for (let at = 0; at < runs.length; at += 16)
+      await Promise.all(
+        runs.slice(at, at + 16).map(({ start, bytes }) => this.#file.write(start, bytes)),
+      );
+  }
+
+  wrote(runs: readonly DirtyRun[]): void {
+    for (const { slices } of runs) for (const slice of slices) slice.writing--;
+    this.#shrink();
+  }
+
+  failed(runs: readonly DirtyRun[]): void {
+    for (const { slices } of runs)
+      for (const slice of slices) {
+        slice.writing--;
+        if (this.#slices.get(slice.start) === slice) this.markDirty(slice);
+      }
+  }
+
+  #follows(before: Slice | undefined, slice: Slice | undefined): boolean {
+    return before !== undefined && slice?.start === before.start + this.sliceBytes;
+  }
+
+  #copy(slices: readonly Slice[]): DirtyRun {
+    const bytes = new Uint8Array(slices.length * this.sliceBytes);
+    slices.forEach((slice, index) => {
+      bytes.set(slice.bytes, index * this.sliceBytes);
+      slice.dirty = false;
+      slice.writing++;
+    });
+    return { start: slices[0]?.start ?? 0, bytes, slices };
+  }
+
+  async #read(start: number): Promise<void> {
+    const bytes = new Uint8Array(this.sliceBytes);
     await this.#file.read(start, bytes);
-    return new DataView(bytes.buffer);
+    // A table made there meanwhile is newer.
+    if (!this.#slices.has(start)) this.#add(start, bytes);
+  }
+
+  #add(start: number, bytes: Uint8Array): Slice {
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    const slice = { start, bytes, view, dirty: false, writing: 0, used: true };
+    this.#slices.set(start, slice);
+    if (this.#slices.size > this.#maxSlices) this.#shrink();
+    return slice;
+  }
+
+  /** Drops clean slices, first those that were not used since the last time. */
+  #shrink(): void {
+    let looks = this.#slices.size * 2;
+    for (const [start, slice] of this.#slices) {
+      if (this.#slices.size <= this.#maxSlices || looks-- === 0) break;
+      if (slice.dirty || slice.writing > 0 || slice.used || slice === this.#last) {
+        slice.used = false;
+        this.#slices.delete(start);
+        this.#slices.set(start, slice);
+      } else this.#slices.delete(start);
+    }
   }
 }

@@ -1,0 +1,80 @@
+import { type DiskImage, type HostFile, ImageError, type OpenContext } from '../../image.ts';
+import { check } from './check.ts';
+import { type Header, readHeader } from './header.ts';
+import { HeaderStore } from './header-store.ts';
+import * as q from './layout.ts';
+import { Metadata, readCountTable } from './metadata.ts';
+import { Qcow2Image } from './qcow2-image.ts';
+import { readSnapshots } from './snapshot-table.ts';
+
+/** Opens an image that `check` need not look at first. */
+export async function openQcow2(file: HostFile, context: OpenContext): Promise<DiskImage> {
+  let data = file;
+  let backing: DiskImage | undefined;
+  try {
+    let header = await readHeader(file);
+    if (!context.readOnly) header = await prepareForWriting(file, header, context);
+    const snapshots = await readSnapshots(file, header);
+    data = await openData(file, header, context);
+    const meta = await readMetadata(file, data, header, context.readOnly);
+    const { backingName, backingFormat } = header;
+    if (backingName !== undefined)
+      backing = await context.openBacking(file.path, backingName, backingFormat);
+    return new Qcow2Image({ meta, context, snapshots, backing });
+  } catch (error) {
+    if (data !== file) await data.close();
+    await file.close();
+    await backing?.close();
+    throw error;
+  }
+}
+
+/** Mends what the last writer left when it was killed, and takes the features off that we do not keep up. */
+async function prepareForWriting(
+  file: HostFile,
+  header: Header,
+  context: OpenContext,
+): Promise<Header> {
+  if ((header.incompatible & q.INCOMPATIBLE_CORRUPT) !== 0)
+    throw new ImageError(
+      'corrupt',
+      `${file.path}: is marked as corrupt; repair it with a check, or open it read-only`,
+      { path: file.path, offsetBytes: q.H_INCOMPATIBLE },
+    );
+  if ((header.incompatible & q.INCOMPATIBLE_DIRTY) !== 0) {
+    await check(file, { repair: 'all' }, context);
+    return await prepareForWriting(file, await readHeader(file), context);
+  }
+  if (!header.hasUnknownAutoclear && (header.autoclear & q.AUTOCLEAR_BITMAPS) === 0) return header;
+  const store = new HeaderStore(file, header);
+  await store.update({ autoclear: header.autoclear & q.AUTOCLEAR_RAW_DATA });
+  return store.header;
+}
+
+/** The tables that are kept in memory as a whole. */
+export async function readMetadata(
+  file: HostFile,
+  data: HostFile,
+  header: Header,
+  readOnly: boolean,
+): Promise<Metadata> {
+  const l1 = new Uint8Array(header.l1Entries * 8);
+  if ((await file.read(header.l1Offset, l1)) < l1.length)
+    throw new ImageError('corrupt', `${file.path}: the file ends within the L1 table`, {
+      path: file.path,
+      offsetBytes: header.l1Offset,
+    });
+  // Reading needs no refcounts.
+  const table = readOnly ? new Float64Array(0) : await readCountTable(file, header);
+  const store = new HeaderStore(file, header);
+  return new Metadata(file, data, store, new DataView(l1.buffer), table, await file.size());
+}
+
+async function openData(file: HostFile, header: Header, context: OpenContext): Promise<HostFile> {
+  if (header.dataFile === undefined) return file;
+  const path = context.host.resolve(file.path, header.dataFile);
+  return await context.host.openFile(path, {
+    access: context.readOnly ? 'read' : 'write',
+    lock: !context.readOnly,
+  });
+}

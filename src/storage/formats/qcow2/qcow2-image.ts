@@ -1,0 +1,247 @@
+import {
+  checkRange,
+  type DiskImage,
+  type Extent,
+  ImageError,
+  type ImageInfo,
+  type OpenContext,
+  type ResizeOptions,
+  type SnapshotStore,
+  type WriteZeroesOptions,
+} from '../../image.ts';
+import { describe } from './info.ts';
+import * as q from './layout.ts';
+import { Mapping } from './mapping.ts';
+import type { Metadata } from './metadata.ts';
+import { Packer } from './packer.ts';
+import { Reader } from './reader.ts';
+import { resize } from './resize.ts';
+import type { SnapshotRecord } from './snapshot-table.ts';
+import { SnapshotTree } from './snapshot-tree.ts';
+import { Writer } from './writer.ts';
+import { Zeroing } from './zeroing.ts';
+
+export interface Parts {
+  readonly meta: Metadata;
+  readonly context: OpenContext;
+  readonly snapshots: readonly SnapshotRecord[];
+  readonly backing: DiskImage | undefined;
+}
+
+/** An open qcow2 image. */
+export class Qcow2Image implements DiskImage {
+  readonly format = 'qcow2';
+  readonly path: string;
+  readonly readOnly: boolean;
+  readonly backing: DiskImage | undefined;
+  readonly unitBytes: number;
+  readonly snapshots: SnapshotStore;
+  readonly #meta: Metadata;
+  readonly #mapping: Mapping;
+  readonly #reader: Reader;
+  readonly #writer: Writer;
+  readonly #zeroing: Zeroing;
+  readonly #packer: Packer;
+  readonly #tree: SnapshotTree;
+  /** Requests wait for it: something changes that all of them use. */
+  #gate: Promise<void> | undefined;
+
+  constructor(parts: Parts) {
+    const { meta, context, backing } = parts;
+    this.path = meta.file.path;
+    this.readOnly = context.readOnly;
+    this.backing = backing;
+    this.unitBytes = meta.clusterBytes;
+    this.#meta = meta;
+    const { codec } = context.host;
+    this.#mapping = new Mapping(meta);
+    this.#reader = new Reader(meta, this.#mapping, backing, codec);
+    this.#writer = new Writer(meta, this.#mapping, this.#reader);
+    this.#zeroing = new Zeroing(meta, this.#mapping, this.#reader, this.#writer);
+    this.#packer = new Packer(meta, this.#mapping, this.#writer, codec);
+    this.#tree = new SnapshotTree(meta, this.#mapping, parts.snapshots);
+    this.snapshots = {
+      list: () => this.#tree.list(),
+      create: (name) => this.#alone(() => this.#tree.create(name, context.host.nowMs())),
+      apply: (which) => this.#alone(() => this.#tree.apply(which)),
+      delete: (which) => this.#alone(() => this.#tree.delete(which)),
+    };
+  }
+
+  get sizeBytes(): number {
+    return this.#meta.header.sizeBytes;
+  }
+
+  async read(offsetBytes: number, into: Uint8Array): Promise<void> {
+    checkRange(this, offsetBytes, into.length);
+    while (this.#gate !== undefined) await this.#gate;
+    const { epochs } = this.#meta;
+    const epoch = epochs.enter();
+    try {
+      await this.#reader.read(offsetBytes, into);
+    } finally {
+      epochs.leave(epoch);
+    }
+  }
+
+  async write(offsetBytes: number, from: Uint8Array): Promise<void> {
+    await this.#change(offsetBytes, from.length, () => this.#writer.write(offsetBytes, from));
+  }
+
+  async writeZeroes(
+    offsetBytes: number,
+    lengthBytes: number,
+    options: WriteZeroesOptions = {},
+  ): Promise<void> {
+    const mayUnmap = options.mayUnmap ?? false;
+    await this.#change(offsetBytes, lengthBytes, () =>
+      this.#zeroing.writeZeroes(offsetBytes, lengthBytes, this.sizeBytes, mayUnmap),
+    );
+  }
+
+  async discard(offsetBytes: number, lengthBytes: number): Promise<void> {
+    await this.#change(offsetBytes, lengthBytes, () =>
+      this.#zeroing.discard(offsetBytes, lengthBytes, this.sizeBytes),
+    );
+  }
+
+  async writeCompressed(offsetBytes: number, from: Uint8Array): Promise<void> {
+    await this.#change(offsetBytes, from.length, () => this.#packer.write(offsetBytes, from));
+  }
+
+  async flush(): Promise<void> {
+    if (this.readOnly) return;
+    while (this.#gate !== undefined) await this.#gate;
+    await this.#meta.commit();
+  }
+
+  async extent(offsetBytes: number, lengthBytes: number): Promise<Extent> {
+    checkRange(this, offsetBytes, lengthBytes);
+    while (this.#gate !== undefined) await this.#gate;
+    let run = this.#mapping.run(offsetBytes, lengthBytes);
+    for (; run === undefined; run = this.#mapping.run(offsetBytes, lengthBytes))
+      await this.#mapping.load(offsetBytes);
+    const { kind, lengthBytes: length, hostOffsetBytes, compressed } = run;
+    if (compressed === true) return { kind, lengthBytes: length, compressed };
+    if (hostOffsetBytes === undefined) return { kind, lengthBytes: length };
+    const { data, file } = this.#meta;
+    if (data === file) return { kind, lengthBytes: length, hostOffsetBytes };
+    return { kind, lengthBytes: length, hostOffsetBytes, hostPath: data.path };
+  }
+
+  info(): Promise<ImageInfo> {
+    return Promise.resolve(describe(this.#meta, this.#tree.list()));
+  }
+
+  async resize(sizeBytes: number, options: ResizeOptions = {}): Promise<void> {
+    await this.#alone(() =>
+      resize(
+        {
+          meta: this.#meta,
+          mapping: this.#mapping,
+          writer: this.#writer,
+          zeroing: this.#zeroing,
+          reader: this.#reader,
+        },
+        sizeBytes,
+        options,
+      ),
+    );
+  }
+
+  async setBacking(name: string | undefined, format: string | undefined): Promise<void> {
+    await this.#alone(async () => {
+      await this.#meta.commit();
+      const { extensions } = this.#meta.header;
+      const others = extensions.filter((one) => one.type !== q.EXT_BACKING_FORMAT);
+      const hasFormat = name !== undefined && format !== undefined;
+      const data = new TextEncoder().encode(format ?? '');
+      await this.#meta.store.rewrite({
+        backingName: name,
+        backingFormat: hasFormat ? format : undefined,
+        extensions: hasFormat ? [{ type: q.EXT_BACKING_FORMAT, data }, ...others] : others,
+      });
+    });
+  }
+
+  async makeEmpty(): Promise<void> {
+    await this.#alone(async () => {
+      const clusters = Math.ceil(this.sizeBytes / this.unitBytes);
+      await this.#zeroing.unmap(0, clusters);
+      await this.#meta.settle();
+    });
+  }
+
+  async close(): Promise<void> {
+    try {
+      if (!this.readOnly) await this.#finish();
+    } finally {
+      const { data, file } = this.#meta;
+      if (data !== file) await data.close();
+      await file.close();
+      await this.backing?.close();
+    }
+  }
+
+  async #finish(): Promise<void> {
+    await this.#meta.settle();
+    // A file that grew ahead of its use is cut back.
+    const { usedBytes } = this.#meta.counts;
+    if ((await this.#meta.file.size()) > usedBytes) await this.#meta.file.truncate(usedBytes);
+    await this.#meta.setDirty(false);
+  }
+
+  async #change(
+    offsetBytes: number,
+    lengthBytes: number,
+    task: () => Promise<void>,
+  ): Promise<void> {
+    checkRange(this, offsetBytes, lengthBytes);
+    this.#checkWritable();
+    while (this.#gate !== undefined) await this.#gate;
+    const { epochs } = this.#meta;
+    const epoch = epochs.enter();
+    try {
+      await task();
+    } catch (error) {
+      if (this.#meta.isCorrupt) await this.#meta.setCorrupt();
+      throw error;
+    } finally {
+      epochs.leave(epoch);
+    }
+  }
+
+  /** Runs `task` while no request is under way. */
+  async #alone<T>(task: () => Promise<T>): Promise<T> {
+    this.#checkWritable();
+    while (this.#gate !== undefined) await this.#gate;
+    let open = (): void => {};
+    this.#gate = new Promise((resolve) => {
+      open = resolve;
+    });
+    try {
+      await new Promise<void>((resolve) => this.#meta.epochs.after(resolve));
+      this.#packer.forget();
+      this.#reader.forget();
+      return await task();
+    } catch (error) {
+      if (this.#meta.isCorrupt) await this.#meta.setCorrupt();
+      throw error;
+    } finally {
+      this.#gate = undefined;
+      open();
+    }
+  }
+
+  #checkWritable(): void {
+    const { path } = this;
+    if (this.readOnly)
+      throw new ImageError('read-only', `${path}: opened for reading only`, { path });
+    if (this.#meta.isCorrupt)
+      throw new ImageError(
+        'corrupt',
+        `${path}: its tables are damaged, nothing is written to it; repair it with a check`,
+        { path },
+      );
+  }
+}
