@@ -1,5 +1,5 @@
 import type { CheckRequest, CheckResult, HostFile, OpenContext } from '../../image.ts';
-import { type FlaggedEntry, Walk } from './check-walk.ts';
+import { type BadEntry, type FlaggedEntry, Walk } from './check-walk.ts';
 import { type Header, readHeader } from './header.ts';
 import { HeaderStore } from './header-store.ts';
 import * as q from './layout.ts';
@@ -15,6 +15,8 @@ interface Findings {
   readonly countErrors: number;
   /** Flags that say that a cluster has one reference although it has more. */
   readonly flagErrors: number;
+  /** Of the leaks, what would be errors if the image were not marked as dirty. */
+  readonly stale: number;
   /** Places of refcounts that are too high, with the right value. */
   readonly tooHigh: readonly CountFix[];
 }
@@ -45,9 +47,7 @@ export async function check(
 
 function needsRepair(found: Findings, repair: CheckRequest['repair']): boolean {
   if (repair === 'none') return false;
-  if (found.leaks > 0)
-    return repair === 'all' || corruptionsOf(found) === 0 || found.tooHigh.length > 0;
-  return repair === 'all' && corruptionsOf(found) > 0;
+  return found.leaks > 0 || (repair === 'all' && corruptionsOf(found) > 0);
 }
 
 function corruptionsOf({ walk, countErrors, flagErrors }: Findings): number {
@@ -84,7 +84,12 @@ async function look(file: HostFile, header: Header): Promise<Findings> {
   }
   const counts = await compareCounts(file, header, walk, table);
   const flagErrors = await compareFlags(walk);
-  return { walk, ...counts, countErrors: countErrors + counts.countErrors, flagErrors };
+  const wrong = countErrors + counts.countErrors;
+  const isDirty = (header.incompatible & q.INCOMPATIBLE_DIRTY) !== 0;
+  if (!isDirty) return { walk, ...counts, countErrors: wrong, flagErrors, stale: 0 };
+  // Whoever opens it for writing counts anew before all else.
+  const stale = wrong + flagErrors;
+  return { ...counts, walk, leaks: counts.leaks + stale, countErrors: 0, flagErrors: 0, stale };
 }
 
 async function compareCounts(
@@ -147,24 +152,25 @@ async function mend(
   repair: 'leaks' | 'all' | 'none',
 ): Promise<void> {
   const header = await readHeader(file);
-  if (repair === 'all' && corruptionsOf(found) > 0) {
-    for (const { offsetBytes, lengthBytes, isL1 } of found.walk.bad) {
-      const entry = new Uint8Array(lengthBytes);
-      // What was there is lost: zeros, not the backing file's old bytes.
-      if (!isL1 && header.version >= 3) {
-        if (lengthBytes === 16) entry.fill(0xff, 8, 12);
-        else entry[7] = q.LO_ZERO;
-      }
-      await file.write(offsetBytes, entry);
+  const mendsAll = repair === 'all' && corruptionsOf(found) > 0;
+  if (mendsAll) await dropBad(file, header, found.walk.bad);
+  if (mendsAll || found.stale > 0) await mendFlags(file, header, found.walk);
+  if (found.stale > 0 || (mendsAll && found.countErrors + found.walk.bad.length > 0))
+    await rebuildRefcounts(file, header, found.walk);
+  else await lowerCounts(file, header, found.tooHigh);
+}
+
+/** Overwrites entries that cannot be. What was there is lost: zeros, not the backing file's old bytes. */
+async function dropBad(file: HostFile, header: Header, bad: readonly BadEntry[]): Promise<void> {
+  for (const { offsetBytes, lengthBytes, isL1 } of bad) {
+    const entry = new Uint8Array(lengthBytes);
+    if (!isL1 && header.version >= 3) {
+      if (lengthBytes === 16) entry.fill(0xff, 8, 12);
+      else entry[7] = q.LO_ZERO;
     }
-    await file.flush();
-    if (found.countErrors > 0 || found.walk.bad.length > 0) {
-      await rebuildRefcounts(file, header, found.walk);
-      return;
-    }
-    await mendFlags(file, header, found.walk);
+    await file.write(offsetBytes, entry);
   }
-  await lowerCounts(file, header, found.tooHigh);
+  if (bad.length > 0) await file.flush();
 }
 
 async function lowerCounts(
