@@ -3,6 +3,7 @@ import { type BigIntStats, constants } from 'node:fs';
 import { type FileHandle, open, readFile } from 'node:fs/promises';
 import { type FileOptions, type HostFile, ImageError } from '../image.ts';
 import { holesOf, type Run } from './holes.ts';
+import { IoQueue } from './io-queue.ts';
 import { deviceNumbers, lockForWriting } from './write-lock.ts';
 
 /** Punching costs a process: small ranges are not worth it. */
@@ -20,6 +21,7 @@ export class NodeFile implements HostFile {
   readonly path: string;
   readonly readOnly: boolean;
   readonly #handle: FileHandle;
+  readonly #queue: IoQueue;
   readonly #unlock: () => Promise<void>;
   readonly #isDevice: boolean;
   #neverFlush = false;
@@ -36,6 +38,7 @@ export class NodeFile implements HostFile {
     this.path = path;
     this.readOnly = readOnly;
     this.#handle = handle;
+    this.#queue = new IoQueue(handle.fd);
     this.#isDevice = isDevice;
     this.#unlock = unlock;
   }
@@ -64,38 +67,21 @@ export class NodeFile implements HostFile {
   }
 
   async read(offsetBytes: number, into: Uint8Array): Promise<number> {
-    let done = 0;
+    let done: number;
     try {
-      while (done < into.length) {
-        const { bytesRead } = await this.#handle.read(
-          into,
-          done,
-          into.length - done,
-          offsetBytes + done,
-        );
-        if (bytesRead === 0) break;
-        done += bytesRead;
-      }
+      done = into.length === 0 ? 0 : await this.#queue.read(offsetBytes, into);
     } catch (error) {
       throw hostError(error, this.path, 'read', offsetBytes);
     }
-    into.fill(0, done);
+    if (done < into.length) into.fill(0, done);
     return done;
   }
 
   async write(offsetBytes: number, from: Uint8Array): Promise<void> {
     this.#runs = undefined;
-    let done = 0;
+    if (from.length === 0) return;
     try {
-      while (done < from.length) {
-        const { bytesWritten } = await this.#handle.write(
-          from,
-          done,
-          from.length - done,
-          offsetBytes + done,
-        );
-        done += bytesWritten;
-      }
+      await this.#queue.write(offsetBytes, from);
     } catch (error) {
       throw hostError(error, this.path, 'write', offsetBytes);
     }
@@ -169,6 +155,7 @@ export class NodeFile implements HostFile {
 
   async close(): Promise<void> {
     try {
+      await this.#queue.close();
       await this.#handle.close();
     } finally {
       await this.#unlock();
