@@ -1,4 +1,5 @@
 import { type DiskImage, type HostFile, ImageError, type OpenContext } from '../../image.ts';
+import { BitmapTracker, trackedBitmaps } from './bitmap-tracker.ts';
 import { check } from './check.ts';
 import { type Header, readHeader } from './header.ts';
 import { HeaderStore } from './header-store.ts';
@@ -20,7 +21,9 @@ export async function openQcow2(file: HostFile, context: OpenContext): Promise<D
     const { backingName, backingFormat } = header;
     if (backingName !== undefined)
       backing = await context.openBacking(file.path, backingName, backingFormat);
-    return new Qcow2Image({ meta, context, snapshots, backing });
+    const bitmaps = context.readOnly ? [] : await trackedBitmaps(file, header);
+    const tracker = bitmaps.length === 0 ? undefined : new BitmapTracker(meta, bitmaps);
+    return new Qcow2Image({ meta, context, snapshots, backing, tracker });
   } catch (error) {
     if (data !== file) await data.close();
     await file.close();
@@ -45,9 +48,11 @@ async function prepareForWriting(
     await check(file, { repair: 'all' }, context);
     return await prepareForWriting(file, await readHeader(file), context);
   }
-  if (!header.hasUnknownAutoclear && (header.autoclear & q.AUTOCLEAR_BITMAPS) === 0) return header;
+  if (!header.hasUnknownAutoclear) return header;
   const store = new HeaderStore(file, header);
-  await store.update({ autoclear: header.autoclear & q.AUTOCLEAR_RAW_DATA });
+  await store.update({
+    autoclear: header.autoclear & (q.AUTOCLEAR_BITMAPS | q.AUTOCLEAR_RAW_DATA),
+  });
   return store.header;
 }
 

@@ -9,6 +9,7 @@ import {
   type SnapshotStore,
   type WriteZeroesOptions,
 } from '../../image.ts';
+import type { BitmapTracker } from './bitmap-tracker.ts';
 import { describe } from './info.ts';
 import * as q from './layout.ts';
 import { Mapping } from './mapping.ts';
@@ -26,6 +27,7 @@ export interface Parts {
   readonly context: OpenContext;
   readonly snapshots: readonly SnapshotRecord[];
   readonly backing: DiskImage | undefined;
+  readonly tracker: BitmapTracker | undefined;
 }
 
 /** An open qcow2 image. */
@@ -43,6 +45,7 @@ export class Qcow2Image implements DiskImage {
   readonly #zeroing: Zeroing;
   readonly #packer: Packer;
   readonly #tree: SnapshotTree;
+  readonly #tracker: BitmapTracker | undefined;
   /** Requests wait for it: something changes that all of them use. */
   #gate: Promise<void> | undefined;
 
@@ -53,6 +56,7 @@ export class Qcow2Image implements DiskImage {
     this.backing = backing;
     this.unitBytes = meta.clusterBytes;
     this.#meta = meta;
+    this.#tracker = parts.tracker;
     const { codec } = context.host;
     this.#mapping = new Mapping(meta);
     this.#reader = new Reader(meta, this.#mapping, backing, codec);
@@ -63,7 +67,7 @@ export class Qcow2Image implements DiskImage {
     this.snapshots = {
       list: () => this.#tree.list(),
       create: (name) => this.#alone(() => this.#tree.create(name, context.host.nowMs())),
-      apply: (which) => this.#alone(() => this.#tree.apply(which)),
+      apply: (which) => this.#alone(() => this.#tree.apply(which), true),
       delete: (which) => this.#alone(() => this.#tree.delete(which)),
     };
   }
@@ -169,7 +173,7 @@ export class Qcow2Image implements DiskImage {
       const clusters = Math.ceil(this.sizeBytes / this.unitBytes);
       await this.#zeroing.unmap(0, clusters);
       await this.#meta.settle();
-    });
+    }, true);
   }
 
   async close(): Promise<void> {
@@ -185,6 +189,7 @@ export class Qcow2Image implements DiskImage {
 
   async #finish(): Promise<void> {
     await this.#meta.settle();
+    await this.#tracker?.store();
     // A file that grew ahead of its use is cut back.
     const { usedBytes } = this.#meta.counts;
     if ((await this.#meta.file.size()) > usedBytes) await this.#meta.file.truncate(usedBytes);
@@ -202,6 +207,10 @@ export class Qcow2Image implements DiskImage {
     const { epochs } = this.#meta;
     const epoch = epochs.enter();
     try {
+      if (this.#tracker !== undefined) {
+        await this.#tracker.begin();
+        this.#tracker.mark(offsetBytes, lengthBytes);
+      }
       await task();
     } catch (error) {
       if (this.#meta.isCorrupt) await this.#meta.setCorrupt();
@@ -211,8 +220,8 @@ export class Qcow2Image implements DiskImage {
     }
   }
 
-  /** Runs `task` while no request is under way. */
-  async #alone<T>(task: () => Promise<T>): Promise<T> {
+  /** Runs `task`, which may change all of the disk, while no request is under way. */
+  async #alone<T>(task: () => Promise<T>, changesAll = false): Promise<T> {
     this.#checkWritable();
     while (this.#gate !== undefined) await this.#gate;
     let open = (): void => {};
@@ -223,6 +232,10 @@ export class Qcow2Image implements DiskImage {
       await new Promise<void>((resolve) => this.#meta.epochs.after(resolve));
       this.#packer.forget();
       this.#reader.forget();
+      if (changesAll && this.#tracker !== undefined) {
+        await this.#tracker.begin();
+        this.#tracker.mark(0, this.sizeBytes);
+      }
       return await task();
     } catch (error) {
       if (this.#meta.isCorrupt) await this.#meta.setCorrupt();

@@ -30,6 +30,13 @@ export async function resize(disk: Disk, sizeBytes: number, options: ResizeOptio
       `${path}: version 2 images with snapshots keep their size; delete the snapshots`,
       { path },
     );
+  // Their tables are as long as the disk.
+  if (meta.header.extensions.some((one) => one.type === q.EXT_BITMAPS))
+    throw new ImageError(
+      'unsupported',
+      `${path}: images with bitmaps keep their size; remove the bitmaps first`,
+      { path },
+    );
   checkPreallocation(options.preallocation);
   if (sizeBytes < old) await shrink(disk, old, sizeBytes);
   else if (sizeBytes > old) {

@@ -1,0 +1,127 @@
+import type { HostFile } from '../../image.ts';
+import { type BitmapEntry, readBitmaps } from './bitmaps.ts';
+import type { Header } from './header.ts';
+import * as q from './layout.ts';
+import type { Metadata } from './metadata.ts';
+
+// Flags of a bitmap (qcow2.txt, "Bitmap directory").
+const IN_USE = 1 << 0;
+const AUTO = 1 << 1;
+/** A table entry without an offset whose bits are all set. */
+const ALL_ONES = 1;
+
+interface Tracked {
+  readonly entry: BitmapEntry;
+  /** Bits that were set since the image was opened, by the index of their cluster. */
+  readonly marks: Map<number, Uint8Array>;
+}
+
+/**
+ * Sets the bits of the bitmaps that follow all writes. While the image is open they are marked as in use, so that nobody
+ * trusts them after a crash; the bits are written when it is closed.
+ */
+export class BitmapTracker {
+  readonly #meta: Metadata;
+  readonly #tracked: readonly Tracked[];
+  #begun: Promise<void> | undefined;
+
+  constructor(meta: Metadata, entries: readonly BitmapEntry[]) {
+    this.#meta = meta;
+    this.#tracked = entries.map((entry) => ({ entry, marks: new Map() }));
+  }
+
+  /** Marks the bitmaps as in use; to be called before each change. */
+  begin(): Promise<void> {
+    this.#begun ??= this.#setFlags((flags) => flags | IN_USE);
+    return this.#begun;
+  }
+
+  mark(offsetBytes: number, lengthBytes: number): void {
+    const perCluster = this.#meta.clusterBytes * 8;
+    for (const { entry, marks } of this.#tracked) {
+      const unit = 2 ** entry.granularityBits;
+      const end = Math.ceil((offsetBytes + lengthBytes) / unit);
+      for (let bit = Math.floor(offsetBytes / unit); bit < end; ) {
+        const index = Math.floor(bit / perCluster);
+        let bytes = marks.get(index);
+        if (bytes === undefined) {
+          bytes = new Uint8Array(this.#meta.clusterBytes);
+          marks.set(index, bytes);
+        }
+        const last = Math.min(end, (index + 1) * perCluster);
+        setBits(bytes, bit - index * perCluster, last - index * perCluster);
+        bit = last;
+      }
+    }
+  }
+
+  /** Writes the bits, and says that they hold again. All else must be durable. */
+  async store(): Promise<void> {
+    if (this.#begun === undefined) return;
+    await this.#begun;
+    for (const tracked of this.#tracked) await this.#storeOne(tracked);
+    await this.#meta.settle();
+    await this.#setFlags((flags) => flags & ~IN_USE);
+  }
+
+  async #storeOne({ entry, marks }: Tracked): Promise<void> {
+    const { file, clusterBytes, counts } = this.#meta;
+    const place = new Uint8Array(8);
+    const view = new DataView(place.buffer);
+    for (const [index, bytes] of marks) {
+      if (index * 8 >= entry.table.lengthBytes) continue;
+      const at = entry.table.offsetBytes + index * 8;
+      await file.read(at, place);
+      const high = view.getUint32(0) & q.HI_OFFSET;
+      const low = view.getUint32(4);
+      let offset = high * q.TWO_32 + ((low & q.LO_OFFSET) >>> 0);
+      if (offset === 0 && (low & ALL_ONES) !== 0) continue;
+      if (offset !== 0) {
+        const old = new Uint8Array(clusterBytes);
+        await file.read(offset, old);
+        for (let one = 0; one < old.length; one++) bytes[one] = (bytes[one] ?? 0) | (old[one] ?? 0);
+      } else {
+        offset = (await counts.takeOne()).start * clusterBytes;
+        // The count first, then what refers to it.
+        await this.#meta.settle();
+        view.setUint32(0, Math.floor(offset / q.TWO_32));
+        view.setUint32(4, offset % q.TWO_32);
+        await file.write(at, place);
+      }
+      await file.write(offset, bytes);
+    }
+  }
+
+  async #setFlags(change: (flags: number) => number): Promise<void> {
+    const { file } = this.#meta;
+    for (const { entry } of this.#tracked) {
+      const bytes = new Uint8Array(4);
+      const view = new DataView(bytes.buffer);
+      await file.read(entry.flagsOffset, bytes);
+      view.setUint32(0, change(view.getUint32(0)));
+      await file.write(entry.flagsOffset, bytes);
+    }
+    await file.flush();
+  }
+}
+
+/** The bitmaps that must follow writes; undefined: none. */
+export async function trackedBitmaps(file: HostFile, header: Header): Promise<BitmapEntry[]> {
+  const bitmaps = await readBitmaps(file, header);
+  const entries = bitmaps?.entries ?? [];
+  return entries.filter(({ flags }) => (flags & (AUTO | IN_USE)) === AUTO);
+}
+
+function setBits(bytes: Uint8Array, from: number, to: number): void {
+  for (let bit = from; bit < to; ) {
+    if (bit % 8 === 0 && to - bit >= 8) {
+      const end = Math.floor(to / 8);
+      bytes.fill(0xff, bit / 8, end);
+      bit = end * 8;
+    } else {
+      const at = Math.floor(bit / 8);
+      bytes[at] = (bytes[at] ?? 0) | (1 << (bit % 8));
+      bit++;
+    }
+  }
+}
