@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import { RequestError } from '#base/errors.ts';
 import { parseDisk } from './disk-request.ts';
 
-const PLAIN = { bus: 'nvme', cache: 'writeback', readOnly: false, snapshot: false };
+const PLAIN = { bus: 'virtio', cache: 'writeback', readOnly: false, snapshot: false };
 
 describe('--disk', () => {
   const right = [
@@ -13,6 +13,7 @@ describe('--disk', () => {
     { text: 'a,readonly', expected: { ...PLAIN, path: 'a', readOnly: true } },
     { text: 'a,readonly=off,snapshot=on', expected: { ...PLAIN, path: 'a', snapshot: true } },
     { text: 'a,serial=x=1', expected: { ...PLAIN, path: 'a', serial: 'x=1' } },
+    { text: 'a,bus=nvme', expected: { ...PLAIN, path: 'a', bus: 'nvme' } },
     { text: 'a,cache=unsafe', expected: { ...PLAIN, path: 'a', cache: 'unsafe' } },
   ];
   for (const { text, expected } of right)

@@ -3,7 +3,7 @@ import type { DiskConfig } from '#control/vm.ts';
 
 const KEYS = ['format', 'bus', 'cache', 'readonly', 'serial', 'snapshot'] as const;
 type Key = (typeof KEYS)[number];
-const BUSES: readonly DiskConfig['bus'][] = ['nvme'];
+const BUSES: readonly DiskConfig['bus'][] = ['virtio', 'nvme'];
 const CACHES: readonly DiskConfig['cache'][] = ['writeback', 'none', 'unsafe'];
 /** The shortest that a device has room for: NVMe's and virtio's. */
 const MOST_SERIAL = 20;
@@ -28,7 +28,7 @@ export function parseDisk(text: string): DiskConfig {
   return {
     path,
     ...(format !== undefined && { format }),
-    bus: oneOf(values.get('bus'), BUSES, 'bus') ?? 'nvme',
+    bus: oneOf(values.get('bus'), BUSES, 'bus') ?? 'virtio',
     cache: oneOf(values.get('cache'), CACHES, 'cache') ?? 'writeback',
     readOnly: isOn(values.get('readonly'), 'readonly'),
     ...(serial !== undefined && { serial }),

@@ -54,7 +54,7 @@ export interface DiskConfig {
   snapshot: boolean;
 }
 
-export type DiskBus = 'nvme';
+export type DiskBus = 'virtio' | 'nvme';
 
 export interface Vm {
   /** What the user should know of how the machine was made, in lines. */

@@ -70,11 +70,22 @@ describe('writeCpio', () => {
 });
 
 describe('buildInitramfs', () => {
-  const members = readCpio(buildInitramfs(Buffer.from('the program')));
+  const members = readCpio(
+    buildInitramfs(Buffer.from('the program'), [{ name: 'a.ko', bytes: Buffer.from('driver') }]),
+  );
 
   it('has what the kernel and init need', () => {
     const paths = members.map((member) => member.path);
-    for (const path of ['init', 'bin/busybox', 'dev/console', 'proc', 'sys', 'dev', 'etc/session'])
+    for (const path of [
+      'init',
+      'bin/busybox',
+      'dev/console',
+      'proc',
+      'sys',
+      'dev',
+      'etc/session',
+      'lib/modules/a.ko',
+    ])
       assert.ok(paths.includes(path), path);
     assert.equal(members.find((member) => member.path === 'bin/busybox')?.data, 'the program');
   });

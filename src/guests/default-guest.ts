@@ -4,7 +4,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { RequestError } from '#base/errors.ts';
 import { Apt, type AptPackage, diskFull, unknownPackage } from './apt.ts';
-import { buildInitramfs } from './initramfs.ts';
+import { buildInitramfs, type GuestModule } from './initramfs.ts';
 
 /** Which of Debian's systems a guest is made of. */
 export interface GuestKind {
@@ -235,7 +235,7 @@ async function assemble(dir: string, stamp: Stamp): Promise<DefaultGuest> {
   const busybox = await readFile(
     path.join(dir, 'packages', folderOf(stamp.busybox), 'bin', 'busybox'),
   );
-  const archive = buildInitramfs(busybox);
+  const archive = buildInitramfs(busybox, await readModules(kernelPackageDir));
   const digest = createHash('sha256').update(archive).digest('hex').slice(0, 12);
   const initrd = path.join(dir, `initrd-${digest}.cpio`);
   if (!(await exists(initrd))) await writeAtomically(initrd, archive);
@@ -248,6 +248,34 @@ async function assemble(dir: string, stamp: Stamp): Promise<DefaultGuest> {
     busyboxVersion: stamp.busybox.version,
     fetchedAt: stamp.fetchedAt,
   };
+}
+
+/** Drivers of virtio disks, below lib/modules/VERSION/kernel/drivers, each behind what it needs. */
+const MODULES = [
+  'virtio/virtio_ring.ko',
+  'virtio/virtio.ko',
+  'virtio/virtio_pci_modern_dev.ko',
+  'virtio/virtio_pci_legacy_dev.ko',
+  'virtio/virtio_pci.ko',
+  'block/virtio_blk.ko',
+];
+
+/** Those of the modules that the package has: in others they are part of the kernel. */
+async function readModules(kernelPackageDir: string): Promise<GuestModule[]> {
+  const root = path.join(kernelPackageDir, 'lib', 'modules');
+  const [version] = await readdir(root).catch(() => []);
+  if (version === undefined) return [];
+  const modules: GuestModule[] = [];
+  for (const file of MODULES) {
+    const bytes = await readFile(path.join(root, version, 'kernel', 'drivers', file)).catch(
+      (error: unknown) => {
+        if (isErrno(error, 'ENOENT')) return undefined;
+        throw error;
+      },
+    );
+    if (bytes !== undefined) modules.push({ name: path.basename(file), bytes });
+  }
+  return modules;
 }
 
 async function readStamp(dir: string): Promise<Stamp | undefined> {

@@ -15,6 +15,9 @@ mkdir -p /dev/pts
 mount -t devpts -o gid=5,mode=620 devpts /dev/pts
 hostname ring0
 ip link set lo up
+if grep -qs 0x1af4 /sys/bus/pci/devices/*/vendor; then
+  for module in $(cat /lib/modules/order); do insmod /lib/modules/$module; done
+fi
 
 trap 'poweroff -f' USR2
 trap 'reboot -f' TERM
@@ -36,12 +39,20 @@ setsid cttyhack sh
 exec poweroff -f
 `;
 
-/** A root file system of busybox alone, that starts a shell on the console and powers off when it ends. */
-export function buildInitramfs(busybox: Uint8Array): Uint8Array {
+/** A kernel module: its file's name and content. */
+export interface GuestModule {
+  readonly name: string;
+  readonly bytes: Uint8Array;
+}
+
+/** A root file system of busybox and the drivers of virtio devices, in the order in which they are to be loaded, that starts a shell on the console and powers off when it ends. */
+export function buildInitramfs(busybox: Uint8Array, modules: readonly GuestModule[]): Uint8Array {
   const directories = [
     'bin',
     'dev',
     'etc',
+    'lib',
+    'lib/modules',
     'proc',
     'root',
     'run',
@@ -68,6 +79,20 @@ export function buildInitramfs(busybox: Uint8Array): Uint8Array {
     },
     { type: 'file', path: 'etc/group', mode: 0o644, bytes: text('root:x:0:\ntty:x:5:\n') },
     { type: 'file', path: 'etc/session', mode: 0o755, bytes: text(SESSION) },
+    {
+      type: 'file',
+      path: 'lib/modules/order',
+      mode: 0o644,
+      bytes: text(modules.map(({ name }) => `${name}\n`).join('')),
+    },
+    ...modules.map(
+      ({ name, bytes }): CpioEntry => ({
+        type: 'file',
+        path: `lib/modules/${name}`,
+        mode: 0o644,
+        bytes,
+      }),
+    ),
     { type: 'file', path: 'init', mode: 0o755, bytes: text(INIT) },
   ];
   return writeCpio(entries);

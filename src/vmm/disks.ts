@@ -5,6 +5,8 @@ import path from 'node:path';
 import { RequestError, unreachable } from '#base/errors.ts';
 import type { DiskConfig } from '#control/vm.ts';
 import { Nvme } from '#devices/nvme/nvme.ts';
+import { VirtioBlk } from '#devices/virtio/blk/blk.ts';
+import { VirtioPci } from '#devices/virtio/transport/pci.ts';
 import type { BlockBackend } from '#hw/block.ts';
 import { type DiskImage, ImageError } from '#storage/image.ts';
 import { nodeStorageHost } from '#storage/node/node-host.ts';
@@ -12,6 +14,9 @@ import { openImage } from '#storage/open.ts';
 import { OverlayImage } from '#storage/overlay.ts';
 import type { MakeCard } from './device-host.ts';
 import { DiskBackend } from './disk-backend.ts';
+
+/** A guest uses as many as it has processors. */
+const BLK_QUEUES = 4;
 
 /** The images of a VM's disks, open as long as it lives. */
 export class Disks {
@@ -71,6 +76,11 @@ function makeCard(
   wires: Parameters<MakeCard>[0],
 ): ReturnType<MakeCard> {
   switch (bus) {
+    case 'virtio':
+      return new VirtioPci(wires, {
+        device: new VirtioBlk(wires, disk, BLK_QUEUES),
+        name: 'virtio-blk',
+      });
     case 'nvme':
       return new Nvme(wires, disk);
     default:

@@ -51,6 +51,10 @@ class Console {
   }
 }
 
+function busOf(disk: string): string {
+  return path.basename(disk, '.img');
+}
+
 function md5(bytes: Uint8Array): string {
   return createHash('md5').update(bytes).digest('hex');
 }
@@ -59,18 +63,21 @@ describe('the default guest', { timeout: PATIENCE_MS * 2 }, () => {
   const dir = mkdtempSync(path.join(os.tmpdir(), 'ring0-disk-'));
   after(() => rmSync(dir, { recursive: true }));
 
-  it('boots to a shell, runs a command, keeps tsc as its clock, uses its disk, and powers off with status 0', async () => {
-    const disk = path.join(dir, 'disk.img');
+  it('boots to a shell, runs a command, keeps tsc as its clock, uses its disks, and powers off with status 0', async () => {
+    const disks = ['virtio', 'nvme'].map((bus) => path.join(dir, `${bus}.img`));
     const content = randomBytes(DISK_BYTES);
-    writeFileSync(disk, content);
-    const guest = new Console(['--timeout', '400', '--disk', `${disk},format=raw,bus=nvme`]);
+    for (const disk of disks) writeFileSync(disk, content);
+    const flags = disks.flatMap((disk) => ['--disk', `${disk},format=raw,bus=${busOf(disk)}`]);
+    const guest = new Console(['--timeout', '400', ...flags]);
     try {
       await guest.until(PROMPT);
-      guest.type('md5sum /dev/nvme0n1');
-      await guest.until(md5(content));
-      // Copies the first half over the second, in pieces that are no whole pages.
-      guest.type('dd if=/dev/nvme0n1 of=/dev/nvme0n1 bs=2560 count=1638 seek=1638; sync; echo');
-      await guest.until('1638+0 records out');
+      for (const device of ['/dev/vda', '/dev/nvme0n1']) {
+        guest.type(`md5sum ${device}`);
+        await guest.until(md5(content));
+        // Copies the first half over the second, in pieces that are no whole pages.
+        guest.type(`dd if=${device} of=${device} bs=2560 count=1638 seek=1638; sync; echo`);
+        await guest.until('1638+0 records out');
+      }
       content.copy(content, 1638 * 2560, 0, 1638 * 2560);
       guest.type(
         'echo sum $((6 * 7)); cat /sys/devices/system/clocksource/clocksource0/current_clocksource',
@@ -81,7 +88,7 @@ describe('the default guest', { timeout: PATIENCE_MS * 2 }, () => {
       await guest.until('f893c2c2c50aec163cf36deb88e21b61c336fa93c0482b945337862cffeca280');
       guest.type('poweroff');
       assert.equal(await guest.exitStatus(), 0);
-      assert.equal(md5(readFileSync(disk)), md5(content));
+      for (const disk of disks) assert.equal(md5(readFileSync(disk)), md5(content), disk);
       assert.match(guest.text, /^tsc\s*$/m);
       assert.match(guest.text, /^0\s*$/m);
     } finally {
