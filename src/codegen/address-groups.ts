@@ -48,6 +48,8 @@ export class AddressGroups {
   checks = new Map<number, PageCheck>();
   readonly #code64: boolean;
   #registers = new Map<number, Linear>();
+  /** Of the instruction looked at, what reads of registers gave: they may have changed before the value is used. */
+  #reads = new Map<Inst, Linear | undefined>();
   /** By the position of the access: the same meaning may stand in a node twice. */
   #accesses = new Map<string, Access>();
   #roots = 0;
@@ -78,6 +80,7 @@ export class AddressGroups {
     const reaches = new Map<number, Reach>();
     const found: { name: string; at: Linear }[] = [];
     for (const { ir, start } of node.insns) {
+      this.#reads = new Map();
       for (const inst of ir.insts) {
         const at = this.#follow(inst, reaches);
         if (at !== undefined) found.push({ name: nameOf(start, inst), at });
@@ -98,6 +101,9 @@ export class AddressGroups {
   #follow(inst: Inst, reaches: Map<number, Reach>): Linear | undefined {
     const { op, attr, args } = inst;
     switch (op.family) {
+      case 'get':
+        this.#reads.set(inst, this.#read(inst));
+        return undefined;
       case 'set':
         this.#assign(inst);
         return undefined;
@@ -128,6 +134,12 @@ export class AddressGroups {
     this.#registers.set(register, value ?? { root: this.#roots++, offset: 0 });
   }
 
+  #read({ op, attr }: Inst): Linear | undefined {
+    const fits = op.width === '64' || (!this.#code64 && op.width === '32');
+    const { slot } = attr;
+    return fits && slot !== undefined && 'fixed' in slot ? this.#register(slot.fixed) : undefined;
+  }
+
   #register(offset: number): Linear | undefined {
     if (offset >= S_REGS + GENERAL_BYTES || (offset & 7) !== 0) return undefined;
     let known = this.#registers.get(offset);
@@ -140,13 +152,9 @@ export class AddressGroups {
 
   /** A value as a root and a constant. Of 32-bit code all registers and addresses are below 4 GiB. */
   #linear(inst: Inst): Linear | undefined {
-    const { op, attr, args } = inst;
+    const { op, args } = inst;
     const [a, b] = args;
-    if (op.family === 'get') {
-      const fits = op.width === '64' || (!this.#code64 && op.width === '32');
-      const { slot } = attr;
-      return fits && slot !== undefined && 'fixed' in slot ? this.#register(slot.fixed) : undefined;
-    }
+    if (op.family === 'get') return this.#reads.get(inst);
     if (a === undefined) return undefined;
     switch (op.name) {
       case 'i64.add':
