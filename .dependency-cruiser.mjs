@@ -36,7 +36,7 @@ const ALLOWED = {
   manager: { values: ['control', 'storage', 'network'] },
   'api/rest': { values: ['api/contract', 'manager'] },
   'api/ec2': { values: ['api/contract', 'manager'] },
-  guests: {},
+  guests: { values: ['storage'] },
   // `ring0 image` works on files in the user's hands, with no daemon between.
   cli: { values: ['api/contract', 'guests', 'control', 'storage', 'index\\.ts$'] },
   web: { values: ['api/contract'] },

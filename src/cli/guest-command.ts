@@ -1,8 +1,14 @@
 import { readdir, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { RequestError } from '#base/errors.ts';
-import { formatSize } from '#base/units.ts';
-import { type DefaultGuest, fetchDefaultGuest, findDefaultGuest } from '#guests/default-guest.ts';
+import { formatSize, parseSize } from '#base/units.ts';
+import { buildDebianDisk } from '#guests/debian-disk.ts';
+import {
+  type DefaultGuest,
+  fetchDefaultGuest,
+  findDefaultGuest,
+  type GuestHost,
+} from '#guests/default-guest.ts';
 import { type CliHost, progressWriter } from './host.ts';
 import { catchInterrupts, Interrupted } from './interrupts.ts';
 
@@ -10,15 +16,44 @@ export interface GuestFlags {
   readonly json?: boolean;
 }
 
-/** `ring0 guest fetch`: the newest packages, whatever the cache holds. */
-export async function guestFetch(flags: GuestFlags, host: CliHost): Promise<number> {
+/** The flags of `ring0 guest build` as commander gives them. */
+export interface GuestBuildFlags {
+  readonly output: string;
+  readonly size: string;
+  readonly suite: string;
+  readonly include?: string;
+}
+
+/** `ring0 guest build debian`: a disk that `ring0 run` starts. */
+export async function guestBuild(
+  system: string,
+  flags: GuestBuildFlags,
+  host: CliHost,
+): Promise<number> {
+  if (system !== 'debian')
+    throw new RequestError(`guest build: '${system}' is not one of them; give debian`);
+  const sizeBytes = parseSize(flags.size, 'M');
+  if (sizeBytes === undefined)
+    throw new RequestError(`'${flags.size}' is not a size; give one, for example 2G`, 'size');
+  const { output, suite } = flags;
+  const include = (flags.include ?? '').split(',').filter((name) => name !== '');
+  for (const word of [suite, ...include])
+    if (!/^[a-z0-9][a-z0-9+.-]*$/.test(word))
+      throw new RequestError(`'${word}' is no name of a package or a release`, 'include');
+  return await withProgress(host, (guestHost) =>
+    buildDebianDisk(guestHost, { output, sizeBytes, suite, include }),
+  );
+}
+
+/** Tells of progress, and of Ctrl-C by the exit status. */
+async function withProgress(
+  host: CliHost,
+  work: (guestHost: GuestHost) => Promise<void>,
+): Promise<number> {
   const interrupts = catchInterrupts();
   const progress = progressWriter(host.stderr);
   try {
-    const guestHost = { env: host.env, progress: progress.progress, signal: interrupts.signal };
-    const guest = await fetchDefaultGuest(guestHost, { newest: true });
-    progress.end();
-    if (flags.json) writeJson(guest, host);
+    await work({ env: host.env, progress: progress.progress, signal: interrupts.signal });
     return 0;
   } catch (error) {
     if (error instanceof Interrupted) return error.exitStatus;
@@ -27,6 +62,14 @@ export async function guestFetch(flags: GuestFlags, host: CliHost): Promise<numb
     progress.end();
     interrupts.release();
   }
+}
+
+/** `ring0 guest fetch`: the newest packages, whatever the cache holds. */
+export function guestFetch(flags: GuestFlags, host: CliHost): Promise<number> {
+  return withProgress(host, async (guestHost) => {
+    const guest = await fetchDefaultGuest(guestHost, { newest: true });
+    if (flags.json) writeJson(guest, host);
+  });
 }
 
 /** `ring0 guest list`: what is in the cache. */

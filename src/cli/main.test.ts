@@ -146,7 +146,12 @@ describe('requests that are wrong give one line and status 1', () => {
     { argv: ['run', '--zzz'], message: /unknown flag '--zzz'; see --help/ },
     { argv: ['run', '--kernel'], message: /--kernel: a value is missing/ },
     { argv: ['run', '-k'], message: /--kernel: a value is missing/ },
-    { argv: ['run', 'word'], message: /too many words/ },
+    { argv: ['run', 'word', 'more'], message: /too many words/ },
+    { argv: ['run', 'a.raw', '-g', '32'], message: /--guest: the disk is the guest/ },
+    { argv: ['run', 'a.raw', '-i', initrd], message: /--initrd: the disk's own goes with/ },
+    { argv: ['run', 'a.raw,bus=ide'], message: /--disk: bus='ide' is not one of them/ },
+    { argv: ['guest', 'build', 'plan9'], message: /'plan9' is not one of them; give debian/ },
+    { argv: ['guest', 'build', 'debian', '-s', 'big'], message: /--size: 'big' is not a size/ },
     { argv: ['run', '-m', '0'], message: /--memory: '0' is no memory at all; give a size/ },
     { argv: ['run', '-m', 'lots'], message: /--memory: 'lots' is not a size; give/ },
     { argv: ['run', '-m', '1K'], message: /--memory: 1 KiB is too small; give 2 MiB to 3\.5 GiB/ },
@@ -309,6 +314,20 @@ describe('how a guest ends', () => {
 });
 
 describe('what the guest gets', () => {
+  it('takes the disk to boot before the others', async () => {
+    const { config } = await ring0(['run', 'a.raw,readonly', '-d', 'b.raw', '--snapshot'], {
+      exit: { type: 'power-off' },
+    });
+    assert.equal(config?.bootDisk, true);
+    assert.deepEqual(
+      config?.disks?.map(({ path: file, readOnly, snapshot }) => [file, readOnly, snapshot]),
+      [
+        ['a.raw', true, true],
+        ['b.raw', false, true],
+      ],
+    );
+  });
+
   it('has the documented defaults', async () => {
     const { config } = await ring0(['run', '-k', kernel], { exit: { type: 'power-off' } });
     assert.deepEqual(config, {

@@ -3,7 +3,14 @@ import { RequestError } from '#base/errors.ts';
 import { DEFAULT_APPEND, DEFAULT_CPU_MODEL } from '#control/config.ts';
 import { DEFAULT_GUEST_APPEND } from '#guests/default-guest.ts';
 import manifest from '../../package.json' with { type: 'json' };
-import { type GuestFlags, guestFetch, guestList, guestPath } from './guest-command.ts';
+import {
+  type GuestBuildFlags,
+  type GuestFlags,
+  guestBuild,
+  guestFetch,
+  guestList,
+  guestPath,
+} from './guest-command.ts';
 import { type CliHost, processHost } from './host.ts';
 import { addImage, protectSizes } from './image/commands.ts';
 import { runCommand } from './run-command.ts';
@@ -18,6 +25,7 @@ const EXAMPLES = `
 Examples:
   ring0 run                              the default guest: a shell on Debian's kernel; Ctrl-A X quits
   ring0 run --guest 32                   the same on a 32-bit kernel without PAE
+  ring0 run debian.raw -m 512M           the system on a disk: kernel and initrd are taken out of it
   ring0 run -k bzImage -i initrd.img     a kernel of your own
   ring0 run -k vmlinux -a 'console=ttyS0 panic=-1' --no-reboot -t 60
   ring0 guest fetch                      get or renew the default guest's packages
@@ -80,6 +88,7 @@ function addRun(program: Command, host: CliHost, done: (status: number) => void)
   program
     .command('run')
     .description('run a guest until it powers off')
+    .argument('[disk]', 'disk image to boot: FILE[,options], the first of the --disk ones')
     .option('-g, --guest <bits>', '64 or 32: which default guest, amd64 (default) or i686')
     .option('-k, --kernel <file>', 'bzImage, ELF vmlinux or Multiboot 1 kernel')
     .option('-i, --initrd <file>', 'initial RAM disk')
@@ -120,7 +129,9 @@ function addRun(program: Command, host: CliHost, done: (status: number) => void)
     .option('-s, --stats', 'print at the end what was executed, on standard error')
     .option('--json', 'print the statistics as one line of JSON')
     .addHelpText('after', RUN_HELP)
-    .action(async (flags: RunFlags) => done(await runCommand(flags, host)));
+    .action(async (disk: string | undefined, flags: RunFlags) =>
+      done(await runCommand(flags, disk, host)),
+    );
 }
 
 function addGuest(program: Command, host: CliHost, done: (status: number) => void): void {
@@ -141,6 +152,17 @@ function addGuest(program: Command, host: CliHost, done: (status: number) => voi
       .option('--json', 'print JSON')
       .action(async (flags: GuestFlags) => done(await run(flags, host)));
   }
+  guest
+    .command('build')
+    .description('make a disk with a whole system: debian')
+    .argument('<system>', 'debian')
+    .option('-o, --output <file>', 'the image; its ending names the format', 'debian.raw')
+    .option('-s, --size <size>', 'of the disk', '2G')
+    .option('--suite <name>', "the release, by Debian's name of it", 'bookworm')
+    .option('--include <packages>', 'more packages, with commas between')
+    .action(async (system: string, flags: GuestBuildFlags) =>
+      done(await guestBuild(system, flags, host)),
+    );
   guest.addHelpText(
     'after',
     `
@@ -148,7 +170,8 @@ The cache is $RING0_CACHE, or ring0 in $XDG_CACHE_HOME or ~/.cache.
 
 Examples:
   ring0 guest fetch
-  ring0 guest path --json`,
+  ring0 guest path --json
+  ring0 guest build debian -o debian.raw --include openssh-server`,
   );
 }
 

@@ -23,8 +23,12 @@ const STATUS_BROKEN_PIPE = 141;
 type Stopped = { readonly status: number; readonly message?: string };
 
 /** `ring0 run`: resolves with the exit status. */
-export async function runCommand(flags: RunFlags, host: CliHost): Promise<number> {
-  const request = parseRunFlags(flags);
+export async function runCommand(
+  flags: RunFlags,
+  bootDisk: string | undefined,
+  host: CliHost,
+): Promise<number> {
+  const request = parseRunFlags(flags, bootDisk);
   const interrupts = catchInterrupts();
   const progress = progressWriter(host.stderr);
   try {

@@ -34,6 +34,7 @@ export async function loadConfig(request: RunRequest, host: GuestHost): Promise<
     ...(request.firmware !== undefined && { firmware: await read(request.firmware, 'firmware') }),
     append: files.append,
     ...(request.disks.length > 0 && { disks: request.disks }),
+    ...(request.bootDisk && { bootDisk: true }),
     cpuModel: request.cpuModel,
     accel: request.accel,
     noReboot: request.noReboot,
@@ -67,7 +68,7 @@ interface GuestFiles {
 
 async function guestFiles(request: RunRequest, host: GuestHost): Promise<GuestFiles> {
   const { kernel, initrd, firmware, append, symbols } = request;
-  if (kernel !== undefined || firmware !== undefined)
+  if (kernel !== undefined || firmware !== undefined || request.bootDisk)
     return { kernel, initrd, symbols, append: append ?? DEFAULT_APPEND };
   const guest = await ensureDefaultGuest(host, request.guest === '32' ? GUEST_32 : GUEST_64);
   return {

@@ -40,6 +40,8 @@ export interface RunRequest {
   readonly modules: readonly { readonly file: string; readonly cmdline: string }[];
   readonly firmware?: string;
   readonly disks: readonly DiskConfig[];
+  /** Kernel and initrd are in the first disk. */
+  readonly bootDisk: boolean;
   readonly append?: string;
   readonly memoryBytes: number;
   readonly console: 'stdio' | 'pty' | 'none';
@@ -58,8 +60,8 @@ export interface RunRequest {
 }
 
 /** @throws {RequestError} whose field is the flag's name. */
-export function parseRunFlags(flags: RunFlags): RunRequest {
-  checkStart(flags);
+export function parseRunFlags(flags: RunFlags, bootDisk?: string): RunRequest {
+  checkStart(flags, bootDisk);
   checkVerify(flags);
   const { kernel, initrd, firmware, append, symbols } = flags;
   const modules = (flags.module ?? []).map(parseModule);
@@ -69,7 +71,10 @@ export function parseRunFlags(flags: RunFlags): RunRequest {
     ...(initrd !== undefined && { initrd }),
     modules,
     ...(firmware !== undefined && { firmware }),
-    disks: (flags.disk ?? []).map((text) => withSnapshot(parseDisk(text), flags.snapshot)),
+    disks: [...(bootDisk === undefined ? [] : [bootDisk]), ...(flags.disk ?? [])].map((text) =>
+      withSnapshot(parseDisk(text), flags.snapshot),
+    ),
+    bootDisk: bootDisk !== undefined && kernel === undefined && firmware === undefined,
     ...(append !== undefined && { append }),
     memoryBytes: parseMemory(flags.memory),
     console: oneOf(flags.console, ['stdio', 'pty', 'none'], 'console'),
@@ -92,7 +97,7 @@ function withSnapshot(disk: DiskConfig, all = false): DiskConfig {
 }
 
 /** What is started is named once, and what goes with it fits. */
-function checkStart(flags: RunFlags): void {
+function checkStart(flags: RunFlags, bootDisk: string | undefined): void {
   const { kernel, initrd, firmware, guest } = flags;
   for (const field of ['kernel', 'initrd', 'firmware', 'symbols'] as const)
     if (flags[field] === '')
@@ -104,6 +109,10 @@ function checkStart(flags: RunFlags): void {
   if (kernel !== undefined && firmware !== undefined) throw new RequestError(ONE_START, 'firmware');
   if (guest !== undefined && (kernel !== undefined || firmware !== undefined))
     throw new RequestError('a kernel or firmware is the guest; give one of the flags', 'guest');
+  if (guest !== undefined && bootDisk !== undefined)
+    throw new RequestError('the disk is the guest; leave out one of them', 'guest');
+  if (initrd !== undefined && bootDisk !== undefined && kernel === undefined)
+    throw new RequestError("the disk's own goes with the disk's kernel; give --kernel", 'initrd');
 }
 
 /** There must be something to compare, and events are either compared or traced. */

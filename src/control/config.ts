@@ -24,7 +24,8 @@ export const TRACE_KINDS: readonly TraceKind[] = ['insn', 'int', 'mmu', 'io'];
  */
 export function checkConfig(config: VmConfig): void {
   checkMemory(config.memoryBytes);
-  if (config.kernel === undefined && config.firmware === undefined)
+  const hasStart = config.kernel !== undefined || config.firmware !== undefined;
+  if (!hasStart && config.bootDisk !== true)
     throw new RequestError('there is nothing to run; give a kernel or a firmware image', 'kernel');
   if (config.kernel !== undefined && config.firmware !== undefined)
     throw new RequestError(ONE_START, 'firmware');

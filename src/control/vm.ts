@@ -18,6 +18,8 @@ export interface VmConfig {
   /** The kernel's command line. */
   append: string;
   disks?: readonly DiskConfig[];
+  /** Without kernel and firmware: kernel and initrd are taken out of the first disk's file system. */
+  bootDisk?: boolean;
   cpuModel: string;
   accel: 'auto' | 'software';
   /** A guest that resets ends `run` instead of being restarted. */

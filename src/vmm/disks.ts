@@ -52,6 +52,11 @@ export class Disks {
       );
   }
 
+  /** The first one's image. */
+  get first(): DiskImage | undefined {
+    return this.#open[0]?.image;
+  }
+
   /** A card for each disk; `failed` hears what goes wrong on the host. */
   cards(failed: (message: string) => void): MakeCard[] {
     return this.#open.map(({ config, image }): MakeCard => {

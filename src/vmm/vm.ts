@@ -27,6 +27,7 @@ import { type FirmwarePlan, planFirmware } from '#machines/boot/firmware.ts';
 import { planBoot } from '#machines/boot/plan.ts';
 import type { Placement } from '#machines/boot/plan-types.ts';
 import { buildTables } from '#machines/tables/tables.ts';
+import { bootFromDisk } from './boot-disk.ts';
 import { crashExit, differenceExit } from './crash-exit.ts';
 import { DeviceHost } from './device-host.ts';
 import { Disks } from './disks.ts';
@@ -97,7 +98,16 @@ export async function createVm(config: VmConfig): Promise<Vm> {
   findModel(config.cpuModel);
   if (config.symbols !== undefined) userSymbols(config.symbols);
   const engine = loadEngine(config);
-  return new SoftwareVm(config, engine, await Disks.open(config.disks ?? []));
+  const disks = await Disks.open(config.disks ?? []);
+  if (config.bootDisk !== true || disks.first === undefined)
+    return new SoftwareVm(config, engine, disks);
+  try {
+    const files = await bootFromDisk(disks.first, config.append);
+    return new SoftwareVm({ ...config, ...files }, engine, disks);
+  } catch (error) {
+    await disks.close();
+    throw error;
+  }
 }
 
 class SoftwareVm implements Vm {
