@@ -14,6 +14,16 @@ describe('--disk', () => {
     { text: 'a,readonly=off,snapshot=on', expected: { ...PLAIN, path: 'a', snapshot: true } },
     { text: 'a,serial=x=1', expected: { ...PLAIN, path: 'a', serial: 'x=1' } },
     { text: 'a,bus=nvme', expected: { ...PLAIN, path: 'a', bus: 'nvme' } },
+    {
+      text: 'a,full=report,iops=500,bps=10M',
+      expected: {
+        ...PLAIN,
+        path: 'a',
+        onFull: 'report',
+        requestsPerSecond: 500,
+        bytesPerSecond: 10 << 20,
+      },
+    },
     { text: 'a,cache=unsafe', expected: { ...PLAIN, path: 'a', cache: 'unsafe' } },
   ];
   for (const { text, expected } of right)
@@ -27,6 +37,8 @@ describe('--disk', () => {
     { text: 'a,cache=', says: /cache='' is not one of them/ },
     { text: 'a,readonly=maybe', says: /give readonly, readonly=on or readonly=off/ },
     { text: 'a,serial=123456789012345678901', says: /1 to 20 ASCII/ },
+    { text: 'a,iops=0', says: /iops='0' is no rate/ },
+    { text: 'a,full=panic', says: /full='panic' is not one of them; give wait, report/ },
     { text: 'a,format=', says: /'format' has no value/ },
     { text: 'a,bus=nvme,bus=nvme', says: /'bus' is given twice/ },
   ];

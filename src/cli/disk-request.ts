@@ -1,14 +1,19 @@
 import { RequestError } from '#base/errors.ts';
+import { parseSize } from '#base/units.ts';
 import type { DiskConfig } from '#control/vm.ts';
 
-const KEYS = ['format', 'bus', 'cache', 'readonly', 'serial', 'snapshot'] as const;
+const KEYS = [
+  ...(['format', 'bus', 'cache', 'readonly', 'serial', 'snapshot'] as const),
+  ...(['full', 'iops', 'bps'] as const),
+];
 type Key = (typeof KEYS)[number];
 const BUSES: readonly DiskConfig['bus'][] = ['virtio', 'nvme'];
 const CACHES: readonly DiskConfig['cache'][] = ['writeback', 'none', 'unsafe'];
+const FULL: readonly NonNullable<DiskConfig['onFull']>[] = ['wait', 'report'];
 /** The shortest that a device has room for: NVMe's and virtio's. */
 const MOST_SERIAL = 20;
 
-/** `FILE[,format=F][,bus=B][,cache=C][,readonly][,serial=S][,snapshot]`; a comma in the name is doubled. */
+/** `FILE[,format=F][,bus=B][,cache=C][,readonly][,serial=S][,snapshot]…`; a comma in the name is doubled. */
 export function parseDisk(text: string): DiskConfig {
   const [path = '', ...options] = splitCommas(text);
   if (path === '') throw wrong(`'${text}' names no file; give FILE or FILE,OPTION,…`);
@@ -33,7 +38,27 @@ export function parseDisk(text: string): DiskConfig {
     readOnly: isOn(values.get('readonly'), 'readonly'),
     ...(serial !== undefined && { serial }),
     snapshot: isOn(values.get('snapshot'), 'snapshot'),
+    ...policy(values),
   };
+}
+
+function policy(values: ReadonlyMap<Key, string>): Partial<DiskConfig> {
+  const onFull = oneOf(values.get('full'), FULL, 'full');
+  const requestsPerSecond = rate(values.get('iops'), 'iops');
+  const bytesPerSecond = rate(values.get('bps'), 'bps');
+  return {
+    ...(onFull !== undefined && { onFull }),
+    ...(requestsPerSecond !== undefined && { requestsPerSecond }),
+    ...(bytesPerSecond !== undefined && { bytesPerSecond }),
+  };
+}
+
+function rate(text: string | undefined, name: Key): number | undefined {
+  if (text === undefined) return undefined;
+  const value = /^[1-9]\d{0,14}$/.test(text) ? Number(text) : parseSize(text, 'M');
+  if (value === undefined || value === 0)
+    throw wrong(`${name}='${text}' is no rate; give a number a second, for example 500 or 10M`);
+  return value;
 }
 
 function wrong(message: string): RequestError {

@@ -54,6 +54,11 @@ export interface DiskConfig {
   serial?: string;
   /** What the guest writes is thrown away at the end. */
   snapshot: boolean;
+  /** When the host has no room: the guest waits until there is some (the default), or gets an error. */
+  onFull?: 'wait' | 'report';
+  /** Limits of what it does in a second. */
+  requestsPerSecond?: number;
+  bytesPerSecond?: number;
 }
 
 export type DiskBus = 'virtio' | 'nvme';

@@ -1,13 +1,21 @@
 import type { BlockBackend, BlockStatus } from '#hw/block.ts';
 import { type DiskImage, ImageError } from '#storage/image.ts';
+import type { IoLimiter } from './io-limit.ts';
 
 export interface DiskPolicy {
   readonly serial: string;
   /** False: flushes are not passed on. */
   readonly flushes: boolean;
+  /** What a write does when the host has no room: the guest gets an error, or waits until there is some. */
+  readonly onFull: 'report' | 'wait';
   /** Hears each failure of the host once for each distinct text. */
   readonly failed: (message: string) => void;
+  /** Resolves after a while in which the host may have got room; false when the machine ends. */
+  readonly retry: () => Promise<boolean>;
+  readonly limiter?: IoLimiter;
 }
+
+const MOST_TOLD = 100;
 
 /** An image as devices see it: failures are values, told to the user too. */
 export class DiskBackend implements BlockBackend {
@@ -35,23 +43,34 @@ export class DiskBackend implements BlockBackend {
   }
 
   read(offsetBytes: number, into: Uint8Array): Promise<BlockStatus> {
-    return this.#status(this.#image.read(offsetBytes, into));
+    return this.#do(into.length, () => this.#image.read(offsetBytes, into));
   }
 
   write(offsetBytes: number, from: Uint8Array): Promise<BlockStatus> {
-    return this.#status(this.#image.write(offsetBytes, from));
+    return this.#do(from.length, () => this.#image.write(offsetBytes, from));
   }
 
+  /** Counts as one request of no bytes: the host writes none. */
   writeZeroes(offsetBytes: number, lengthBytes: number, mayUnmap: boolean): Promise<BlockStatus> {
-    return this.#status(this.#image.writeZeroes(offsetBytes, lengthBytes, { mayUnmap }));
+    return this.#do(0, () => this.#image.writeZeroes(offsetBytes, lengthBytes, { mayUnmap }));
   }
 
   discard(offsetBytes: number, lengthBytes: number): Promise<BlockStatus> {
-    return this.#status(this.#image.discard(offsetBytes, lengthBytes));
+    return this.#do(0, () => this.#image.discard(offsetBytes, lengthBytes));
   }
 
   flush(): Promise<BlockStatus> {
-    return this.#policy.flushes ? this.#status(this.#image.flush()) : Promise.resolve('ok');
+    return this.#policy.flushes ? this.#do(0, () => this.#image.flush()) : Promise.resolve('ok');
+  }
+
+  async #do(lengthBytes: number, request: () => Promise<void>): Promise<BlockStatus> {
+    const turn = this.#policy.limiter?.admit(lengthBytes);
+    if (turn !== undefined) await turn;
+    for (;;) {
+      const status = await this.#status(request());
+      if (status !== 'no-space' || this.#policy.onFull === 'report') return status;
+      if (!(await this.#policy.retry())) return status;
+    }
   }
 
   async #status(request: Promise<void>): Promise<BlockStatus> {
@@ -67,7 +86,7 @@ export class DiskBackend implements BlockBackend {
   }
 
   #tell(message: string): void {
-    if (this.#told.has(message) || this.#told.size >= 100) return;
+    if (this.#told.has(message) || this.#told.size >= MOST_TOLD) return;
     this.#told.add(message);
     this.#policy.failed(message);
   }

@@ -13,7 +13,11 @@ import { nodeStorageHost } from '#storage/node/node-host.ts';
 import { openImage } from '#storage/open.ts';
 import { OverlayImage } from '#storage/overlay.ts';
 import type { MakeCard } from './device-host.ts';
-import { DiskBackend } from './disk-backend.ts';
+import { DiskBackend, type DiskPolicy } from './disk-backend.ts';
+import { IoLimiter } from './io-limit.ts';
+
+/** How long a write waits before it asks the host again for room. */
+const RETRY_MS = 500;
 
 /** A guest uses as many as it has processors. */
 const BLK_QUEUES = 4;
@@ -21,6 +25,7 @@ const BLK_QUEUES = 4;
 /** The images of a VM's disks, open as long as it lives. */
 export class Disks {
   readonly warnings: string[] = [];
+  #isEnding = false;
   readonly #open: { readonly config: DiskConfig; readonly image: DiskImage }[] = [];
 
   /** @throws {RequestError} of the field `disk`. */
@@ -59,20 +64,48 @@ export class Disks {
 
   /** A card for each disk; `failed` hears what goes wrong on the host. */
   cards(failed: (message: string) => void): MakeCard[] {
+    this.#isEnding = false;
     return this.#open.map(({ config, image }): MakeCard => {
       const backend = new DiskBackend(image, {
         serial: config.serial ?? serialOf(config.path),
         flushes: config.cache !== 'unsafe',
+        onFull: config.onFull ?? 'wait',
         failed,
+        retry: async () => {
+          if (!this.#isEnding) await sleep(RETRY_MS);
+          return !this.#isEnding;
+        },
+        ...limiterOf(config),
       });
       return (wires) => makeCard(config.bus, backend, wires);
     });
+  }
+
+  /** Requests that wait for room on the host wait no longer. */
+  end(): void {
+    this.#isEnding = true;
   }
 
   async close(): Promise<void> {
     const images = this.#open.splice(0);
     for (const { image } of images) await image.close();
   }
+}
+
+function limiterOf(config: DiskConfig): Pick<DiskPolicy, 'limiter'> {
+  const { requestsPerSecond, bytesPerSecond } = config;
+  if (requestsPerSecond === undefined && bytesPerSecond === undefined) return {};
+  const limits = {
+    ...(requestsPerSecond !== undefined && { requestsPerSecond }),
+    ...(bytesPerSecond !== undefined && { bytesPerSecond }),
+  };
+  return { limiter: new IoLimiter(limits, { nowMs: () => performance.now(), wait: sleep }) };
+}
+
+function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, ms);
+  });
 }
 
 function makeCard(

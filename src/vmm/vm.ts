@@ -196,6 +196,7 @@ class SoftwareVm implements Vm {
       return await this.#runOn(threads, trace);
     } finally {
       await Promise.all([threads.vcpu.terminate(), threads.translator?.terminate()]);
+      this.#disks.end();
       await this.#devices?.stop();
     }
   }
