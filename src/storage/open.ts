@@ -1,3 +1,4 @@
+import { parallels } from './formats/parallels/parallels.ts';
 import { qcow2 } from './formats/qcow2/qcow2.ts';
 import { raw } from './formats/raw/raw.ts';
 import { vdi } from './formats/vdi/vdi.ts';
@@ -15,7 +16,7 @@ import {
 } from './image.ts';
 
 /** Raw matches everything: last. */
-export const FORMATS: readonly ImageFormat[] = [qcow2, vdi, vpc, vhdx, vmdk, raw];
+export const FORMATS: readonly ImageFormat[] = [qcow2, vdi, vpc, vhdx, vmdk, parallels, raw];
 
 /** Longer chains are taken for an attack on the opener's memory. */
 const MAX_CHAIN = 256;

@@ -160,7 +160,16 @@ export class MappedImage implements DiskImage {
         'bad-option',
         `${this.path}: shrinking from ${this.sizeBytes} bytes loses data`,
       );
+    if (sizeBytes > this.sizeBytes) await this.#zeroRest();
     if (sizeBytes !== this.sizeBytes) await this.#map.resize?.(sizeBytes, options);
+  }
+
+  /** What lies behind the end in the last unit becomes part of a disk that grows. */
+  async #zeroRest(): Promise<void> {
+    const within = this.sizeBytes % this.unitBytes;
+    if (within === 0) return;
+    const run = await this.#map.find(this.sizeBytes, this.unitBytes - within);
+    if (isInPlace(run)) await zeroRun(run, false);
   }
 
   #toUnitEnd(offsetBytes: number): number {

@@ -157,24 +157,11 @@ export class VhdxMap implements BlockMap {
       );
     for (let unit = this.#bat.units; unit < bat.units; unit++)
       await this.#cache.setU64(entryAt(bat, unit), v.NOT_PRESENT, 1);
-    await this.#zeroRest();
     await this.commit();
     await this.#cache.setU64(metadata.sizeAt, sizeBytes, 1);
     await this.commit();
     this.#bat = bat;
     this.#sizeBytes = sizeBytes;
-  }
-
-  /** What lies behind the old end in its last block becomes part of the disk. */
-  async #zeroRest(): Promise<void> {
-    const within = this.#sizeBytes % this.unitBytes;
-    if (within === 0) return;
-    const run = await this.find(this.#sizeBytes, this.unitBytes - within);
-    if (run.kind !== 'data' || run.file === undefined || run.hostOffsetBytes === undefined) return;
-    for (let done = 0; done < run.lengthBytes; done += v.MIB) {
-      const zeros = new Uint8Array(Math.min(v.MIB, run.lengthBytes - done));
-      await run.file.write(run.hostOffsetBytes + done, zeros);
-    }
   }
 
   async close(): Promise<void> {
