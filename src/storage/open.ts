@@ -1,5 +1,6 @@
 import { parallels } from './formats/parallels/parallels.ts';
 import { qcow2 } from './formats/qcow2/qcow2.ts';
+import { qed } from './formats/qed/qed.ts';
 import { raw } from './formats/raw/raw.ts';
 import { vdi } from './formats/vdi/vdi.ts';
 import { vhdx } from './formats/vhdx/vhdx.ts';
@@ -16,7 +17,7 @@ import {
 } from './image.ts';
 
 /** Raw matches everything: last. */
-export const FORMATS: readonly ImageFormat[] = [qcow2, vdi, vpc, vhdx, vmdk, parallels, raw];
+export const FORMATS: readonly ImageFormat[] = [qcow2, vdi, vpc, vhdx, vmdk, parallels, qed, raw];
 
 /** Longer chains are taken for an attack on the opener's memory. */
 const MAX_CHAIN = 256;
