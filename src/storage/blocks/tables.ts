@@ -9,35 +9,37 @@ export interface TableRange {
   readonly littleEndian: boolean;
 }
 
-/** Visits the entries of a table of 32-bit numbers, with the place of each in the file. */
+/** Visits the entries of a table of 32-bit numbers, with the place of each in the file; waits where `visit` gives a promise. */
 export async function eachU32(
   { file, offsetBytes, count, littleEndian }: TableRange,
-  visit: (value: number, index: number, placeBytes: number) => Promise<void>,
+  visit: (value: number, index: number, placeBytes: number) => Promise<void> | undefined,
 ): Promise<void> {
   for (let done = 0; done < count * 4; done += CHUNK_BYTES) {
     const bytes = new Uint8Array(Math.min(CHUNK_BYTES, count * 4 - done));
     await file.read(offsetBytes + done, bytes);
     const view = new DataView(bytes.buffer);
-    for (let at = 0; at < bytes.length; at += 4)
-      await visit(view.getUint32(at, littleEndian), (done + at) / 4, offsetBytes + done + at);
+    for (let at = 0; at < bytes.length; at += 4) {
+      const place = offsetBytes + done + at;
+      const waiting = visit(view.getUint32(at, littleEndian), (done + at) / 4, place);
+      if (waiting !== undefined) await waiting;
+    }
   }
 }
 
 /** As eachU32, of 64-bit numbers; those of more than 53 bits lose their last bits. */
 export async function eachU64(
   { file, offsetBytes, count, littleEndian }: TableRange,
-  visit: (value: number, index: number, placeBytes: number) => Promise<void>,
+  visit: (value: number, index: number, placeBytes: number) => Promise<void> | undefined,
 ): Promise<void> {
   for (let done = 0; done < count * 8; done += CHUNK_BYTES) {
     const bytes = new Uint8Array(Math.min(CHUNK_BYTES, count * 8 - done));
     await file.read(offsetBytes + done, bytes);
     const view = new DataView(bytes.buffer);
-    for (let at = 0; at < bytes.length; at += 8)
-      await visit(
-        Number(view.getBigUint64(at, littleEndian)),
-        (done + at) / 8,
-        offsetBytes + done + at,
-      );
+    for (let at = 0; at < bytes.length; at += 8) {
+      const value = Number(view.getBigUint64(at, littleEndian));
+      const waiting = visit(value, (done + at) / 8, offsetBytes + done + at);
+      if (waiting !== undefined) await waiting;
+    }
   }
 }
 

@@ -82,9 +82,9 @@ async function tableOf(file: HostFile, header: Header): Promise<BlockTable> {
     usedEndBytes: fileBytes,
     units: entries,
     entries: (visit) =>
-      eachU32(range, async (entry, unit, place) => {
-        if (entry !== 0) await visit(unit, entry * entryUnit, place);
-      }),
+      eachU32(range, (entry, unit, place) =>
+        entry === 0 ? undefined : visit(unit, entry * entryUnit, place),
+      ),
     setEntry: (unit, offset) =>
       writeU32(file, v.HEADER_BYTES + unit * 4, (offset ?? 0) / entryUnit, true),
     setEnd: (endBytes) => file.truncate(endBytes),

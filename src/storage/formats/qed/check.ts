@@ -31,8 +31,7 @@ async function l2Tables(
   const tables = new Map<number, number>();
   const seen = new Set<number>([l1Offset]);
   const range = { file, offsetBytes: l1Offset, count: entries, littleEndian: true };
-  await eachU64(range, async (offset, index, place) => {
-    if (offset === 0) return;
+  const look = async (offset: number, index: number, place: number): Promise<void> => {
     const isWithin = offset >= headerBytes && offset + tableBytes <= fileBytes;
     if (isWithin && offset % clusterBytes === 0 && !overlaps(seen, offset, header)) {
       tables.set(index, offset);
@@ -44,7 +43,10 @@ async function l2Tables(
     if (request.repair !== 'all') return;
     await writeU64(file, place, 0, true);
     report.fixedCorruption();
-  });
+  };
+  await eachU64(range, (offset, index, place) =>
+    offset === 0 ? undefined : look(offset, index, place),
+  );
   return tables;
 }
 
@@ -78,9 +80,9 @@ async function tableOf(
     entries: async (visit) => {
       for (const [table, offsetBytes] of tables) {
         const range = { file, offsetBytes, count: entries, littleEndian: true };
-        await eachU64(range, async (entry, index, place) => {
-          if (entry > v.ENTRY_ZERO) await visit(table * entries + index, entry, place);
-        });
+        await eachU64(range, (entry, index, place) =>
+          entry > v.ENTRY_ZERO ? visit(table * entries + index, entry, place) : undefined,
+        );
       }
     },
     setEntry: async (unit, offset) => {

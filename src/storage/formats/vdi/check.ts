@@ -26,7 +26,7 @@ async function highest(file: HostFile, { mapOffset, blocks }: Header): Promise<n
   let end = 0;
   await eachU32({ file, offsetBytes: mapOffset, count: blocks, littleEndian: true }, (entry) => {
     if (entry < blocks) end = Math.max(end, entry + 1);
-    return Promise.resolve();
+    return undefined;
   });
   return end;
 }
@@ -46,9 +46,8 @@ function tableOf(file: HostFile, header: Header): BlockTable {
     entries: (visit) =>
       eachU32(
         { file, offsetBytes: mapOffset, count: blocks, littleEndian: true },
-        async (entry, unit, place) => {
-          if (entry < v.ENTRY_ZERO) await visit(unit, hostOffset(entry), place);
-        },
+        (entry, unit, place) =>
+          entry < v.ENTRY_ZERO ? visit(unit, hostOffset(entry), place) : undefined,
       ),
     setEntry: (unit, offset) => {
       const entry = offset === undefined ? v.ENTRY_FREE : (offset - dataOffset) / slotBytes;

@@ -50,10 +50,11 @@ async function tableOf(
   reserved.push({ offset: header.logOffset, length: header.logBytes });
   const states = new Map<number, number>();
   let first = Number.POSITIVE_INFINITY;
-  await eachU64(range, async (entry, index) => {
-    if (entry % 8 < v.FULLY_PRESENT) return;
+  await eachU64(range, (entry, index) => {
+    if (entry % 8 < v.FULLY_PRESENT) return undefined;
     if (isBitmap(index)) reserved.push({ offset: offsetOf(entry), length: v.MIB });
     else if (offsetOf(entry) >= v.MIB) first = Math.min(first, offsetOf(entry));
+    return undefined;
   });
   // Nothing says where blocks start: other programs leave room between the metadata and the first.
   const isLoose = metadata.leavesAllocated || first > fileBytes;
@@ -68,12 +69,12 @@ async function tableOf(
     reserved,
     mayHaveGaps: isLoose,
     entries: (visit) =>
-      eachU64(range, async (entry, index, place) => {
+      eachU64(range, (entry, index, place) => {
         const unit = index - Math.floor(index / (bat.chunkRatio + 1));
         const state = entry % 8;
-        if (isBitmap(index) || state < v.FULLY_PRESENT || unit >= bat.units) return;
+        if (isBitmap(index) || state < v.FULLY_PRESENT || unit >= bat.units) return undefined;
         states.set(unit, state);
-        await visit(unit, offsetOf(entry), place);
+        return visit(unit, offsetOf(entry), place);
       }),
     setEntry: (unit, offset) => {
       const entry = offset === undefined ? v.NOT_PRESENT : offset + (states.get(unit) ?? 0);

@@ -94,7 +94,7 @@ class ExtentCheck {
   async #eachOf(
     offsetBytes: number,
     count: number,
-    visit: (value: number, index: number, place: number) => Promise<void>,
+    visit: (value: number, index: number, place: number) => Promise<void> | undefined,
   ): Promise<void> {
     await eachU32({ file: this.#file, offsetBytes, count, littleEndian: true }, visit);
   }
@@ -105,9 +105,9 @@ class ExtentCheck {
   ): Promise<void> {
     for (const [table, start] of tables.entries()) {
       if (start === 0) continue;
-      await this.#eachOf(start, v.ENTRIES_PER_TABLE, async (entry, index, place) => {
-        if (entry === 0 || (entry === v.ENTRY_ZERO && this.#header.zeroGrains)) return;
-        await visit(table * v.ENTRIES_PER_TABLE + index, entry * SECTOR_BYTES, place);
+      await this.#eachOf(start, v.ENTRIES_PER_TABLE, (entry, index, place) => {
+        if (entry === 0 || (entry === v.ENTRY_ZERO && this.#header.zeroGrains)) return undefined;
+        return visit(table * v.ENTRIES_PER_TABLE + index, entry * SECTOR_BYTES, place);
       });
     }
   }

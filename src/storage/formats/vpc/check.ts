@@ -67,9 +67,9 @@ function tableOf(
     usedEndBytes: endBytes,
     units: entries,
     entries: (visit) =>
-      eachU32(range, async (entry, unit, place) => {
-        if (entry !== v.ENTRY_FREE) await visit(unit, entry * SECTOR_BYTES, place);
-      }),
+      eachU32(range, (entry, unit, place) =>
+        entry === v.ENTRY_FREE ? undefined : visit(unit, entry * SECTOR_BYTES, place),
+      ),
     setEntry: (unit, offset) => {
       const entry = offset === undefined ? v.ENTRY_FREE : offset / SECTOR_BYTES;
       return writeU32(file, tableOffset + unit * 4, entry, false);
