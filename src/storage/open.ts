@@ -1,3 +1,5 @@
+import { dmg } from './formats/dmg/dmg.ts';
+import { iso } from './formats/iso/iso.ts';
 import { parallels } from './formats/parallels/parallels.ts';
 import { qcow2 } from './formats/qcow2/qcow2.ts';
 import { qed } from './formats/qed/qed.ts';
@@ -17,7 +19,18 @@ import {
 } from './image.ts';
 
 /** Raw matches everything: last. */
-export const FORMATS: readonly ImageFormat[] = [qcow2, vdi, vpc, vhdx, vmdk, parallels, qed, raw];
+export const FORMATS: readonly ImageFormat[] = [
+  qcow2,
+  vdi,
+  vpc,
+  vhdx,
+  vmdk,
+  parallels,
+  qed,
+  dmg,
+  iso,
+  raw,
+];
 
 /** Longer chains are taken for an attack on the opener's memory. */
 const MAX_CHAIN = 256;

@@ -1,0 +1,45 @@
+import assert from 'node:assert/strict';
+import { it } from 'node:test';
+import type { ImageError } from '../../image.ts';
+import { openImage } from '../../open.ts';
+import { MemoryHost } from '../../testing.ts';
+
+async function disc(): Promise<MemoryHost> {
+  const host = new MemoryHost();
+  const file = await host.openFile('/d.iso', { access: 'create' });
+  const sector = Buffer.alloc(2048, 0);
+  sector.write('\x01CD001\x01', 0, 'latin1');
+  sector.write('DEBIAN 12'.padEnd(32), 40, 'latin1');
+  sector.writeUInt32LE(20, 80);
+  await file.write(16 * 2048, sector);
+  await file.truncate(20 * 2048);
+  return host;
+}
+
+it('ISO images are recognised, and read as they are', async () => {
+  const image = await openImage('/d.iso', await disc(), { probe: true, readOnly: true });
+  assert.equal(image.format, 'iso');
+  assert.equal(image.sizeBytes, 20 * 2048);
+  const { specific } = await image.info();
+  assert.deepEqual(specific, {
+    'sector-size': 2048,
+    'volume-id': 'DEBIAN 12',
+    'volume-size': 40960,
+  });
+  const into = new Uint8Array(512);
+  await image.read(16 * 2048, into);
+  assert.equal(Buffer.from(into).toString('latin1', 1, 6), 'CD001');
+});
+
+it('ISO images are not written to, and other files are none', async () => {
+  const host = await disc();
+  await assert.rejects(
+    openImage('/d.iso', host, { format: 'iso' }),
+    (error: ImageError) => error.kind === 'read-only',
+  );
+  await host.openFile('/e', { access: 'create' });
+  await assert.rejects(
+    openImage('/e', host, { format: 'iso', readOnly: true }),
+    (error: ImageError) => error.kind === 'bad-format',
+  );
+});
