@@ -52,13 +52,14 @@ describe('backingPath', () => {
     { name: '../base.raw', expected: '/base.raw' },
     { name: '/abs/base', expected: '/abs/base' },
     { name: 'file:base', expected: '/images/base' },
+    { name: 'https://host/b', expected: 'https://host/b' },
     { name: 'json:{"driver":"raw"}', expected: undefined },
     { name: 'nbd://host/export', expected: undefined },
   ];
   for (const { name, expected } of cases)
     it(`${name} is ${expected ?? 'refused'}`, () => {
       const run = (): string => backingPath(nodeStorageHost, '/images/top.qcow2', name);
-      if (expected === undefined) assert.throws(run, /is not supported; only files are/);
+      if (expected === undefined) assert.throws(run, /is not supported; files and http\(s\) are/);
       else assert.equal(run(), expected);
     });
 });

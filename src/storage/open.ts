@@ -34,6 +34,8 @@ export const FORMATS: readonly ImageFormat[] = [
 
 /** Longer chains are taken for an attack on the opener's memory. */
 const MAX_CHAIN = 256;
+/** What names of backing files may start with. */
+const SCHEMES = ['file', 'http', 'https'];
 const PROBE_BYTES = 64 * 1024;
 
 export interface OpenImageOptions {
@@ -149,11 +151,14 @@ function contextOf(
 /** The path of the backing file that is called `name` in the image at `fromPath`. */
 export function backingPath(host: StorageHost, fromPath: string, name: string): string {
   const scheme = /^([a-z][a-z0-9+.-]*):/i.exec(name)?.[1];
-  if (scheme !== undefined && scheme !== 'file')
+  if (scheme !== undefined && !SCHEMES.includes(scheme.toLowerCase()))
     throw new ImageError(
       'unsupported',
-      `${fromPath}: backing file '${name}': '${scheme}:' is not supported; only files are`,
+      `${fromPath}: backing file '${name}': '${scheme}:' is not supported; files and http(s) are`,
       { path: fromPath },
     );
-  return host.resolve(fromPath, scheme === 'file' ? name.slice('file:'.length) : name);
+  return host.resolve(
+    fromPath,
+    scheme?.toLowerCase() === 'file' ? name.slice('file:'.length) : name,
+  );
 }

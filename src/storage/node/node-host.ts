@@ -1,15 +1,26 @@
 import { readdir, realpath } from 'node:fs/promises';
 import path from 'node:path';
 import type { StorageHost } from '../image.ts';
+import { HttpFile, isUrl } from './http-file.ts';
 import { nodeCodec } from './node-codec.ts';
 import { NodeFile } from './node-file.ts';
 
-/** Storage on the files of this host. */
+/** Storage on the files of this host, and, for reading, on those of HTTP servers. */
 export const nodeStorageHost: StorageHost = {
   codec: nodeCodec,
-  openFile: (file, options) => NodeFile.open(file, options),
-  resolve: (imagePath, name) => path.resolve(path.dirname(imagePath), name),
-  identity: async (file) => await realpath(file).catch(() => path.resolve(file)),
-  list: async (file) => (await readdir(path.dirname(file)).catch(() => [])).sort(),
+  openFile: (file, options) =>
+    isUrl(file) ? HttpFile.open(file, options) : NodeFile.open(file, options),
+  resolve: (imagePath, name) => {
+    if (isUrl(name)) return name;
+    // What a server has leads to nothing on this host.
+    if (isUrl(imagePath)) return new URL(name, imagePath).href;
+    return path.resolve(path.dirname(imagePath), name);
+  },
+  identity: async (file) => {
+    if (isUrl(file)) return new URL(file).href;
+    return await realpath(file).catch(() => path.resolve(file));
+  },
+  list: async (file) =>
+    isUrl(file) ? [] : (await readdir(path.dirname(file)).catch(() => [])).sort(),
   nowMs: () => Date.now(),
 };
