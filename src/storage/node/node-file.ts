@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { type BigIntStats, constants } from 'node:fs';
-import { type FileHandle, open, readFile } from 'node:fs/promises';
+import { type FileHandle, open, readFile, stat } from 'node:fs/promises';
 import { type FileOptions, type HostFile, ImageError } from '../image.ts';
 import { holesOf, type Run } from './holes.ts';
 import { IoQueue } from './io-queue.ts';
@@ -49,7 +49,7 @@ export class NodeFile implements HostFile {
     const path = options.name ?? where;
     let handle: FileHandle | undefined;
     try {
-      handle = await open(where, flagsOf(access), 0o644);
+      handle = await open(where, await flagsFor(where, access), 0o644);
       const stats = await handle.stat({ bigint: true });
       checkKind(path, stats);
       const wantsLock = options.lock ?? access !== 'read';
@@ -111,7 +111,7 @@ export class NodeFile implements HostFile {
 
   async truncate(sizeBytes: number): Promise<void> {
     this.#runs = undefined;
-    if (this.#isDevice) return;
+    if (this.#isDevice) return await this.#checkRoom(sizeBytes);
     try {
       await this.#handle.truncate(sizeBytes);
     } catch (error) {
@@ -121,7 +121,7 @@ export class NodeFile implements HostFile {
 
   /** Node has no fallocate(2): fallocate(1) of util-linux does it, for ranges that are worth a process. */
   async punch(offsetBytes: number, lengthBytes: number): Promise<boolean> {
-    if (this.#isDevice || lengthBytes < PUNCH_MIN_BYTES) return false;
+    if (lengthBytes < PUNCH_MIN_BYTES) return false;
     this.#runs = undefined;
     return await this.#fallocate([
       '--punch-hole',
@@ -133,7 +133,11 @@ export class NodeFile implements HostFile {
   }
 
   async reserve(sizeBytes: number): Promise<boolean> {
-    if (this.#isDevice || sizeBytes === 0) return true;
+    if (sizeBytes === 0) return true;
+    if (this.#isDevice) {
+      await this.#checkRoom(sizeBytes);
+      return true;
+    }
     this.#runs = undefined;
     return await this.#fallocate(['--length', String(sizeBytes)]);
   }
@@ -160,6 +164,17 @@ export class NodeFile implements HostFile {
     } finally {
       await this.#unlock();
     }
+  }
+
+  /** A device has the size that it has. */
+  async #checkRoom(sizeBytes: number): Promise<void> {
+    const there = await this.size();
+    if (sizeBytes <= there) return;
+    throw new ImageError(
+      'no-space',
+      `${this.path}: the device holds ${there} bytes, and ${sizeBytes} are needed`,
+      { path: this.path },
+    );
   }
 
   /** stat(2) says 0 for a block device; sysfs counts sectors of 512 bytes whatever the device's own are. */
@@ -193,6 +208,14 @@ function firstEndingAfter(runs: readonly Run[], offsetBytes: number): number {
   return low;
 }
 
+/** O_EXCL without O_CREAT keeps off block devices that the host itself uses (open(2)). */
+async function flagsFor(path: string, access: NonNullable<FileOptions['access']>): Promise<number> {
+  const flags = flagsOf(access);
+  if (access === 'read' || access === 'create-new') return flags;
+  const stats = await stat(path).catch(() => undefined);
+  return stats?.isBlockDevice() === true ? constants.O_RDWR | constants.O_EXCL : flags;
+}
+
 function flagsOf(access: NonNullable<FileOptions['access']>): number {
   switch (access) {
     case 'read':
@@ -222,6 +245,13 @@ function hostError(error: unknown, path: string, what: string, offsetBytes?: num
       return new ImageError('not-found', `${path}: no such file`, at, options);
     case 'EEXIST':
       return new ImageError('exists', `${path}: is there already`, at, options);
+    case 'EBUSY':
+      return new ImageError(
+        'locked',
+        `${path}: in use by the host, mounted perhaps; end that first, or open it read-only`,
+        at,
+        options,
+      );
     case 'ENOSPC':
     case 'EDQUOT':
       return new ImageError('no-space', `${path}: the host's disk is full`, at, options);
