@@ -1,3 +1,4 @@
+import { backingOption } from '../../blocks/backing-option.ts';
 import { Fields } from '../../blocks/fields.ts';
 import { fillU32 } from '../../blocks/tables.ts';
 import { randomUuid } from '../../blocks/uuid.ts';
@@ -31,7 +32,7 @@ export async function create(
   host: StorageHost,
 ): Promise<void> {
   const { blocks, dataOffset } = layoutOf(request.sizeBytes);
-  const parentName = request.options.get('backing_file');
+  const parentName = backingOption(request, ['vdi']);
   const isFixed = request.options.get('static') === true;
   if (isFixed && parentName !== undefined)
     throw new ImageError('bad-option', 'static and backing_file: a differencing image is dynamic');
@@ -53,7 +54,7 @@ export async function create(
   fields.setU64(v.H_DISK_SIZE, request.sizeBytes);
   fields.bytes.set(randomUuid(), v.H_UUID);
   fields.bytes.set(randomUuid(), v.H_UUID_MODIFY);
-  if (parentName !== undefined) await setParent(fields, file, String(parentName), host);
+  if (parentName !== undefined) await setParent(fields, file, parentName, host);
   const map = { file, offsetBytes: v.HEADER_BYTES, count: blocks, littleEndian: true };
   await fillU32(map, (index) => (isFixed ? index : v.ENTRY_FREE));
   await file.truncate(dataOffset + (isFixed ? blocks * v.BLOCK_BYTES : 0));

@@ -73,6 +73,14 @@ describe('differencing VDI images', () => {
   });
 });
 
+it('a VDI image does not differ from images of other formats', async () => {
+  const options = { backing_file: 'base.qcow2', backing_fmt: 'qcow2' };
+  await assert.rejects(
+    createImage(vdi, new MemoryHost(), '/top.vdi', MIB, options),
+    (error: ImageError) => error.kind === 'bad-option' && /use qcow2/.test(error.message),
+  );
+});
+
 describe('VDI check', () => {
   it('finds and mends leaks, doubles and entries that lead nowhere', async () => {
     const host = new MemoryHost();

@@ -1,3 +1,4 @@
+import { backingOptions } from '../../blocks/backing-option.ts';
 import { MappedImage } from '../../blocks/mapped-image.ts';
 import { sameBytes } from '../../blocks/uuid.ts';
 import {
@@ -90,7 +91,7 @@ export const vdi: ImageFormat = {
   open,
   createOptions: [
     { name: 'static', type: 'bool', about: 'all blocks allocated from the start' },
-    { name: 'backing_file', type: 'text', about: 'the VDI image to differ from' },
+    ...backingOptions(FORMAT),
   ],
   create,
   check,

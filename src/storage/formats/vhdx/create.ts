@@ -1,3 +1,4 @@
+import { backingOption } from '../../blocks/backing-option.ts';
 import { crc32c } from '../../blocks/crc32c.ts';
 import { Fields } from '../../blocks/fields.ts';
 import { randomUuid, uuidBytes, uuidText } from '../../blocks/uuid.ts';
@@ -30,12 +31,13 @@ export interface Plan {
 }
 
 /** @throws {ImageError} `bad-option`. */
-export function planOf({ sizeBytes, options }: CreateRequest): Plan {
+export function planOf(request: CreateRequest): Plan {
+  const { sizeBytes, options } = request;
   const subformat = options.get('subformat') ?? 'dynamic';
   if (subformat !== 'dynamic' && subformat !== 'fixed')
     throw new ImageError('bad-option', `subformat: '${subformat}'; there are dynamic and fixed`);
   const isFixed = subformat === 'fixed';
-  const backing = options.get('backing_file');
+  const backing = backingOption(request, ['vhdx']);
   if (backing !== undefined && isFixed)
     throw new ImageError('bad-option', 'subformat and backing_file: differencing images grow');
   if (sizeBytes > v.MAX_SIZE_BYTES)
@@ -53,7 +55,7 @@ export function planOf({ sizeBytes, options }: CreateRequest): Plan {
   const dataOffset = batOffset + batBytes;
   return {
     ...{ sizeBytes, blockBytes, isFixed, logBytes, batOffset, batBytes, units, dataOffset },
-    backing: backing === undefined ? undefined : String(backing),
+    backing,
   };
 }
 

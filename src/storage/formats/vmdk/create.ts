@@ -1,3 +1,4 @@
+import { backingOption } from '../../blocks/backing-option.ts';
 import { Fields } from '../../blocks/fields.ts';
 import { fillU32 } from '../../blocks/tables.ts';
 import {
@@ -30,7 +31,8 @@ export interface Plan {
 }
 
 /** @throws {ImageError} `bad-option`. */
-export function planOf({ sizeBytes, options }: CreateRequest): Plan {
+export function planOf(request: CreateRequest): Plan {
+  const { sizeBytes, options } = request;
   const wanted = options.get('subformat') ?? 'monolithicSparse';
   const subformat = SUBFORMATS.find((one) => one === wanted);
   if (subformat === undefined)
@@ -44,7 +46,7 @@ export function planOf({ sizeBytes, options }: CreateRequest): Plan {
       'bad-option',
       `adapter_type: '${adapter}'; there are ${ADAPTERS.join(', ')}`,
     );
-  const backing = options.get('backing_file');
+  const backing = backingOption(request, ['vmdk']);
   const isFlat = subformat === 'monolithicFlat' || subformat === 'twoGbMaxExtentFlat';
   if (isFlat && backing !== undefined)
     throw new ImageError('bad-option', `subformat and backing_file: ${subformat} has all data`);
@@ -55,7 +57,7 @@ export function planOf({ sizeBytes, options }: CreateRequest): Plan {
     adapter,
     hwVersion: String(options.get('hwversion') ?? (compat6 ? '6' : '4')),
     zeroGrains: options.get('zeroed_grain') === true,
-    backing: backing === undefined ? undefined : String(backing),
+    backing,
   };
 }
 

@@ -1,3 +1,4 @@
+import { backingOptions } from '../../blocks/backing-option.ts';
 import { type CreateRequest, type ImageFormat, SECTOR_BYTES } from '../../image.ts';
 import { check } from './check.ts';
 import { create, planOf, sparseLayout } from './create.ts';
@@ -43,7 +44,7 @@ export const vmdk: ImageFormat = {
       type: 'text',
       about: 'ide (the default), lsilogic, buslogic, legacyESX',
     },
-    { name: 'backing_file', type: 'text', about: 'the VMDK image to differ from' },
+    ...backingOptions('vmdk'),
     { name: 'hwversion', type: 'text', about: 'virtual hardware version; default 4' },
     { name: 'compat6', type: 'bool', about: 'virtual hardware version 6' },
     { name: 'zeroed_grain', type: 'bool', about: 'let grains of zeros take no room' },

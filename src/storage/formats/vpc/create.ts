@@ -1,3 +1,4 @@
+import { backingOption } from '../../blocks/backing-option.ts';
 import { Fields } from '../../blocks/fields.ts';
 import { fillU32 } from '../../blocks/tables.ts';
 import { randomUuid } from '../../blocks/uuid.ts';
@@ -21,14 +22,17 @@ export interface Plan {
   readonly entries: number;
   /** Where parent locators, and then blocks, start. */
   readonly tableEnd: number;
+  readonly backing: string | undefined;
 }
 
 /** @throws {ImageError} `bad-option`. */
-export function planOf({ sizeBytes: wanted, options }: CreateRequest): Plan {
+export function planOf(request: CreateRequest): Plan {
+  const { sizeBytes: wanted, options } = request;
   const subformat = options.get('subformat') ?? 'dynamic';
   if (subformat !== 'dynamic' && subformat !== 'fixed')
     throw new ImageError('bad-option', `subformat: '${subformat}'; there are dynamic and fixed`);
-  const isDifferencing = options.get('backing_file') !== undefined;
+  const backing = backingOption(request, ['vpc', 'vhd']);
+  const isDifferencing = backing !== undefined;
   if (isDifferencing && subformat === 'fixed')
     throw new ImageError('bad-option', 'subformat and backing_file: differencing images grow');
   const byGeometry = options.get('force_size') === false;
@@ -39,7 +43,7 @@ export function planOf({ sizeBytes: wanted, options }: CreateRequest): Plan {
   const tableEnd = TABLE_OFFSET + Math.ceil((entries * 4) / SECTOR_BYTES) * SECTOR_BYTES;
   const growing = isDifferencing ? v.TYPE_DIFFERENCING : v.TYPE_DYNAMIC;
   const type = subformat === 'fixed' ? v.TYPE_FIXED : growing;
-  return { type, byGeometry, sizeBytes, entries, tableEnd };
+  return { type, byGeometry, sizeBytes, entries, tableEnd, backing };
 }
 
 export async function create(
@@ -55,7 +59,7 @@ export async function create(
     nowMs: host.nowMs(),
   });
   if (plan.type === v.TYPE_FIXED) await file.write(plan.sizeBytes, footer);
-  else await createDynamic(file, plan, footer, { request, host });
+  else await createDynamic(file, plan, footer, host);
   await file.flush();
 }
 
@@ -63,7 +67,7 @@ async function createDynamic(
   file: HostFile,
   plan: Plan,
   footer: Uint8Array,
-  { request, host }: { request: CreateRequest; host: StorageHost },
+  host: StorageHost,
 ): Promise<void> {
   const header = new Fields(new Uint8Array(v.DYNAMIC_BYTES), { path: '', littleEndian: false });
   header.setText(0, v.DYNAMIC_COOKIE);
@@ -72,13 +76,13 @@ async function createDynamic(
   header.setU32(v.D_VERSION, v.VERSION_1);
   header.setU32(v.D_ENTRIES, plan.entries);
   header.setU32(v.D_BLOCK_SIZE, v.BLOCK_BYTES);
-  const parentName = request.options.get('backing_file');
+  const parentName = plan.backing;
   let end = plan.tableEnd;
   if (parentName !== undefined) {
-    const parent = await parentFooter(file, String(parentName), host);
+    const parent = await parentFooter(file, parentName, host);
     header.bytes.set(parent.uuid, v.D_PARENT_UUID);
     header.setU32(v.D_PARENT_TIMESTAMP, parent.timestamp);
-    end = await writeParentNames(file, header, String(parentName), end);
+    end = await writeParentNames(file, header, parentName, end);
   }
   header.setU32(v.D_CHECKSUM, checksum(header.bytes, v.D_CHECKSUM));
   const count = (plan.tableEnd - TABLE_OFFSET) / 4;
