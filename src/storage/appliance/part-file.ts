@@ -1,0 +1,69 @@
+import { type HostFile, ImageError } from '../image.ts';
+
+/** A range of a file as a file of its own, for reading. Closing it leaves the whole open. */
+export class PartFile implements HostFile {
+  readonly path: string;
+  readonly readOnly = true;
+  readonly #whole: HostFile;
+  readonly #offsetBytes: number;
+  readonly #sizeBytes: number;
+
+  constructor(whole: HostFile, path: string, offsetBytes: number, sizeBytes: number) {
+    this.#whole = whole;
+    this.path = path;
+    this.#offsetBytes = offsetBytes;
+    this.#sizeBytes = sizeBytes;
+  }
+
+  async read(offsetBytes: number, into: Uint8Array): Promise<number> {
+    const length = Math.max(0, Math.min(into.length, this.#sizeBytes - offsetBytes));
+    into.fill(0, length);
+    if (length === 0) return 0;
+    return await this.#whole.read(this.#offsetBytes + offsetBytes, into.subarray(0, length));
+  }
+
+  write(): Promise<void> {
+    return Promise.reject(this.#readOnly());
+  }
+
+  truncate(): Promise<void> {
+    return Promise.reject(this.#readOnly());
+  }
+
+  #readOnly(): ImageError {
+    return new ImageError('read-only', `${this.path}: is in an archive, and can only be read`, {
+      path: this.path,
+    });
+  }
+
+  flush(): Promise<void> {
+    return Promise.resolve();
+  }
+
+  size(): Promise<number> {
+    return Promise.resolve(this.#sizeBytes);
+  }
+
+  allocatedBytes(): Promise<number> {
+    return Promise.resolve(this.#sizeBytes);
+  }
+
+  punch(): Promise<boolean> {
+    return Promise.resolve(false);
+  }
+
+  reserve(): Promise<boolean> {
+    return Promise.resolve(false);
+  }
+
+  extent(
+    offsetBytes: number,
+    lengthBytes: number,
+  ): Promise<{ data: boolean; lengthBytes: number }> {
+    return this.#whole.extent(this.#offsetBytes + offsetBytes, lengthBytes);
+  }
+
+  close(): Promise<void> {
+    return Promise.resolve();
+  }
+}
