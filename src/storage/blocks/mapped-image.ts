@@ -12,6 +12,8 @@ import type { BlockMap, Place, Run } from './block-map.ts';
 import { KeyLock } from './key-lock.ts';
 
 const CHUNK_BYTES = 1 << 20;
+/** Units are allocated at once for so much. */
+const MAX_BATCH_BYTES = 4 << 20;
 
 export interface MappedImageParts {
   readonly format: string;
@@ -76,8 +78,11 @@ export class MappedImage implements DiskImage {
         await run.file.write(run.hostOffsetBytes, from.subarray(done, done + run.lengthBytes));
         done += run.lengthBytes;
       } else {
-        const part = from.subarray(done, done + this.#toUnitEnd(at));
-        await this.#writeUnit(at, part);
+        const units = this.#wholeUnits(at, Math.min(run.lengthBytes, from.length - done));
+        const length = units > 1 ? units * this.unitBytes : this.#toUnitEnd(at);
+        const part = from.subarray(done, done + length);
+        if (units > 1) await this.#writeUnits(at, part);
+        else await this.#writeUnit(at, part);
         done += part.length;
       }
     }
@@ -209,17 +214,69 @@ export class MappedImage implements DiskImage {
     return run.kind === 'zero';
   }
 
+  /** How many whole units, all of them to be allocated at once, start at `offsetBytes`; 0: none. */
+  #wholeUnits(offsetBytes: number, lengthBytes: number): number {
+    if (offsetBytes % this.unitBytes !== 0 || this.#map.writeUnit !== undefined) return 0;
+    return Math.floor(Math.min(lengthBytes, MAX_BATCH_BYTES) / this.unitBytes);
+  }
+
+  /** Writes whole units, most of which are not allocated yet, side by side. */
+  async #writeUnits(offsetBytes: number, from: Uint8Array): Promise<void> {
+    const first = offsetBytes / this.unitBytes;
+    const units = Array.from({ length: from.length / this.unitBytes }, (_, index) => first + index);
+    await this.#locks.run(units, async () => {
+      const now = await this.#run(offsetBytes, from.length);
+      const places: Place[] = [];
+      // Somebody else has written to some of them meanwhile: these stay where they are.
+      if (isInPlace(now) || now.lengthBytes < from.length)
+        for (const [index, unit] of units.entries())
+          places.push(await this.#placeOf(unit, offsetBytes + index * this.unitBytes));
+      else for (const unit of units) places.push(await this.#allocate(unit, offsetBytes));
+      await this.#writePlaces(places, from);
+      for (const [index, unit] of units.entries())
+        await this.#map.link?.(unit, places[index] ?? this.#never());
+    });
+  }
+
+  async #placeOf(unit: number, offsetBytes: number): Promise<Place> {
+    const run = await this.#run(offsetBytes, this.unitBytes);
+    if (!isInPlace(run) || run.lengthBytes < this.unitBytes)
+      return await this.#allocate(unit, offsetBytes);
+    return { file: run.file, hostOffsetBytes: run.hostOffsetBytes, zeroed: false };
+  }
+
+  async #allocate(unit: number, offsetBytes: number): Promise<Place> {
+    const place = await this.#map.allocate?.(unit);
+    if (place === undefined) throw this.#fixed(offsetBytes);
+    return place;
+  }
+
+  /** Units that lie side by side are written at once. */
+  async #writePlaces(places: readonly Place[], from: Uint8Array): Promise<void> {
+    for (let start = 0; start < places.length; ) {
+      const place = places[start] ?? this.#never();
+      let count = 1;
+      while (isNext(place, count * this.unitBytes, places[start + count])) count++;
+      const end = (start + count) * this.unitBytes;
+      await place.file.write(place.hostOffsetBytes, from.subarray(start * this.unitBytes, end));
+      start += count;
+    }
+  }
+
+  #never(): never {
+    throw new Error('a place is missing');
+  }
+
   /** Writes into one unit that may not be allocated yet. */
   #writeUnit(offsetBytes: number, from: Uint8Array): Promise<void> {
     const unit = Math.floor(offsetBytes / this.unitBytes);
-    return this.#locks.run(unit, async () => {
+    return this.#locks.run([unit], async () => {
       const now = await this.#run(offsetBytes, from.length);
       if (isInPlace(now) && now.lengthBytes === from.length)
         return await now.file.write(now.hostOffsetBytes, from);
       if (this.#map.writeUnit !== undefined)
         return await this.#rewriteUnit(unit, offsetBytes, from);
-      const place = await this.#map.allocate?.(unit);
-      if (place === undefined) throw this.#fixed(offsetBytes);
+      const place = await this.#allocate(unit, offsetBytes);
       await this.#fillUnit(unit, place, offsetBytes, from);
       await this.#map.link?.(unit, place);
     });
@@ -273,7 +330,7 @@ export class MappedImage implements DiskImage {
       return (await this.#map.markZero?.(unit)) ?? false;
     };
     const zero = async (): Promise<void> => {
-      if (isWhole && (await this.#locks.run(unit, markZero))) return;
+      if (isWhole && (await this.#locks.run([unit], markZero))) return;
       for (let done = 0; done < lengthBytes; done += CHUNK_BYTES) {
         const zeros = new Uint8Array(Math.min(CHUNK_BYTES, lengthBytes - done));
         await this.#writeUnit(offsetBytes + done, zeros);
@@ -295,6 +352,14 @@ type DataRun = Run & { readonly file: NonNullable<Run['file']>; readonly hostOff
 
 function isInPlace(run: Run): run is DataRun {
   return run.compressed !== true && run.file !== undefined && run.hostOffsetBytes !== undefined;
+}
+
+function isNext(place: Place, distanceBytes: number, next: Place | undefined): boolean {
+  return (
+    next !== undefined &&
+    next.file === place.file &&
+    next.hostOffsetBytes === place.hostOffsetBytes + distanceBytes
+  );
 }
 
 function continues(first: Run, lengthBytes: number, next: Run): boolean {
