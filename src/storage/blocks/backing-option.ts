@@ -1,11 +1,8 @@
 import { type CreateOption, type CreateRequest, ImageError } from '../image.ts';
 
-/** The options of formats whose images differ from others of the same format only. */
-export function backingOptions(format: string): readonly CreateOption[] {
-  return [
-    { name: 'backing_file', type: 'text', about: `the ${format} image to differ from` },
-    { name: 'backing_fmt', type: 'text', about: `its format: ${format}` },
-  ];
+/** The option of formats whose images differ from others of the same format only. */
+export function backingFileOption(format: string): CreateOption {
+  return { name: 'backing_file', type: 'text', about: `the ${format} image to differ from` };
 }
 
 /** The backing file's name. @throws {ImageError} `bad-option` when it is said to be of another format. */

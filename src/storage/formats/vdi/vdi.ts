@@ -1,4 +1,4 @@
-import { backingOptions } from '../../blocks/backing-option.ts';
+import { backingFileOption } from '../../blocks/backing-option.ts';
 import { MappedImage } from '../../blocks/mapped-image.ts';
 import { sameBytes } from '../../blocks/uuid.ts';
 import {
@@ -91,7 +91,7 @@ export const vdi: ImageFormat = {
   open,
   createOptions: [
     { name: 'static', type: 'bool', about: 'all blocks allocated from the start' },
-    ...backingOptions(FORMAT),
+    backingFileOption(FORMAT),
   ],
   create,
   check,

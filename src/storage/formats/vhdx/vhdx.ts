@@ -1,4 +1,4 @@
-import { backingOptions } from '../../blocks/backing-option.ts';
+import { backingFileOption } from '../../blocks/backing-option.ts';
 import { badAt } from '../../blocks/fields.ts';
 import { MappedImage } from '../../blocks/mapped-image.ts';
 import type { CreateRequest, DiskImage, HostFile, ImageFormat, OpenContext } from '../../image.ts';
@@ -71,7 +71,7 @@ export const vhdx: ImageFormat = {
     { name: 'subformat', type: 'text', about: 'dynamic (the default) or fixed' },
     { name: 'block_size', type: 'size', about: '1M to 256M; 0, the default: by the size' },
     { name: 'log_size', type: 'size', about: 'whole MiB; default 1M' },
-    ...backingOptions(FORMAT),
+    backingFileOption(FORMAT),
   ],
   create,
   check,

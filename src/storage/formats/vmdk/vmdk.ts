@@ -1,4 +1,4 @@
-import { backingOptions } from '../../blocks/backing-option.ts';
+import { backingFileOption } from '../../blocks/backing-option.ts';
 import { type CreateRequest, type ImageFormat, SECTOR_BYTES } from '../../image.ts';
 import { check } from './check.ts';
 import { create, planOf, sparseLayout } from './create.ts';
@@ -44,7 +44,8 @@ export const vmdk: ImageFormat = {
       type: 'text',
       about: 'ide (the default), lsilogic, buslogic, legacyESX',
     },
-    ...backingOptions('vmdk'),
+    backingFileOption('vmdk'),
+    { name: 'backing_fmt', type: 'text', about: 'its format: vmdk' },
     { name: 'hwversion', type: 'text', about: 'virtual hardware version; default 4' },
     { name: 'compat6', type: 'bool', about: 'virtual hardware version 6' },
     { name: 'zeroed_grain', type: 'bool', about: 'let grains of zeros take no room' },

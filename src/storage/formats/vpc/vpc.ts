@@ -1,4 +1,4 @@
-import { backingOptions } from '../../blocks/backing-option.ts';
+import { backingFileOption } from '../../blocks/backing-option.ts';
 import type { BlockMap } from '../../blocks/block-map.ts';
 import { FlatMap } from '../../blocks/flat-map.ts';
 import { MappedImage } from '../../blocks/mapped-image.ts';
@@ -85,7 +85,7 @@ export const vpc: ImageFormat = {
       about:
         'the size exactly (the default); off: rounded up to what a geometry of Virtual PC says',
     },
-    ...backingOptions(FORMAT),
+    backingFileOption(FORMAT),
   ],
   create,
   check,
