@@ -77,12 +77,15 @@ class ExtentCheck {
   async #tables(directory: number): Promise<number[]> {
     const fileBytes = await this.#file.size();
     const tables: number[] = [];
+    // Two entries for one table would also make its grains count, and be looked at, again and again.
+    const seen = new Set<number>();
     await this.#eachOf(directory, this.#header.tables, async (sector, index, place) => {
       const offset = sector * SECTOR_BYTES;
-      const isWithin = offset === 0 || offset + TABLE_BYTES <= fileBytes;
-      tables[index] = isWithin ? offset : 0;
-      if (isWithin) return;
-      const what = `grain table ${index} lies at ${offset}, beyond the file's end`;
+      const isGood = offset === 0 || (offset + TABLE_BYTES <= fileBytes && !seen.has(offset));
+      seen.add(offset);
+      tables[index] = isGood ? offset : 0;
+      if (isGood) return;
+      const what = `grain table ${index} lies at ${offset}, beyond the file's end or as another does`;
       this.#report.corruption(badAt('corrupt', this.#file.path, place, what).message);
       if (this.#request.repair !== 'all') return;
       await writeU32(this.#file, place, 0, true);

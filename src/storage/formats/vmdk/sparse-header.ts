@@ -95,6 +95,8 @@ function checkShape(fields: Fields, header: SparseHeader, fileBytes: number): vo
     if (offset === 0 && at === v.H_REDUNDANT_DIRECTORY) continue;
     if (offset === 0 || offset + tables * 4 > fileBytes)
       throw fields.bad('corrupt', at, `a grain directory at ${offset}, beyond the file's end`);
+    if (!header.atEnd && header.overhead > 0 && offset + tables * 4 > header.overhead)
+      throw fields.bad('corrupt', at, `a grain directory at ${offset}, among the grains`);
   }
   if (header.overhead > Number.MAX_SAFE_INTEGER / 2 ** 9)
     throw fields.bad('corrupt', v.H_OVERHEAD, 'grains start beyond all files');
