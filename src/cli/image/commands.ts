@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { RequestError } from '#base/errors.ts';
+import { addAppliance } from '../appliance/commands.ts';
 import type { CliHost } from '../host.ts';
 import { catchInterrupts, Interrupted } from '../interrupts.ts';
 import type { BenchFlags } from './bench.ts';
@@ -37,7 +38,7 @@ interface ProgressFlags {
   readonly quiet?: boolean;
 }
 
-/** Adds `ring0 image` with its commands. */
+/** Adds `ring0 image` with its commands, and `ring0 appliance`, which works on images too. */
 export function addImage(program: Command, host: CliHost, done: (status: number) => void): void {
   const image = program
     .command('image')
@@ -50,6 +51,7 @@ export function addImage(program: Command, host: CliHost, done: (status: number)
   addChanges(image, start);
   addChains(image, start);
   addBench(image, start);
+  addAppliance(program, start);
 }
 
 /**
