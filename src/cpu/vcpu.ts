@@ -69,6 +69,8 @@ export interface VcpuHost {
   hasInterrupt(): boolean;
   acknowledge(): number;
   takeNmi(): boolean;
+  /** The INIT signal has come, and the processor shall begin at the reset vector. */
+  takeInit?(): boolean;
   nextDeadlineNs(): number;
   nowNs(): number;
   /** Before the thread sleeps for lack of work. */
@@ -96,6 +98,7 @@ export interface Core extends LockstepCore {
   add_block(cpu: number, block: number): void;
   invalidateRange(cpu: number, paddr: number, size: number): void;
   reset_cpu(cpu: number, signature: number): void;
+  init_cpu(cpu: number): void;
   begin_exception(cpu: number): void;
   deliver_exception(cpu: number): number;
   deliver_event(cpu: number, vector: number, flags: number, error: number): void;
@@ -359,6 +362,7 @@ export class SoftwareVcpu {
   }
 
   #interrupt(): void {
+    if (this.#host.takeInit?.() === true) this.core.init_cpu(this.#cpu);
     if (this.#get(S_INHIBIT) !== 0) {
       // One instruction more comes first: the dispatcher must not turn back before it.
       this.#set(S_IRQ_PENDING, 0);

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import type { VcpuExit } from '#accel/accel.ts';
 import { type CpuModel, cpuid } from '#cpu/cpuid.ts';
 import { IRQCHIP_PORTS, IrqChip } from '#cpu/irqchip/irqchip.ts';
+import { PENDING_INIT, PENDING_NMI } from '#cpu/irqchip/lapic-regs.ts';
 import type { MemoryLayout } from '#cpu/layout.ts';
 import type { VcpuHost } from '#cpu/vcpu.ts';
 import type { Clock, DeviceLog, PortDevice } from '#hw/device.ts';
@@ -10,6 +11,7 @@ import {
   PHYS_BITS,
   S_A20_MASK,
   S_ATTENTION,
+  S_ROM_PADDR,
   S_SCRATCH,
   S_TSC_OFFSET,
 } from '#ir/state.ts';
@@ -23,7 +25,6 @@ const A20_BIT = 1 << 20;
 const OUTPUT_BATCH = 4096;
 /** Console output waits at most this long for more. */
 const OUTPUT_DELAY_NS = 2_000_000;
-const NMI_PENDING = 1;
 const MOST_UNDEFINED = 100;
 
 export interface BoardOptions {
@@ -275,9 +276,17 @@ export class BoardHost implements VcpuHost {
 
   takeNmi(): boolean {
     const lapic = this.#irqchip.lapic(0);
-    if ((lapic.pending & NMI_PENDING) === 0) return false;
-    lapic.take(NMI_PENDING);
-    return true;
+    return (lapic.pending & PENDING_NMI) !== 0 && lapic.take(PENDING_NMI);
+  }
+
+  /** Without firmware at the reset vector the machine begins anew, as firmware would have it. */
+  takeInit(): boolean {
+    const lapic = this.#irqchip.lapic(0);
+    if ((lapic.pending & PENDING_INIT) === 0 || !lapic.take(PENDING_INIT)) return false;
+    lapic.init();
+    const hasFirmware = this.#view.getUint32(this.#cpu + S_ROM_PADDR, true) !== 0;
+    if (!hasFirmware) this.#end({ type: 'reset' });
+    return hasFirmware;
   }
 
   nextDeadlineNs(): number {

@@ -1,10 +1,13 @@
 import { MIB } from '#base/units.ts';
+import type { VmConfig } from '#control/vm.ts';
 import { createVm } from '#index.ts';
 
-/** What a Multiboot kernel prints on port 0xe9 until it writes to port 0xf4, or how else it ends. */
-export async function runSmallGuest(kernel: Uint8Array): Promise<string> {
+/** What a Multiboot kernel, or firmware, prints on port 0xe9 until it writes to port 0xf4, or how else it ends. */
+export async function runSmallGuest(
+  guest: Uint8Array | Pick<VmConfig, 'kernel' | 'firmware'>,
+): Promise<string> {
   const vm = await createVm({
-    kernel,
+    ...(guest instanceof Uint8Array ? { kernel: guest } : guest),
     memoryBytes: 8 * MIB,
     append: '',
     cpuModel: 'ring0-v2',
