@@ -1,5 +1,7 @@
 import {
+  ATTN_INTERRUPT,
   KEY_CODE64,
+  S_ATTENTION,
   S_EFLAGS,
   S_KEY,
   S_RAX,
@@ -38,8 +40,19 @@ import { check_io, io_in, io_out } from './system.ts';
 // REPE) or 2 (REPNE). Each returns 1 when the instruction is done, 0 when it is to run again: counts and pointers stand
 // at the next element then, as they do when an element faults.
 
-/** Elements after which a call returns, so that interrupts are looked at in between; a run of one page may go beyond. */
+// How much a call does before it has the run loop look at time and interrupts: some 20 µs of any kind of work.
 const MOST: u32 = 4096;
+/** Of MOVS and STOS, which do a page at a time where they can. An element that goes alone counts as many bytes. */
+const MOST_BYTES: u64 = 65536;
+const ALONE: u64 = 16;
+/** Of INS and OUTS. */
+const MOST_PORTS: u32 = 64;
+
+/** The instruction is to run again, behind what may wait. */
+function again(cpu: usize): u32 {
+  atomic.or<u32>(cpu + S_ATTENTION, ATTN_INTERRUPT);
+  return 0;
+}
 
 function maskOf(addrSize: u32): u64 {
   return addrSize == 8 ? ~0 : addrSize == 4 ? 0xffff_ffff : 0xffff;
@@ -170,16 +183,16 @@ export function movs(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
     moveOne(cpu, size, addrSize, seg);
     return 1;
   }
-  for (let done: u64 = 0; done < MOST; ) {
+  for (let done: u64 = 0; done < MOST_BYTES; ) {
     if (nothing(cpu, addrSize, rep)) return 1;
     const elements = moveRun(cpu, size, addrSize, seg);
-    done += elements;
+    done += elements * <u64>size;
     if (elements != 0) continue;
     moveOne(cpu, size, addrSize, seg);
     less(cpu, addrSize, 1);
-    done++;
+    done += ALONE;
   }
-  return 0;
+  return again(cpu);
 }
 
 function fill(target: usize, size: u32, value: u64, bytes: usize): void {
@@ -223,16 +236,16 @@ export function stos(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
     storeOne(cpu, size, addrSize);
     return 1;
   }
-  for (let done: u64 = 0; done < MOST; ) {
+  for (let done: u64 = 0; done < MOST_BYTES; ) {
     if (nothing(cpu, addrSize, rep)) return 1;
     const elements = storeRun(cpu, size, addrSize);
-    done += elements;
+    done += elements * <u64>size;
     if (elements != 0) continue;
     storeOne(cpu, size, addrSize);
     less(cpu, addrSize, 1);
-    done++;
+    done += ALONE;
   }
-  return 0;
+  return again(cpu);
 }
 
 export function lods(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
@@ -248,7 +261,7 @@ export function lods(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
     advance(cpu, S_RSI, addrSize, step(cpu, size));
     if (rep == 0 || !more(cpu, addrSize)) return 1;
   }
-  return 0;
+  return again(cpu);
 }
 
 /** Flags of a - b for elements of `size` bytes. */
@@ -294,7 +307,7 @@ export function cmps(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
     advance(cpu, S_RDI, addrSize, by);
     if (compared(cpu, a, b, sizes, rep)) return 1;
   }
-  return 0;
+  return again(cpu);
 }
 
 export function scas(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
@@ -307,7 +320,7 @@ export function scas(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
     advance(cpu, S_RDI, addrSize, step(cpu, size));
     if (compared(cpu, a, b, sizes, rep)) return 1;
   }
-  return 0;
+  return again(cpu);
 }
 
 export function ins(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
@@ -316,7 +329,7 @@ export function ins(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
   const port = <u32>load<u16>(cpu, S_RDX);
   if (nothing(cpu, addrSize, rep)) return 1;
   check_io(cpu, port, size);
-  for (let done: u32 = 0; done < MOST; done++) {
+  for (let done: u32 = 0; done < MOST_PORTS; done++) {
     const to = linear(cpu, SEG_ES, index(cpu, S_RDI, addrSize), size, 1);
     // What the port gives is lost when the store faults, so the store is tried first.
     probeWrite(cpu, to, size);
@@ -324,7 +337,7 @@ export function ins(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
     advance(cpu, S_RDI, addrSize, step(cpu, size));
     if (rep == 0 || !more(cpu, addrSize)) return 1;
   }
-  return 0;
+  return again(cpu);
 }
 
 export function outs(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
@@ -333,11 +346,11 @@ export function outs(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
   const port = <u32>load<u16>(cpu, S_RDX);
   if (nothing(cpu, addrSize, rep)) return 1;
   check_io(cpu, port, size);
-  for (let done: u32 = 0; done < MOST; done++) {
+  for (let done: u32 = 0; done < MOST_PORTS; done++) {
     const value = readElement(cpu, linear(cpu, seg, index(cpu, S_RSI, addrSize), size, 0), size);
     io_out(cpu, port, size, <u32>value);
     advance(cpu, S_RSI, addrSize, step(cpu, size));
     if (rep == 0 || !more(cpu, addrSize)) return 1;
   }
-  return 0;
+  return again(cpu);
 }

@@ -30,8 +30,9 @@ import { Predecoder } from './predecode.ts';
 const VECTOR_UD = 6;
 /** Time between two looks at the clock, which is kept by giving each slice as many instructions as fit. */
 const SLICE_NS = 150_000;
-const LEAST_SLICE = 10_000;
+const LEAST_SLICE = 1000;
 const MOST_SLICE = 1_000_000;
+const BLOCKS_BETWEEN_LOOKS = 16;
 const EFLAGS_IF = 1 << 9;
 /** The longest that a halted vCPU sleeps at once. */
 const MAX_SLEEP_MS = 1000;
@@ -145,6 +146,7 @@ export class SoftwareVcpu {
   readonly #lockstep: Lockstep | undefined;
   #sliceInsns = LEAST_SLICE;
   #sliceBegan = 0;
+  #blocksMade = 0;
   /** Statistics: counted here because they are counted at boundaries. */
   readonly interrupts = new Uint32Array(256);
   halts = 0;
@@ -188,8 +190,11 @@ export class SoftwareVcpu {
       unwind: () => {
         throw UNWIND;
       },
-      predecode: (_cpu: number, paddr: number, lin: bigint) =>
-        this.#paced(this.#predecoder.predecode(paddr >>> 0, BigInt.asUintN(64, lin))),
+      predecode: (_cpu: number, paddr: number, lin: bigint) => {
+        // So that a slice of a million instructions ends in time also when each is in a new block.
+        if (++this.#blocksMade % BLOCKS_BETWEEN_LOOKS === 0) this.#look();
+        return this.#paced(this.#predecoder.predecode(paddr >>> 0, BigInt.asUintN(64, lin)));
+      },
       block_dropped: (block: number) => this.#hot?.blockDropped(block >>> 0),
       block_hot: (block: number) => this.#blockHot(block >>> 0),
       mmio_read: (_cpu: number, paddr: bigint, size: number) =>
@@ -226,8 +231,12 @@ export class SoftwareVcpu {
   #blockHot(block: number): void {
     this.#hot?.blockHot(block);
     // What is translated at once is to be used at once.
-    if (this.#pace !== undefined)
-      Atomics.or(this.#words, (this.#cpu + S_ATTENTION) >> 2, ATTN_INTERRUPT);
+    if (this.#pace !== undefined) this.#look();
+  }
+
+  /** Makes the next block begin with a look at time and interrupts. */
+  #look(): void {
+    Atomics.or(this.#words, (this.#cpu + S_ATTENTION) >> 2, ATTN_INTERRUPT);
   }
 
   /** Has the block at RIP translated now, however often it has run. */
@@ -357,7 +366,8 @@ export class SoftwareVcpu {
     const took = now - this.#sliceBegan;
     this.#sliceBegan = now;
     if (this.#get(S_BUDGET) > this.#sliceInsns / 8) return;
-    const fitting = took < SLICE_NS ? this.#sliceInsns * 1.25 : this.#sliceInsns / 2;
+    // Code may become a thousand times slower at once; a pause of the host is not to cost more than a few short slices.
+    const fitting = this.#sliceInsns * Math.min(1.25, Math.max(1 / 16, SLICE_NS / took));
     this.#sliceInsns = Math.round(Math.min(MOST_SLICE, Math.max(LEAST_SLICE, fitting)));
   }
 

@@ -26,6 +26,8 @@ const OUTPUT_BATCH = 4096;
 /** Console output waits at most this long for more. */
 const OUTPUT_DELAY_NS = 2_000_000;
 const MOST_UNDEFINED = 100;
+/** After so many exits the run loop looks at time and interrupts, however few instructions ran. */
+const EXITS_BETWEEN_LOOKS = 64;
 
 export interface BoardOptions {
   readonly memory: WebAssembly.Memory;
@@ -67,6 +69,7 @@ export class BoardHost implements VcpuHost {
   #outputLength = 0;
   #outputSince = 0;
   #undefined = 0;
+  #exitsSinceLook = 0;
 
   constructor(options: BoardOptions) {
     const { memory, layout, clock, log } = options;
@@ -189,25 +192,33 @@ export class BoardHost implements VcpuHost {
 
   // ---- VcpuHost
 
+  /** An exit takes as long as hundreds of instructions, so a slice of a million would not end in time. */
+  #count(reason: keyof ExitCounts): void {
+    this.exits[reason]++;
+    if (++this.#exitsSinceLook < EXITS_BETWEEN_LOOKS) return;
+    this.#exitsSinceLook = 0;
+    this.#attention();
+  }
+
   portRead(port: number, size: number): number {
-    this.exits.port++;
+    this.#count('port');
     return this.#board.ports.read(port, size);
   }
 
   portWrite(port: number, size: number, value: number): void {
-    this.exits.port++;
+    this.#count('port');
     this.#board.ports.write(port, size, value);
   }
 
   mmioRead(paddr: number, size: number): number {
-    this.exits.mmio++;
+    this.#count('mmio');
     if (this.#irqchip.ownsPage(0, Math.floor(paddr / 4096)))
       return this.#irqchip.readMmio(0, paddr, size);
     return this.#board.mmio.read(paddr, size);
   }
 
   mmioWrite(paddr: number, size: number, value: number): void {
-    this.exits.mmio++;
+    this.#count('mmio');
     if (this.#irqchip.ownsPage(0, Math.floor(paddr / 4096)))
       this.#irqchip.writeMmio(0, paddr, size, value);
     else this.#board.mmio.write(paddr, size, value);
@@ -223,12 +234,12 @@ export class BoardHost implements VcpuHost {
   }
 
   cpuid(): void {
-    this.exits.cpuid++;
+    this.#count('cpuid');
     cpuid(this.#options.memory, this.#cpu, this.#options.model);
   }
 
   apicMsrRead(msr: number): boolean {
-    this.exits.msr++;
+    this.#count('msr');
     const value = this.#irqchip.readMsr(0, msr);
     if (value === undefined) return false;
     this.#view.setBigUint64(this.#cpu + S_SCRATCH, BigInt.asUintN(64, value), true);
@@ -236,7 +247,7 @@ export class BoardHost implements VcpuHost {
   }
 
   apicMsrWrite(msr: number): boolean {
-    this.exits.msr++;
+    this.#count('msr');
     return this.#irqchip.writeMsr(0, msr, this.#view.getBigUint64(this.#cpu + S_SCRATCH, true));
   }
 
