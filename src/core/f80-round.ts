@@ -1,6 +1,8 @@
 import { S_FPU_CONTROL, S_FPU_STATUS } from '../ir/state.ts';
+import { S_IGNNE } from '../ir/state-system.ts';
 import { EXP, INDEFINITE, INDEFINITE_SE, INTEGER } from './f80.ts';
 import { shiftLow } from './f80-wide.ts';
+import { x87_unmasked } from './host.ts';
 
 // Exceptions, and rounding to the precision and in the direction of the control word. Source: Intel SDM vol. 1, 4.8,
 // 8.1.3, 8.1.5, 8.5.
@@ -42,14 +44,21 @@ export function isUnmasked(cpu: usize, flags: u32): bool {
 /** The end of every instruction that computes: exceptions, and C1 as it says. Other condition codes are left. */
 export function finish(cpu: usize, flags: u32): void {
   let status = (load<u32>(cpu, S_FPU_STATUS) & ~C1) | flags;
-  if (isUnmasked(cpu, flags)) status |= ES | BUSY;
+  if (isUnmasked(cpu, flags)) {
+    if (!(status & ES)) store<u32>(cpu, 0, S_IGNNE);
+    status |= ES | BUSY;
+    x87_unmasked();
+  }
   store<u32>(cpu, status, S_FPU_STATUS);
 }
 
 /** ES and B follow the exceptions and the masks, whichever of both has been loaded. */
 export function summarize(cpu: usize): void {
-  const status = load<u32>(cpu, S_FPU_STATUS) & ~(ES | BUSY);
-  store<u32>(cpu, status | (isUnmasked(cpu, status) ? ES | BUSY : 0), S_FPU_STATUS);
+  const before = load<u32>(cpu, S_FPU_STATUS);
+  const status = before & ~(ES | BUSY);
+  const waits = isUnmasked(cpu, status);
+  if (waits && !(before & ES)) store<u32>(cpu, 0, S_IGNNE);
+  store<u32>(cpu, status | (waits ? ES | BUSY : 0), S_FPU_STATUS);
 }
 
 export function put(dst: usize, se: u32, sig: u64): void {

@@ -82,3 +82,13 @@ export declare function random32(): u32;
 // @ts-expect-error asc's own syntax
 @external('env', 'cpuid')
 export declare function hostCpuid(cpu: usize): void;
+
+/** An x87 exception that is not masked has been recorded: FOP and, with a memory operand, FDP are those of the instruction at FIP. */
+// @ts-expect-error asc's own syntax
+@external('env', 'x87_unmasked')
+export declare function x87_unmasked(): void;
+
+/** FERR# rises. */
+// @ts-expect-error asc's own syntax
+@external('env', 'x87_error')
+export declare function x87_error(): void;

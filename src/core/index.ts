@@ -32,7 +32,7 @@ export * from './x87-compare';
 export * from './x87-control';
 export * from './x87-load';
 export * from './x87-math';
-export { x87_wait } from './x87-stack';
+export { x87_reported, x87_wait } from './x87-stack';
 export {
   fninit,
   fxrstor,

@@ -43,6 +43,7 @@ import {
   S_NEXT_RIP,
   S_NMI_BLOCKED,
   TRACE_INT,
+  X87_FREEZE,
 } from '../ir/state-system.ts';
 import { readSystem8, readSystem16, readSystem64 } from './access.ts';
 import { checkTarget } from './code-target.ts';
@@ -153,6 +154,10 @@ export function begin_exception(cpu: usize): void {
     store<u64>(cpu, rip + load<u16>(rec, REC_START), S_RIP);
     store<u64>(cpu, rip + load<u16>(rec, REC_NEXT), S_NEXT_RIP);
     store<u32>(cpu, 0, S_REC);
+  }
+  if (load<u32>(cpu, S_EXC_VECTOR) == X87_FREEZE) {
+    store<u32>(cpu, 1, S_HALTED);
+    return;
   }
   store<u32>(cpu, BENIGN, S_DELIVERING);
   store<u32>(cpu, load<u32>(cpu, S_EXC_VECTOR), S_FIRST_VECTOR);

@@ -2,9 +2,7 @@ import {
   S_CR0,
   S_EFLAGS,
   S_FPU_CONTROL,
-  S_FPU_CS,
   S_FPU_DP,
-  S_FPU_DS,
   S_FPU_EMPTY,
   S_FPU_IP,
   S_FPU_OPCODE,
@@ -66,9 +64,9 @@ function storeEnv16(cpu: usize, at: u64): void {
   write16(cpu, at + 2, x87_status(cpu));
   write16(cpu, at + 4, tagWord(cpu));
   write16(cpu, at + 6, ip & 0xffff);
-  write16(cpu, at + 8, isSegmented ? load<u32>(cpu, S_FPU_CS) : ((ip >> 4) & 0xf000) | opcode);
+  write16(cpu, at + 8, isSegmented ? 0 : ((ip >> 4) & 0xf000) | opcode);
   write16(cpu, at + 10, dp & 0xffff);
-  write16(cpu, at + 12, isSegmented ? load<u32>(cpu, S_FPU_DS) : (dp >> 4) & 0xf000);
+  write16(cpu, at + 12, isSegmented ? 0 : (dp >> 4) & 0xf000);
 }
 
 /** Upper halves of words of 16 bits are written as ones. */
@@ -83,9 +81,9 @@ function storeEnv32(cpu: usize, at: u64): void {
   write32(cpu, at + 8, tagWord(cpu) | ONES);
   if (isProtected(cpu)) {
     write32(cpu, at + 12, ip);
-    write32(cpu, at + 16, (opcode << 16) | load<u32>(cpu, S_FPU_CS));
+    write32(cpu, at + 16, opcode << 16);
     write32(cpu, at + 20, dp);
-    write32(cpu, at + 24, load<u32>(cpu, S_FPU_DS) | ONES);
+    write32(cpu, at + 24, ONES);
   } else {
     write32(cpu, at + 12, ip | ONES);
     write32(cpu, at + 16, ((ip >> 4) & 0x0fff_f000) | opcode);
@@ -118,14 +116,10 @@ export function fldenv(cpu: usize, at: u64, size: u32): void {
     store<u64>(cpu, ip, S_FPU_IP);
     store<u64>(cpu, dp, S_FPU_DP);
     store<u32>(cpu, size == 2 ? 0 : (selector >> 16) & 0x7ff, S_FPU_OPCODE);
-    store<u32>(cpu, selector & 0xffff, S_FPU_CS);
-    store<u32>(cpu, data & 0xffff, S_FPU_DS);
   } else {
     store<u64>(cpu, (ip & 0xffff) | ((selector & 0x0fff_f000) << 4), S_FPU_IP);
     store<u64>(cpu, (dp & 0xffff) | ((data & 0x0fff_f000) << 4), S_FPU_DP);
     store<u32>(cpu, selector & 0x7ff, S_FPU_OPCODE);
-    store<u32>(cpu, 0, S_FPU_CS);
-    store<u32>(cpu, 0, S_FPU_DS);
   }
   setTagWord(cpu, tags);
   setControl(cpu, control);

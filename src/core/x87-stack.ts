@@ -9,8 +9,10 @@ import {
   S_REC,
   S_RIP,
 } from '../ir/state.ts';
+import { S_IGNNE, X87_FREEZE } from '../ir/state-system.ts';
 import { INDEFINITE, INDEFINITE_SE } from './f80.ts';
 import { C1, ES, finish, IE, isUnmasked, put, SF } from './f80-round.ts';
+import { x87_error } from './host.ts';
 import { MF, raise } from './raise.ts';
 
 // The register stack. Source: Intel SDM vol. 1, 8.1.2 and 8.5.1.1.
@@ -18,11 +20,21 @@ import { MF, raise } from './raise.ts';
 const CR0_NE: u64 = 0x20;
 
 /**
- * Raises #MF for an exception that an earlier instruction has left. With CR0.NE clear the processor would raise FERR#, which no
- * line of our boards takes: the exception stays in the status word.
+ * What becomes of an exception that an earlier instruction has left: #MF. With CR0.NE clear the processor asserts FERR# and
+ * stops until an interrupt comes, unless IGNNE# is asserted (SDM vol. 1, 8.7.2). 0 when it goes on.
  */
+export function x87_reported(cpu: usize): u32 {
+  if (!(load<u32>(cpu, S_FPU_STATUS) & ES)) return 0;
+  if (load<u64>(cpu, S_CR0) & CR0_NE) return MF;
+  if (load<u32>(cpu, S_IGNNE)) return 0;
+  x87_error();
+  return X87_FREEZE;
+}
+
+/** Reports an exception that waits. */
 export function x87_wait(cpu: usize): void {
-  if (load<u32>(cpu, S_FPU_STATUS) & ES && load<u64>(cpu, S_CR0) & CR0_NE) raise(cpu, MF);
+  const vector = x87_reported(cpu);
+  if (vector != 0) raise(cpu, vector);
 }
 
 /** The beginning of every instruction that computes, loads or stores: exceptions that wait; FIP. */

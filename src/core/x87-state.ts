@@ -2,9 +2,7 @@ import {
   S_CPL,
   S_CR4,
   S_FPU_CONTROL,
-  S_FPU_CS,
   S_FPU_DP,
-  S_FPU_DS,
   S_FPU_EMPTY,
   S_FPU_IP,
   S_FPU_OPCODE,
@@ -53,8 +51,6 @@ export function fninit(cpu: usize): void {
   store<u32>(cpu, 0, S_FPU_TOP);
   store<u32>(cpu, 0xff, S_FPU_EMPTY);
   store<u32>(cpu, 0, S_FPU_OPCODE);
-  store<u32>(cpu, 0, S_FPU_CS);
-  store<u32>(cpu, 0, S_FPU_DS);
   store<u64>(cpu, 0, S_FPU_IP);
   store<u64>(cpu, 0, S_FPU_DP);
 }
@@ -92,9 +88,9 @@ function saveX87(cpu: usize, at: u64, wide: bool): void {
     write64(cpu, at + 16, load<u64>(cpu, S_FPU_DP));
   } else {
     write32(cpu, at + 8, load<u32>(cpu, S_FPU_IP));
-    write32(cpu, at + 12, load<u32>(cpu, S_FPU_CS));
+    write32(cpu, at + 12, 0); // FCS and FDS: CPUID says that they are not kept
     write32(cpu, at + 16, load<u32>(cpu, S_FPU_DP));
-    write32(cpu, at + 20, load<u32>(cpu, S_FPU_DS));
+    write32(cpu, at + 20, 0);
   }
   const top = load<u32>(cpu, S_FPU_TOP);
   for (let i: u32 = 0; i < 8; i++) {

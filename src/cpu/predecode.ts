@@ -38,6 +38,7 @@ import {
   S_ROM_PADDR,
   S_SEGS,
   S_ZERO,
+  SEG_BASE,
   SEG_CS,
   SEG_FS,
   SEG_LIMIT,
@@ -62,6 +63,7 @@ import type { HandlerMap } from './handlers.ts';
 
 /** Guest instructions in a block at most: bounds the time to the next look at interrupts. */
 const MAX_INSNS = 64;
+const MAX_INSN_BYTES = 15;
 const MAX_RECORDS = MAX_INSNS * 3 + 2;
 const VECTOR_UD = 6;
 const VECTOR_GP = 13;
@@ -77,6 +79,10 @@ export interface BlockStore {
 }
 
 type Size = 2 | 4 | 8;
+
+function codeSizeOf(key: number): Size {
+  return (key & KEY_CODE64) !== 0 ? 8 : (key & KEY_CODE32) !== 0 ? 4 : 2;
+}
 
 /** Turns guest bytes into blocks of records, one virtual CPU's. */
 export class Predecoder {
@@ -134,7 +140,7 @@ export class Predecoder {
     key: number = this.#view.getUint32(this.#cpu + S_KEY, true),
   ): number {
     this.#key = key;
-    this.#codeSize = (this.#key & KEY_CODE64) !== 0 ? 8 : (this.#key & KEY_CODE32) !== 0 ? 4 : 2;
+    this.#codeSize = codeSizeOf(key);
     this.#count = 0;
     const available = Math.min(4096 - (paddr & 0xfff), this.#untilLimit());
     const start = this.#hostOf(paddr);
@@ -169,6 +175,25 @@ export class Predecoder {
     const rip = Number(this.#view.getBigUint64(this.#cpu + S_RIP, true));
     const limit = this.#view.getUint32(this.#cpu + S_SEGS + SEG_CS * SEG_SIZE + SEG_LIMIT, true);
     return limit - rip + 1;
+  }
+
+  /** The instruction at `rip` as it stands in memory now, undefined where it cannot be read; S_EXC_… may change. */
+  instructionAt(rip: bigint): Insn | undefined {
+    const size = codeSizeOf(this.#view.getUint32(this.#cpu + S_KEY, true));
+    const base = this.#view.getBigUint64(this.#cpu + S_SEGS + SEG_CS * SEG_SIZE + SEG_BASE, true);
+    const lin = size === 8 ? rip : BigInt.asUintN(32, base + rip);
+    const bytes = new Uint8Array(MAX_INSN_BYTES);
+    let read = 0;
+    try {
+      for (; read < MAX_INSN_BYTES; read++) {
+        const paddr = this.#store.fetch_address(this.#cpu, lin + BigInt(read));
+        bytes[read] = this.#bytes[this.#hostOf(Number(BigInt.asUintN(32, paddr)))] ?? 0;
+      }
+    } catch {
+      // The next page is not there: the instruction ends before it, or cannot be told.
+    }
+    const insn = new Decoder(bytes, size).decode(0, read);
+    return typeof insn === 'string' ? undefined : insn;
   }
 
   #hostOf(paddr: number): number {

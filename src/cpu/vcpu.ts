@@ -11,6 +11,8 @@ import {
   S_ATTENTION,
   S_BUDGET,
   S_EFLAGS,
+  S_EXC_ERROR,
+  S_EXC_FLAGS,
   S_EXC_VECTOR,
   S_HALTED,
   S_ICOUNT,
@@ -19,13 +21,20 @@ import {
   S_KEY,
   S_TF_ARMED,
 } from '#ir/state.ts';
-import { INHIBIT_STEPPING, S_NMI_BLOCKED, S_TRACE, TRACE_INSN } from '#ir/state-system.ts';
+import {
+  INHIBIT_STEPPING,
+  S_NMI_BLOCKED,
+  S_TRACE,
+  TRACE_INSN,
+  X87_FREEZE,
+} from '#ir/state-system.ts';
 import type { Feature } from '#isa/x86/insn.ts';
 import type { HandlerMap } from './handlers.ts';
 import { HotTier, type HotTierStats, type Translator, type UsedBatch } from './hot-tier.ts';
 import { Lockstep, type LockstepStats } from './lockstep/lockstep.ts';
 import type { LockstepCore } from './lockstep/lockstep-memory.ts';
 import { Predecoder } from './predecode.ts';
+import { X87Exceptions } from './x87-exceptions.ts';
 
 const VECTOR_UD = 6;
 /** Time between two looks at the clock, which is kept by giving each slice as many instructions as fit. */
@@ -84,6 +93,8 @@ export interface VcpuHost {
   intercept?(vector: number): boolean;
   /** The instruction at RIP has raised #UD. */
   undefinedInstruction?(): void;
+  /** FERR# rises: an x87 exception waits while CR0.NE is clear. */
+  numericError?(): void;
   /** Pages written by devices that hold translated code; undefined when that is to be said of all. */
   invalidated(): readonly number[] | undefined;
   readonly trace?: VcpuTrace;
@@ -101,6 +112,8 @@ export interface Core extends LockstepCore {
   reset_cpu(cpu: number, signature: number): void;
   init_cpu(cpu: number): void;
   begin_exception(cpu: number): void;
+  /** The vector that reports the x87 exception that waits, or 0. */
+  x87_reported(cpu: number): number;
   deliver_exception(cpu: number): number;
   deliver_event(cpu: number, vector: number, flags: number, error: number): void;
   begin_step(cpu: number): void;
@@ -141,6 +154,7 @@ export class SoftwareVcpu {
   readonly #words: Int32Array;
   readonly #view: DataView;
   readonly #predecoder: Predecoder;
+  readonly #x87: X87Exceptions;
   #hot: HotTier | undefined;
   readonly #pace: Pace | undefined;
   readonly #lockstep: Lockstep | undefined;
@@ -172,6 +186,7 @@ export class SoftwareVcpu {
     this.#run = interpreter.exports['run'] as (cpu: number) => number;
     this.#lockstep?.attach(this.core, this.#run);
     this.#predecoder = new Predecoder(parts.memory, cpu, this.core, parts.handlers, parts.features);
+    this.#x87 = new X87Exceptions(parts.memory, cpu, (rip) => this.#predecoder.instructionAt(rip));
     if (parts.translator === undefined) return;
     const { predecoder, hot } = {
       predecoder: this.#predecoder,
@@ -213,6 +228,8 @@ export class SoftwareVcpu {
       unknown_msr: (msr: number, write: number) => host.unknownMsr(msr >>> 0, write !== 0),
       task_priority: () => host.taskPriority(),
       set_task_priority: (value: number) => host.setTaskPriority(value),
+      x87_unmasked: () => this.#x87.note(),
+      x87_error: () => host.numericError?.(),
       trace_event: (event: number, a: bigint, b: bigint) => {
         this.#lockstep?.event(event, a, b);
         host.trace?.event(event, BigInt.asUintN(64, a), BigInt.asUintN(64, b));
@@ -318,11 +335,22 @@ export class SoftwareVcpu {
     this.#view.setBigUint64(this.#cpu + S_ICOUNT, before + BigInt(budget - left), true);
   }
 
+  /** An x87 exception takes the place of the fault of an operand. */
+  #reportX87(): void {
+    const vector = this.core.x87_reported(this.#cpu);
+    if (vector === 0) return;
+    this.#set(S_EXC_VECTOR, vector);
+    this.#set(S_EXC_FLAGS, 0);
+    this.#set(S_EXC_ERROR, 0);
+  }
+
   /** Delivers what core/ raised; further faults on the way merge into double and triple faults. */
   #exception(error: unknown): boolean {
     if (error !== UNWIND) throw error;
+    if (this.#x87.precedes()) this.#reportX87();
     if (this.#host.intercept?.(this.#get(S_EXC_VECTOR)) === true) return true;
     this.core.begin_exception(this.#cpu);
+    if (this.#get(S_EXC_VECTOR) === X87_FREEZE) return true;
     if (this.#get(S_EXC_VECTOR) === VECTOR_UD) this.#host.undefinedInstruction?.();
     for (;;) {
       try {

@@ -13,6 +13,10 @@ export const S_FRAME_MASK = 1720;
 export const S_FRAME_SYSTEM = 1728;
 /** u32: 1 from the delivery of an NMI to the next IRET: further ones wait (SDM vol. 3, 6.7.1). */
 export const S_NMI_BLOCKED = 1732;
+/** u32: 1 while IGNNE# is asserted, which ends when an x87 exception newly waits. */
+export const S_IGNNE = 2416;
+/** In S_EXC_VECTOR, in the place of #MF with CR0.NE clear: the processor stops until an interrupt comes. */
+export const X87_FREEZE = 256;
 /** u64: RIP that a software exception pushes: that of the next instruction. */
 export const S_NEXT_RIP = 1736;
 /** The event being delivered: RIP (u64) and EFLAGS (u32) to push, EXC_… flags and error code (u32 each). */

@@ -1,6 +1,7 @@
 import { DebugExit, E9Port, POST_STATE, PostPort } from '#devices/pc/debug-ports.ts';
 import { HPET_STATE, Hpet } from '#devices/pc/hpet.ts';
 import { I8042, I8042_STATE } from '#devices/pc/i8042.ts';
+import { NUMERIC_ERROR_STATE, NumericError } from '#devices/pc/numeric-error.ts';
 import { PM_PORTS, PM_STATE, PowerManagement } from '#devices/pc/pm-timer.ts';
 import {
   RESET_CONTROL_STATE,
@@ -29,6 +30,7 @@ const KEYBOARD_GSI = 1;
 const PM_PORT = 0x600;
 const SCI_GSI = 9;
 const SYSTEM_CONTROL_PORT = 0x92;
+const NUMERIC_ERROR = { port: 0xf0, gsi: 13 };
 const PCI_PORT = 0xcf8;
 const PCI_FIRST_GSI = 16;
 const PCI_GSIS = 4;
@@ -57,6 +59,8 @@ export interface PcWires {
   readonly debugOutput: (byte: number) => void;
   /** COM1 has room again. */
   readonly consoleDrained: () => void;
+  /** IGNNE# is asserted. */
+  readonly ignoreNumericError: () => void;
   readonly powerOff: () => void;
   readonly reset: () => void;
   readonly debugExit: (value: number) => void;
@@ -71,6 +75,7 @@ export class PcBoard {
   readonly mmio: MmioBus;
   readonly cards: PciCards;
   readonly #com1: Uart;
+  readonly #numericError: NumericError;
   readonly #devices: Device[] = [];
   readonly #timed: TimedDevice[] = [];
 
@@ -93,6 +98,13 @@ export class PcBoard {
       drained: () => {},
     });
     this.ports.map(COM2.port, UART_PORTS, this.#own(com2), 'com2');
+    this.#numericError = this.#own(
+      new NumericError(carver.take(NUMERIC_ERROR_STATE), {
+        irq: line(NUMERIC_ERROR.gsi),
+        ignore: wires.ignoreNumericError,
+      }),
+    );
+    this.ports.map(NUMERIC_ERROR.port, 1, this.#numericError, 'numeric-error');
     this.#timers(carver, wires);
     this.#control(carver, wires);
     this.cards = this.#pci(carver, wires);
@@ -164,6 +176,11 @@ export class PcBoard {
   /** A byte from the console; false when COM1 has no room. */
   consoleInput(byte: number): boolean {
     return this.#com1.receive(byte);
+  }
+
+  /** The processor asserts FERR#. */
+  numericError(): void {
+    this.#numericError.raise();
   }
 
   nextDeadlineNs(): number {

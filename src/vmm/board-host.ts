@@ -15,6 +15,7 @@ import {
   S_SCRATCH,
   S_TSC_OFFSET,
 } from '#ir/state.ts';
+import { S_IGNNE } from '#ir/state-system.ts';
 import { PcBoard } from '#machines/pc.ts';
 import { chipState } from './chip-state.ts';
 import { type CardAccess, DeviceLink, type PlacedCard } from './device-link.ts';
@@ -97,6 +98,7 @@ export class BoardHost implements VcpuHost {
       consoleOutput: (byte) => this.#print(byte),
       debugOutput: (byte) => this.#print(byte),
       consoleDrained: () => this.#feedConsole(),
+      ignoreNumericError: () => this.#view.setUint32(this.#cpu + S_IGNNE, 1, true),
       powerOff: () => this.#end({ type: 'power-off' }),
       reset: () => this.#end({ type: 'reset' }),
       debugExit: (value) => this.#end({ type: 'debug-exit', value: value & 0xff }),
@@ -267,6 +269,10 @@ export class BoardHost implements VcpuHost {
     const { memory, layout, model, log } = this.#options;
     const text = describeUndefined(memory, layout, model);
     if (text !== undefined) log.guestBug(text);
+  }
+
+  numericError(): void {
+    this.#board.numericError();
   }
 
   taskPriority(): number {

@@ -1,8 +1,6 @@
 import {
   S_FPU_CONTROL,
-  S_FPU_CS,
   S_FPU_DP,
-  S_FPU_DS,
   S_FPU_EMPTY,
   S_FPU_IP,
   S_FPU_OPCODE,
@@ -177,8 +175,6 @@ export function loadX87({ view, cpu }: X87, given: DataView): void {
   view.setUint32(cpu + S_FPU_TOP, top, true);
   view.setUint32(cpu + S_FPU_EMPTY, ~given.getUint8(FX + 4) & 0xff, true);
   view.setUint32(cpu + S_FPU_OPCODE, given.getUint16(FX + 6, true), true);
-  view.setUint32(cpu + S_FPU_CS, 0, true);
-  view.setUint32(cpu + S_FPU_DS, 0, true);
   view.setBigUint64(cpu + S_FPU_IP, given.getBigUint64(FX + 8, true), true);
   view.setBigUint64(cpu + S_FPU_DP, given.getBigUint64(FX + 16, true), true);
   for (let i = 0; i < 8; i++) {
@@ -212,6 +208,8 @@ export function compareX87(
   const words = [
     ['fcw', host.getUint16(FX, true), view.getUint32(cpu + S_FPU_CONTROL, true)],
     ['fsw', host.getUint16(FX + 2, true) & ~ignored, status & ~ignored],
+    ['fop', host.getUint16(FX + 6, true), view.getUint32(cpu + S_FPU_OPCODE, true)],
+    ['fdp', host.getBigUint64(FX + 16, true), view.getBigUint64(cpu + S_FPU_DP, true)],
     ['tags', host.getUint8(FX + 4), ~view.getUint32(cpu + S_FPU_EMPTY, true) & 0xff],
   ] as const;
   for (const word of words) if (word[1] !== word[2]) return word;

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { writeState } from '#cpu/vcpu-state.ts';
 import { S_FPU_EMPTY, S_FPU_STATUS, S_FPU_TOP, S_HALTED, S_REC, S_REGS } from '#ir/state.ts';
+import { X87_FREEZE } from '#ir/state-system.ts';
 import { BareMachine } from './bare-machine.ts';
 
 // What the host oracle does not reach: exceptions that wait, stores that fault, the environment in real mode.
@@ -12,6 +13,11 @@ const HLT = 0xf4;
 const MF = 16;
 const GP = 13;
 const PE = 1;
+const OUTCOMES = new Map([
+  [MF, 'raises #MF at'],
+  [X87_FREEZE, 'stops at'],
+  [-1, 'lets pass'],
+]);
 const NE = 0x20;
 const FNINIT = [0xdb, 0xe3];
 const FLD1 = [0xd9, 0xe8];
@@ -70,11 +76,16 @@ describe('an x87 exception that is not masked', () => {
     { name: 'an MMX instruction', next: [0x0f, 0xef, 0xc0], expected: MF },
     { name: 'EMMS', next: [0x0f, 0x77], expected: MF },
     {
-      name: 'FWAIT with CR0.NE clear, which leaves it to FERR#,',
-      next: FWAIT,
-      expected: -1,
-      cr0: PE,
+      name: 'an MMX load from nowhere',
+      next: [0x0f, 0x6f, 0x05, ...dword(0xfffffffc)],
+      expected: MF,
     },
+    {
+      name: 'FLD from nowhere',
+      next: [0xdd, 0x05, ...dword(0xfffffffc)],
+      expected: MF,
+    },
+    { name: 'FWAIT with CR0.NE clear', next: FWAIT, expected: X87_FREEZE, cr0: PE },
     { name: 'FNSTSW', next: [0xdf, 0xe0], expected: -1 },
     { name: 'FNSTCW', next: [0xd9, 0x3d, ...dword(DATA + 64)], expected: -1 },
     { name: 'FNCLEX and FWAIT', next: [0xdb, 0xe2, ...FWAIT], expected: -1 },
@@ -85,7 +96,7 @@ describe('an x87 exception that is not masked', () => {
       expected: -1,
     },
   ]) {
-    it(`${expected === MF ? 'raises #MF at' : 'lets pass'} ${name}`, () => {
+    it(`${OUTCOMES.get(expected)} ${name}`, () => {
       setUp();
       assert.equal(run([...DIVIDE, ...next], cr0), expected);
     });

@@ -31,7 +31,7 @@ const WESTMERE = [...NEHALEM, ...words('pcid pdpe1gb aes pclmul')];
 const V2 = [
   ...NEHALEM,
   ...words(
-    `pcid pdpe1gb tsc-deadline tsc-adjust xsave rdrand fsgsbase smep smap erms invpcid spec-ctrl stibp arch-capabilities ssbd`,
+    `pcid pdpe1gb tsc-deadline tsc-adjust xsave rdrand fsgsbase smep smap erms invpcid fdp-exceptions-only zero-fcs-fds spec-ctrl stibp arch-capabilities ssbd`,
   ),
 ];
 const MAX = [...V2, ...words('aes pclmul rdseed')];

@@ -28,6 +28,8 @@ type SystemFeature =
   | 'tsc-adjust'
   | 'smep'
   | 'erms'
+  | 'fdp-exceptions-only'
+  | 'zero-fcs-fds'
   | 'spec-ctrl'
   | 'stibp'
   | 'arch-capabilities'
@@ -92,9 +94,11 @@ export const FEATURE_BITS: Readonly<Record<CpuFeature, FeatureBit>> = {
   arat: at(6, EAX, 2),
   fsgsbase: at(7, EBX, 0),
   'tsc-adjust': at(7, EBX, 1),
+  'fdp-exceptions-only': at(7, EBX, 6),
   smep: at(7, EBX, 7),
   erms: at(7, EBX, 9),
   invpcid: at(7, EBX, 10),
+  'zero-fcs-fds': at(7, EBX, 13),
   rdseed: at(7, EBX, 18),
   smap: at(7, EBX, 20),
   'spec-ctrl': at(7, EDX, 26),
