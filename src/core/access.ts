@@ -10,6 +10,7 @@ import {
   S_AREA,
   S_DATA_MODE,
   S_DR7,
+  S_EFER,
   S_KEY,
   S_PAGE_MAP,
   S_REC,
@@ -38,6 +39,7 @@ import { traceEvent } from './trace.ts';
 // comes here always.
 
 const PADDR: u64 = 0xff_ffff_ffff;
+const EFER_LMA: u64 = 1 << 10;
 
 /** Privilege of ordinary data accesses: one of TLB_MODE_…. */
 export function dataMode(cpu: usize): u32 {
@@ -49,7 +51,7 @@ export function watched(cpu: usize): bool {
   return load<u32>(cpu, S_TLB_READ) == load<u32>(cpu, S_AREA) + A_TLB_NONE;
 }
 
-/** What every slow access checks first. `mode` is not consulted for the implicit accesses of core/. */
+/** What every slow access by an instruction checks first. */
 function check(cpu: usize, vaddr: u64, size: u32, write: bool): void {
   if (load<u32>(cpu, S_KEY) & KEY_CODE64) {
     const rec = load<u32>(cpu, S_REC);
@@ -178,20 +180,27 @@ export function following(cpu: usize, vaddr: u64): u64 {
 
 function readMode(cpu: usize, vaddr: u64, size: u32, mode: u32): u64 {
   check(cpu, vaddr, size, false);
+  return readChecked(cpu, vaddr, following(cpu, vaddr), size, mode);
+}
+
+function readChecked(cpu: usize, vaddr: u64, second: u64, size: u32, mode: u32): u64 {
   if (!splits(vaddr, size)) return readIn(cpu, vaddr, size, mode);
   const first = 4096 - (<u32>vaddr & 0xfff);
   const low = readIn(cpu, vaddr, first, mode);
-  return low | (readIn(cpu, following(cpu, vaddr), size - first, mode) << (first * 8));
+  return low | (readIn(cpu, second, size - first, mode) << (first * 8));
 }
 
 function writeMode(cpu: usize, vaddr: u64, size: u32, value: u64, mode: u32): void {
   check(cpu, vaddr, size, true);
+  writeChecked(cpu, vaddr, following(cpu, vaddr), size, value, mode);
+}
+
+function writeChecked(cpu: usize, vaddr: u64, second: u64, size: u32, value: u64, mode: u32): void {
   if (!splits(vaddr, size)) {
     writeIn(cpu, vaddr, size, value, mode);
     return;
   }
   const first = 4096 - (<u32>vaddr & 0xfff);
-  const second = following(cpu, vaddr);
   // Both pages are probed before the first byte is written.
   walk(cpu, vaddr, ACCESS_WRITE, mode);
   walk(cpu, second, ACCESS_WRITE, mode);
@@ -264,35 +273,57 @@ export function rmw64(cpu: usize, vaddr: u64): u64 {
   return read64(cpu, vaddr);
 }
 
-// Implicit accesses of the processor to its tables: supervisor rights whatever the CPL (SDM vol. 3, 4.6.1).
+// Implicit accesses of the processor to its tables: supervisor rights whatever the CPL (SDM vol. 3, 4.6.1), addresses of
+// 64 bits in compatibility mode too, and neither alignment checks nor data breakpoints.
+function followingSystem(cpu: usize, vaddr: u64): u64 {
+  const next = (vaddr | 0xfff) + 1;
+  return load<u64>(cpu, S_EFER) & EFER_LMA ? next : next & 0xffff_ffff;
+}
+
+function checkSystem(cpu: usize, vaddr: u64, size: u32): void {
+  if (!(load<u64>(cpu, S_EFER) & EFER_LMA)) return;
+  checkCanonical(cpu, vaddr, false);
+  checkCanonical(cpu, vaddr + size - 1, false);
+}
+
+function readSystem(cpu: usize, vaddr: u64, size: u32): u64 {
+  checkSystem(cpu, vaddr, size);
+  return readChecked(cpu, vaddr, followingSystem(cpu, vaddr), size, systemMode(cpu));
+}
+
+function writeSystem(cpu: usize, vaddr: u64, size: u32, value: u64): void {
+  checkSystem(cpu, vaddr, size);
+  writeChecked(cpu, vaddr, followingSystem(cpu, vaddr), size, value, systemMode(cpu));
+}
+
 export function readSystem8(cpu: usize, vaddr: u64): u32 {
-  return <u32>readMode(cpu, vaddr, 1, systemMode(cpu));
+  return <u32>readSystem(cpu, vaddr, 1);
 }
 export function readSystem16(cpu: usize, vaddr: u64): u32 {
-  return <u32>readMode(cpu, vaddr, 2, systemMode(cpu));
+  return <u32>readSystem(cpu, vaddr, 2);
 }
 export function readSystem32(cpu: usize, vaddr: u64): u32 {
-  return <u32>readMode(cpu, vaddr, 4, systemMode(cpu));
+  return <u32>readSystem(cpu, vaddr, 4);
 }
 export function readSystem64(cpu: usize, vaddr: u64): u64 {
-  return readMode(cpu, vaddr, 8, systemMode(cpu));
+  return readSystem(cpu, vaddr, 8);
 }
 export function writeSystem8(cpu: usize, vaddr: u64, value: u32): void {
-  writeMode(cpu, vaddr, 1, value, systemMode(cpu));
+  writeSystem(cpu, vaddr, 1, value);
 }
 export function writeSystem16(cpu: usize, vaddr: u64, value: u32): void {
-  writeMode(cpu, vaddr, 2, value, systemMode(cpu));
+  writeSystem(cpu, vaddr, 2, value);
 }
 export function writeSystem32(cpu: usize, vaddr: u64, value: u32): void {
-  writeMode(cpu, vaddr, 4, value, systemMode(cpu));
+  writeSystem(cpu, vaddr, 4, value);
 }
 export function writeSystem64(cpu: usize, vaddr: u64, value: u64): void {
-  writeMode(cpu, vaddr, 8, value, systemMode(cpu));
+  writeSystem(cpu, vaddr, 8, value);
 }
 /** Raises the fault that an implicit write would raise. */
 export function probeSystemWrite(cpu: usize, vaddr: u64, size: u32): void {
   walk(cpu, vaddr, ACCESS_WRITE, systemMode(cpu));
-  if (splits(vaddr, size)) walk(cpu, following(cpu, vaddr), ACCESS_WRITE, systemMode(cpu));
+  if (splits(vaddr, size)) walk(cpu, followingSystem(cpu, vaddr), ACCESS_WRITE, systemMode(cpu));
 }
 
 /** For string instructions: where `vaddr` is in linear memory, valid to the end of its page, or 0 when not plain RAM. */

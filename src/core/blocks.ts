@@ -92,6 +92,13 @@ function secondPageHolds(cpu: usize, block: usize, lin: u64): bool {
   return (fetch_address(cpu, nextPage(cpu, lin)) & 0xffff_f000) == <u64>page2;
 }
 
+/** True when the block ends within CS, whose limit is not part of the key. */
+function withinCode(cpu: usize, block: usize, key: u32): bool {
+  if (key & (KEY_CODE64 | KEY_FLAT)) return true;
+  const limit = load<u32>(cpu + SEG_CS * SEG_SIZE, S_SEGS + SEG_LIMIT);
+  return load<u64>(cpu, S_RIP) + load<u32>(block, B_BYTES) <= <u64>limit + 1;
+}
+
 function nextPage(cpu: usize, lin: u64): u64 {
   const next = (lin | 0xfff) + 1;
   return load<u32>(cpu, S_KEY) & KEY_CODE64 ? next : next & 0xffff_ffff;
@@ -122,7 +129,8 @@ export function find_block(cpu: usize): usize {
       load<u32>(block, B_PADDR) == paddr &&
       load<u32>(block, B_KEY) == key &&
       load<u32>(block, B_COUNT) != 0 &&
-      secondPageHolds(cpu, block, lin)
+      secondPageHolds(cpu, block, lin) &&
+      withinCode(cpu, block, key)
     )
       break;
     block = load<u32>(block, B_CHAIN);

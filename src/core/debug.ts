@@ -14,7 +14,7 @@ import {
   SEG_CS,
   SEG_SIZE,
 } from '../ir/state.ts';
-import { INHIBIT_SS, INHIBIT_STEPPING } from '../ir/state-system.ts';
+import { INHIBIT_SS, INHIBIT_STEPPING, S_REPEATING } from '../ir/state-system.ts';
 import { RF, TF } from './flags.ts';
 import { updateKey } from './key.ts';
 import { raiseDebug } from './raise.ts';
@@ -81,6 +81,7 @@ export function check_instruction_breakpoint(cpu: usize, rip: u64): void {
 export function begin_step(cpu: usize): void {
   check_instruction_breakpoint(cpu, load<u64>(cpu, S_RIP));
   const flags = load<u32>(cpu, S_EFLAGS);
+  store<u32>(cpu, 0, S_REPEATING);
   store<u32>(cpu, (flags & TF ? ARMED : 0) | (flags & RF ? RESUMED : 0), S_TF_ARMED);
   if (load<u32>(cpu, S_INHIBIT) == 0) store<u32>(cpu, 0, S_DB_PENDING);
   else store<u32>(cpu, INHIBIT_STEPPING, S_INHIBIT);
@@ -93,7 +94,8 @@ export function end_step(cpu: usize): void {
   const inhibit = load<u32>(cpu, S_INHIBIT);
   if (inhibit == INHIBIT_STEPPING) store<u32>(cpu, 0, S_INHIBIT);
   // An IRET that has just set RF finds it clear before: then it stays for the next instruction.
-  if (noted & RESUMED) store<u32>(cpu, load<u32>(cpu, S_EFLAGS) & ~RF, S_EFLAGS);
+  if (load<u32>(cpu, S_REPEATING)) store<u32>(cpu, load<u32>(cpu, S_EFLAGS) | RF, S_EFLAGS);
+  else if (noted & RESUMED) store<u32>(cpu, load<u32>(cpu, S_EFLAGS) & ~RF, S_EFLAGS);
   updateKey(cpu);
   if (inhibit != INHIBIT_SS && (noted & ARMED || load<u32>(cpu, S_DB_PENDING)))
     raiseTrap(cpu, (noted & ARMED) != 0);

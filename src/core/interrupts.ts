@@ -208,7 +208,9 @@ export function deliver_event(cpu: usize, vector: u32, flags: u32, error: u32): 
 
 function deliver(cpu: usize, vector: u32, flags: u32, error: u32, rip: u64): void {
   store<u32>(cpu, flags & EXC_SOFTWARE ? 0 : 1, S_EXT);
-  let image = eflags(cpu) & ~RF;
+  let image = eflags(cpu);
+  // A breakpoint's #DB finds RF clear, and a trap what its instruction left: 1 between the elements of a string.
+  if (flags & EXC_SOFTWARE) image &= ~RF;
   const fault =
     !(flags & (EXC_SOFTWARE | EXC_EXTERNAL)) && vector < 32 && ((FAULTS >> vector) & 1) != 0;
   if (fault) image |= RF;

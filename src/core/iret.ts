@@ -76,18 +76,15 @@ export function loadFlags(cpu: usize, image: u32, mask: u32): void {
   setEflags(cpu, load<u64>(cpu, S_DR7) & 0xff ? flags : flags & ~RF);
 }
 
+/** NMIs are let in again even by an IRET that faults (SDM vol. 3, 6.7.1 and 25.3). */
 export function interrupt_return(cpu: usize, size: u32): void {
-  unblockNmi(cpu);
+  if (load<u32>(cpu, S_NMI_BLOCKED)) {
+    store<u32>(cpu, 0, S_NMI_BLOCKED);
+    atomic.or<u32>(cpu + S_ATTENTION, ATTN_INTERRUPT); // one that waits comes now
+  }
   if (!protectedMode(cpu)) returnPlain(cpu, size);
   else if (load<u32>(cpu, S_EFLAGS) & NT) returnTask(cpu);
   else returnProtected(cpu, size);
-}
-
-/** Even an IRET that faults does (SDM vol. 3, 6.7.1). One that has waited is looked for behind it. */
-function unblockNmi(cpu: usize): void {
-  if (load<u32>(cpu, S_NMI_BLOCKED) == 0) return;
-  store<u32>(cpu, 0, S_NMI_BLOCKED);
-  atomic.or<u32>(cpu + S_ATTENTION, ATTN_INTERRUPT);
 }
 
 function cut(value: u64, size: u32): u64 {

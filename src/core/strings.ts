@@ -10,6 +10,7 @@ import {
   S_RDX,
   S_RSI,
   S_SEGS,
+  S_TF_ARMED,
   SEG_BASE,
   SEG_ES,
   SEG_FS,
@@ -17,6 +18,7 @@ import {
   SEG_RIGHTS,
   SEG_SIZE,
 } from '../ir/state.ts';
+import { S_REPEATING } from '../ir/state-system.ts';
 import {
   hostRead,
   hostWrite,
@@ -25,6 +27,7 @@ import {
   read16,
   read32,
   read64,
+  watched,
   write8,
   write16,
   write32,
@@ -48,8 +51,18 @@ const ALONE: u64 = 16;
 /** Of INS and OUTS. */
 const MOST_PORTS: u32 = 64;
 
-/** The instruction is to run again, behind what may wait. */
-function again(cpu: usize): u32 {
+/** True when a debug exception may follow each element (SDM vol. 3, 17.3.1.1 and 17.3.1.4). */
+function singly(cpu: usize): bool {
+  return load<u32>(cpu, S_TF_ARMED) != 0 || watched(cpu);
+}
+
+function most(cpu: usize): u32 {
+  return singly(cpu) ? 1 : MOST;
+}
+
+/** What a call returns that leaves elements for the next, behind what may wait. */
+function unfinished(cpu: usize): u32 {
+  store<u32>(cpu, 1, S_REPEATING);
   atomic.or<u32>(cpu + S_ATTENTION, ATTN_INTERRUPT);
   return 0;
 }
@@ -155,7 +168,7 @@ function copy(target: usize, source: usize, size: u32, bytes: usize): void {
 
 /** Copies what lies within one page on both sides; returns the elements done, 0 when it must go one by one. */
 function moveRun(cpu: usize, size: u32, addrSize: u32, seg: u32): u64 {
-  if (load<u32>(cpu, S_EFLAGS) & DF) return 0;
+  if (load<u32>(cpu, S_EFLAGS) & DF || singly(cpu)) return 0;
   const si = index(cpu, S_RSI, addrSize);
   const di = index(cpu, S_RDI, addrSize);
   const from = linear(cpu, seg, si, size, 0);
@@ -183,16 +196,17 @@ export function movs(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
     moveOne(cpu, size, addrSize, seg);
     return 1;
   }
-  for (let done: u64 = 0; done < MOST_BYTES; ) {
+  const limit: u64 = singly(cpu) ? 1 : MOST_BYTES;
+  for (let done: u64 = 0; done < limit; ) {
     if (nothing(cpu, addrSize, rep)) return 1;
     const elements = moveRun(cpu, size, addrSize, seg);
     done += elements * <u64>size;
     if (elements != 0) continue;
     moveOne(cpu, size, addrSize, seg);
-    less(cpu, addrSize, 1);
+    if (!more(cpu, addrSize)) return 1;
     done += ALONE;
   }
-  return again(cpu);
+  return unfinished(cpu);
 }
 
 function fill(target: usize, size: u32, value: u64, bytes: usize): void {
@@ -215,7 +229,7 @@ function storeOne(cpu: usize, size: u32, addrSize: u32): void {
 }
 
 function storeRun(cpu: usize, size: u32, addrSize: u32): u64 {
-  if (load<u32>(cpu, S_EFLAGS) & DF) return 0;
+  if (load<u32>(cpu, S_EFLAGS) & DF || singly(cpu)) return 0;
   const di = index(cpu, S_RDI, addrSize);
   const to = linear(cpu, SEG_ES, di, size, 1);
   const elements = run(cpu, to, size, addrSize, di);
@@ -236,23 +250,25 @@ export function stos(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
     storeOne(cpu, size, addrSize);
     return 1;
   }
-  for (let done: u64 = 0; done < MOST_BYTES; ) {
+  const limit: u64 = singly(cpu) ? 1 : MOST_BYTES;
+  for (let done: u64 = 0; done < limit; ) {
     if (nothing(cpu, addrSize, rep)) return 1;
     const elements = storeRun(cpu, size, addrSize);
     done += elements * <u64>size;
     if (elements != 0) continue;
     storeOne(cpu, size, addrSize);
-    less(cpu, addrSize, 1);
+    if (!more(cpu, addrSize)) return 1;
     done += ALONE;
   }
-  return again(cpu);
+  return unfinished(cpu);
 }
 
 export function lods(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
   const size = sizes & 0xff;
   const addrSize = sizes >> 8;
   if (nothing(cpu, addrSize, rep)) return 1;
-  for (let done: u32 = 0; done < MOST; done++) {
+  const limit = most(cpu);
+  for (let done: u32 = 0; done < limit; done++) {
     const value = readElement(cpu, linear(cpu, seg, index(cpu, S_RSI, addrSize), size, 0), size);
     if (size == 8) store<u64>(cpu, value, S_RAX);
     else if (size == 4) store<u64>(cpu, value & 0xffff_ffff, S_RAX);
@@ -261,7 +277,7 @@ export function lods(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
     advance(cpu, S_RSI, addrSize, step(cpu, size));
     if (rep == 0 || !more(cpu, addrSize)) return 1;
   }
-  return again(cpu);
+  return unfinished(cpu);
 }
 
 /** Flags of a - b for elements of `size` bytes. */
@@ -299,7 +315,8 @@ export function cmps(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
   const size = sizes & 0xff;
   const addrSize = sizes >> 8;
   if (nothing(cpu, addrSize, rep)) return 1;
-  for (let done: u32 = 0; done < MOST; done++) {
+  const limit = most(cpu);
+  for (let done: u32 = 0; done < limit; done++) {
     const a = readElement(cpu, linear(cpu, seg, index(cpu, S_RSI, addrSize), size, 0), size);
     const b = readElement(cpu, linear(cpu, SEG_ES, index(cpu, S_RDI, addrSize), size, 0), size);
     const by = step(cpu, size);
@@ -307,7 +324,7 @@ export function cmps(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
     advance(cpu, S_RDI, addrSize, by);
     if (compared(cpu, a, b, sizes, rep)) return 1;
   }
-  return again(cpu);
+  return unfinished(cpu);
 }
 
 export function scas(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
@@ -315,12 +332,13 @@ export function scas(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
   const addrSize = sizes >> 8;
   if (nothing(cpu, addrSize, rep)) return 1;
   const a = cutTo(load<u64>(cpu, S_RAX), size);
-  for (let done: u32 = 0; done < MOST; done++) {
+  const limit = most(cpu);
+  for (let done: u32 = 0; done < limit; done++) {
     const b = readElement(cpu, linear(cpu, SEG_ES, index(cpu, S_RDI, addrSize), size, 0), size);
     advance(cpu, S_RDI, addrSize, step(cpu, size));
     if (compared(cpu, a, b, sizes, rep)) return 1;
   }
-  return again(cpu);
+  return unfinished(cpu);
 }
 
 export function ins(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
@@ -329,7 +347,8 @@ export function ins(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
   const port = <u32>load<u16>(cpu, S_RDX);
   if (nothing(cpu, addrSize, rep)) return 1;
   check_io(cpu, port, size);
-  for (let done: u32 = 0; done < MOST_PORTS; done++) {
+  const limit: u32 = singly(cpu) ? 1 : MOST_PORTS;
+  for (let done: u32 = 0; done < limit; done++) {
     const to = linear(cpu, SEG_ES, index(cpu, S_RDI, addrSize), size, 1);
     // What the port gives is lost when the store faults, so the store is tried first.
     probeWrite(cpu, to, size);
@@ -337,7 +356,7 @@ export function ins(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
     advance(cpu, S_RDI, addrSize, step(cpu, size));
     if (rep == 0 || !more(cpu, addrSize)) return 1;
   }
-  return again(cpu);
+  return unfinished(cpu);
 }
 
 export function outs(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
@@ -346,11 +365,12 @@ export function outs(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
   const port = <u32>load<u16>(cpu, S_RDX);
   if (nothing(cpu, addrSize, rep)) return 1;
   check_io(cpu, port, size);
-  for (let done: u32 = 0; done < MOST_PORTS; done++) {
+  const limit: u32 = singly(cpu) ? 1 : MOST_PORTS;
+  for (let done: u32 = 0; done < limit; done++) {
     const value = readElement(cpu, linear(cpu, seg, index(cpu, S_RSI, addrSize), size, 0), size);
     io_out(cpu, port, size, <u32>value);
     advance(cpu, S_RSI, addrSize, step(cpu, size));
     if (rep == 0 || !more(cpu, addrSize)) return 1;
   }
-  return again(cpu);
+  return unfinished(cpu);
 }

@@ -16,6 +16,7 @@ import {
   S_REGS,
   S_RIP,
   S_RSP,
+  S_TF_ARMED,
   SEG_CS,
   SEG_GS,
   SEG_SS,
@@ -33,16 +34,17 @@ import {
   setSegBase,
   setSegment,
 } from './descriptor.ts';
-import { eflags, IF, RF, setEflags, VM } from './flags.ts';
+import { eflags, IF, RF, setEflags, TF, VM } from './flags.ts';
 import { loadFlags } from './iret.ts';
 import { updateKey } from './key.ts';
 import { isCanonical } from './paging.ts';
-import { GP, raise, UD } from './raise.ts';
+import { GP, raise, raiseDebug, UD } from './raise.ts';
 import { protectedMode } from './segments.ts';
 
 // SYSCALL, SYSENTER and their returns; SWAPGS and the FS and GS bases. Source: Intel SDM vol. 2.
 
 const EFER_SCE: u64 = 1;
+const DR6_BS: u64 = 1 << 14;
 const CR4_FSGSBASE: u64 = 1 << 16;
 const S_R11 = S_REGS + 11 * 8;
 /** Present, accessed: code that can be read, data that can be written. */
@@ -74,6 +76,8 @@ export function syscall(cpu: usize, next: u64): void {
   setEflags(cpu, flags & ~(<u32>load<u64>(cpu, S_MSR_SFMASK) | RF));
   const selector = <u32>(load<u64>(cpu, S_MSR_STAR) >> 32) & 0xfffc;
   setFlat(cpu, selector, selector + 8, 0, true);
+  // A step ends here only if IA32_FMASK lets TF through.
+  if (!(load<u32>(cpu, S_EFLAGS) & TF)) store<u32>(cpu, 0, S_TF_ARMED);
   go(cpu, load<u64>(cpu, S_MSR_LSTAR));
 }
 
@@ -86,6 +90,8 @@ export function sysret(cpu: usize, size: u32): void {
   loadFlags(cpu, (<u32>load<u64>(cpu, S_R11) & SYSRET_FLAGS) | 2, SYSRET_FLAGS | RF);
   setFlat(cpu, (selector + (size == 8 ? 16 : 0)) | 3, (selector + 8) | 3, 3, size == 8);
   go(cpu, size == 8 ? target : target & 0xffff_ffff);
+  // Unlike IRET's, a TF from here counts at once: the step is that of the SYSCALL.
+  if (load<u32>(cpu, S_EFLAGS) & TF) raiseDebug(cpu, DR6_BS);
 }
 
 export function sysenter(cpu: usize): void {

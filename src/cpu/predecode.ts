@@ -73,6 +73,8 @@ const FIELDS = [REC_A, REC_B, REC_BASE];
 
 /** What the predecoder calls in core/. */
 export interface BlockStore {
+  /** Leaves by an exception of the host. */
+  raise_error(cpu: number, vector: number, error: number): void;
   fetch_address(cpu: number, lin: bigint): bigint;
   new_block(cpu: number, records: number): number;
   add_block(cpu: number, block: number): void;
@@ -209,10 +211,8 @@ export class Predecoder {
   /** The first instruction goes on beyond the page or the segment: its second page's address and its length. */
   #straddling(start: number, available: number, lin: bigint): [paddr2: number, length: number] {
     const toPageEnd = 4096 - Number(lin & 0xfffn);
-    if (available < toPageEnd) {
-      this.#raise('raiseError', VECTOR_GP, 0);
-      return [0, 1];
-    }
+    // No block is made of it: the limit may be another the next time.
+    if (available < toPageEnd) this.#store.raise_error(this.#cpu, VECTOR_GP, 0);
     const mask = this.#codeSize === 8 ? 0xffffffffffffffffn : 0xffffffffn;
     const next = ((lin | 0xfffn) + 1n) & mask;
     const found = BigInt.asUintN(40, this.#store.fetch_address(this.#cpu, next));

@@ -106,6 +106,7 @@ export interface Core extends LockstepCore {
   drop_blocks(cpu: number): void;
   updateKey(cpu: number): void;
   fetch_address(cpu: number, lin: bigint): bigint;
+  raise_error(cpu: number, vector: number, error: number): void;
   new_block(cpu: number, records: number): number;
   add_block(cpu: number, block: number): void;
   invalidateRange(cpu: number, paddr: number, size: number): void;

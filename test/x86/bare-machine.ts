@@ -1,13 +1,17 @@
 import { readFileSync } from 'node:fs';
+import type { VcpuExit } from '#accel/accel.ts';
 import type { HandlerMap } from '#cpu/handlers.ts';
+import type { Translator } from '#cpu/hot-tier.ts';
 import { ImmediateTranslator } from '#cpu/immediate-translator.ts';
 import { layOut } from '#cpu/layout.ts';
 import { RegionCompiler } from '#cpu/region-compiler.ts';
 import { SoftwareVcpu, type VcpuHost } from '#cpu/vcpu.ts';
 import {
+  ATTN_INTERRUPT,
   PAGE_MAP_BYTES,
   PAGE_RAM,
   S_AREA,
+  S_ATTENTION,
   S_HALTED,
   S_PAGE_MAP,
   S_RAM_HOST,
@@ -48,6 +52,21 @@ const ALL_FEATURES: readonly Feature[] = [
   'pclmul',
 ];
 
+const file = (name: string) => readFileSync(new URL(name, BUILD));
+const engine = {
+  core: new WebAssembly.Module(file('core.wasm')),
+  interpreter: new WebAssembly.Module(file('interpreter.wasm')),
+  handlers: JSON.parse(file('handlers.json').toString()) as HandlerMap,
+};
+
+export interface BareOptions {
+  /** What stands around the CPU, where that is to be more than nothing. */
+  readonly host?: Partial<VcpuHost>;
+  /** How often a block runs before it is translated. */
+  readonly heat?: number;
+  readonly verify?: boolean;
+}
+
 /** A virtual CPU with RAM and nothing else; exceptions are not delivered but reported. */
 export class BareMachine {
   readonly memory: WebAssembly.Memory;
@@ -58,6 +77,8 @@ export class BareMachine {
   readonly vcpu: SoftwareVcpu;
   /** Vector of the exception that ended the last run, or -1. */
   exception = -1;
+  /** How the last run ended. */
+  end: VcpuExit | undefined;
   /** The last run was cut off: it seemed to be without end. */
   endless = false;
   /** It reached where no memory is. */
@@ -67,32 +88,42 @@ export class BareMachine {
   #stop = false;
   #polls = 0;
 
-  constructor(ramBytes: number, verify = false) {
+  constructor(ramBytes: number, { host, heat, verify = false }: BareOptions = {}) {
     const layout = layOut(1, ramBytes, 0);
     this.memory = new WebAssembly.Memory({ initial: layout.pages, maximum: 65536, shared: true });
     this.cpu = layout.cpus[0] ?? 0;
     this.ram = layout.ram;
     this.bytes = new Uint8Array(this.memory.buffer);
     this.view = new DataView(this.memory.buffer);
-    const file = (name: string) => readFileSync(new URL(name, BUILD));
-    const handlers = JSON.parse(file('handlers.json').toString()) as HandlerMap;
     const features = new Set(ALL_FEATURES);
     const parts = {
       memory: this.memory,
-      core: new WebAssembly.Module(file('core.wasm')),
-      interpreter: new WebAssembly.Module(file('interpreter.wasm')),
-      handlers,
+      ...engine,
       features,
       verify,
-      translator: new ImmediateTranslator(new RegionCompiler(this.memory, this.cpu, features)),
+      pace: heat === undefined ? undefined : { heat },
+      translator: this.#translator(new RegionCompiler(this.memory, this.cpu, features), heat),
     };
-    this.vcpu = new SoftwareVcpu(parts, this.cpu, this.#host());
+    this.vcpu = new SoftwareVcpu(parts, this.cpu, { ...this.#host(), ...host });
     this.set32(S_AREA, layout.areas[0] ?? 0);
     this.set32(S_PAGE_MAP, layout.pageMap);
     this.set32(S_RAM_HOST, layout.ram);
     this.set32(S_RAM_SIZE, ramBytes);
     this.bytes.fill(PAGE_RAM, layout.pageMap, layout.pageMap + ramBytes / 4096);
     this.vcpu.core.reset_cpu(this.cpu, 0x306a9);
+  }
+
+  /** With `heat`, what has been translated is put to use at once. */
+  #translator(compiler: RegionCompiler, heat: number | undefined): Translator {
+    const translator = new ImmediateTranslator(compiler);
+    if (heat === undefined) return translator;
+    return {
+      request: (request, epoch) => {
+        translator.request(request, epoch);
+        this.attend();
+      },
+      take: () => translator.take(),
+    };
   }
 
   #host(): VcpuHost {
@@ -151,6 +182,12 @@ export class BareMachine {
     return 0;
   }
 
+  /** Has the CPU look around before the next block. */
+  attend(): void {
+    const word = (this.cpu + S_ATTENTION) >> 2;
+    Atomics.or(new Int32Array(this.memory.buffer), word, ATTN_INTERRUPT);
+  }
+
   /** Runs until an exception or HLT; `hot`: with the block at RIP translated. */
   run(hot = false): void {
     if (hot) this.vcpu.warm();
@@ -159,7 +196,7 @@ export class BareMachine {
     this.endless = false;
     this.#stop = false;
     this.#polls = 0;
-    this.vcpu.run();
+    this.end = this.vcpu.run();
   }
 
   set32(field: number, value: number): void {

@@ -26,9 +26,10 @@ function withArg(helper: string): Lift {
   };
 }
 
-/** A helper that takes a 16-bit operand. */
+/** A helper of ring 0 that takes a 16-bit operand: the privilege comes before what reading it may raise. */
 function withWord(helper: string): Lift {
   return (x) => {
+    x.call('require_ring0');
     x.call(helper, [x.read(0)]);
   };
 }

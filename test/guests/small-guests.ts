@@ -1,0 +1,47 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { assemble, cannotAssemble } from './assemble.ts';
+import { GuestMachine } from './guest-machine.ts';
+
+/** A guest that runs to its end in ring 0 and what it prints. */
+export interface SmallGuest {
+  readonly name: string;
+  readonly body: string;
+  readonly expected: string;
+}
+
+/** In the hot tier the first round translates and the second enters what was translated. */
+const ROUNDS = { cold: 1, hot: 3 } as const;
+
+function link(runtime: string, guests: readonly SmallGuest[]): Uint8Array {
+  const bodies = guests.map((guest, i) => `body${i}:\n${guest.body}\n`).join('');
+  const table = guests.map((_, i) => `.long body${i}`).join('\n');
+  const source = `${runtime}\n${bodies}\n.data\n.balign 4\nbodies:\n${table}\n`;
+  const flags = ['--oformat', 'binary', '-Ttext=0x100000', '-e', '0x100000'];
+  return assemble(source, ['--64'], [...flags, '--no-warn-rwx-segments']);
+}
+
+/** Tests that each guest prints what is expected, interpreted and translated. */
+export function testSmallGuests(
+  title: string,
+  runtime: string,
+  guests: readonly SmallGuest[],
+): void {
+  describe(title, { timeout: 120_000, skip: cannotAssemble }, () => {
+    const image = cannotAssemble === false ? link(runtime, guests) : new Uint8Array();
+    for (const tier of ['cold', 'hot'] as const) {
+      const machine = new GuestMachine(image, tier === 'hot');
+      for (const [i, { name, expected }] of guests.entries()) {
+        it(`${name} (${tier})`, () => {
+          const text = machine.run(i, ROUNDS[tier]);
+          const lines = text.split('\n').map((line) => line.trim().replace(/ +/g, ' '));
+          const rounds = expected.endsWith('crash') ? 1 : ROUNDS[tier];
+          assert.deepEqual(
+            lines.filter((line) => line !== ''),
+            Array.from({ length: rounds }, () => expected),
+          );
+        });
+      }
+    }
+  });
+}
