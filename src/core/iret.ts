@@ -1,5 +1,6 @@
 import {
   ATTN_INTERRUPT,
+  REC_NEXT,
   S_ATTENTION,
   S_CPL,
   S_CR4,
@@ -122,7 +123,8 @@ function returnTask(cpu: usize): void {
   if (longMode(cpu)) raiseZero(cpu, GP);
   const link = readSystem16(cpu, segBase(cpu, SEG_TR));
   if (link & 4) raiseSelector(cpu, TS, link);
-  switchTask(cpu, link, TASK_RETURN, load<u64>(cpu, S_RIP));
+  const next = load<u64>(cpu, S_RIP) + load<u16>(load<u32>(cpu, S_REC), REC_NEXT);
+  switchTask(cpu, link, TASK_RETURN, next);
 }
 
 function maskFor(cpu: usize, cpl: u32, size: u32): u32 {

@@ -318,6 +318,7 @@ gdt: .skip NOWHERE
 task: .skip 104+8192+1
 .balign 4
 task2: .skip 104
+task3: .skip 104
 ldt: .skip 64
 idt: .skip 48*8
 idt_end:
