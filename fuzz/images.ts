@@ -11,7 +11,7 @@ const DISK_BYTES = 4096 * KIB;
 const VARIANTS: Readonly<Record<string, readonly Options[]>> = {
   qcow2: [
     {},
-    { cluster_size: 512, refcount_bits: 1 },
+    { cluster_size: 512, refcount_bits: 2 },
     { cluster_size: 16 * KIB, extended_l2: true },
     { compat: '0.10' },
   ],
