@@ -257,6 +257,8 @@ export interface ImageFormat {
   probe(head: Uint8Array, tail: Uint8Array): boolean;
   /** Takes `file` over: closes it with the image, or before throwing. @throws {ImageError} `bad-format`, `unsupported`, … */
   open(file: HostFile, context: OpenContext): Promise<DiskImage>;
+  /** Opens, read-only, the disk as it was at a snapshot inside the image; `which` as in SnapshotStore. Else as `open`. */
+  openSnapshot?(file: HostFile, context: OpenContext, which: string): Promise<DiskImage>;
   readonly createOptions: readonly CreateOption[];
   /** Fills an empty file, and flushes it; the caller closes it, and removes it when this throws. */
   create?(file: HostFile, request: CreateRequest, host: StorageHost): Promise<void>;

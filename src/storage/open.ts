@@ -46,6 +46,8 @@ export interface OpenImageOptions {
   readonly probe?: boolean;
   /** False: the backing file is not opened, and what is unallocated reads as zeros. */
   readonly withBacking?: boolean;
+  /** Opens the disk as it was at this snapshot; for reading only. */
+  readonly snapshot?: string;
   /** Whether to hold the writer's lock. Default: true unless read-only. */
   readonly lock?: boolean;
 }
@@ -100,7 +102,13 @@ async function openLink(
     await file.close();
     throw error;
   }
-  return await format.open(file, contextOf(host, options, chain));
+  const context = contextOf(host, options, chain);
+  if (options.snapshot === undefined) return await format.open(file, context);
+  if (format.openSnapshot !== undefined && readOnly)
+    return await format.openSnapshot(file, context, options.snapshot);
+  await file.close();
+  const why = readOnly ? `${format.name} images hold no snapshots` : 'a snapshot is only read';
+  throw new ImageError('unsupported', `${path}: ${why}`, { path });
 }
 
 function checkChain(path: string, chain: readonly string[]): void {

@@ -193,6 +193,10 @@ describe('ring0 image', () => {
     { argv: ['convert', 'x'], message: /the file to write after them/ },
     { argv: ['convert', '-m', '17', 'x', 'y'], message: /--m: '17' does not fit/ },
     { argv: ['convert', '-t', 'fast', 'x', 'y'], message: /'fast' is no cache mode|no such file/ },
+    {
+      argv: ['convert', '-l', 'one', at('disk.raw'), 'y'],
+      message: /raw images hold no snapshots/,
+    },
     { argv: ['measure'], message: /either a file or --size/ },
     { argv: ['dd', 'if=x'], message: /both if=FILE and of=FILE/ },
     { argv: ['dd', 'iff=x'], message: /'iff=x' is not understood/ },

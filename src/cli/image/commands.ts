@@ -106,6 +106,7 @@ const PROGRESS = ['-p, --progress', 'show progress in percent on standard output
 const CACHE = ['-t, --cache <mode>', 'unsafe: does not wait for the disk'] as const;
 const SOURCE_CACHE = ['-T, --source-cache <mode>', 'accepted'] as const;
 const RATE = ['-r, --rate <size>', 'bytes a second at most'] as const;
+const SNAPSHOT = ['-l, --snapshot <which>', 'the disk as it was at this snapshot'] as const;
 const OUTPUT = ['--output <form>', 'human or json', outputFormat, 'human'] as const;
 
 function addInspection(image: Command, start: Start): void {
@@ -153,6 +154,7 @@ function addInspection(image: Command, start: Start): void {
     );
   command(image, 'measure [file]', 'how large a new file would be')
     .option(...FORMAT)
+    .option(...SNAPSHOT)
     .option('-O, --target-format <name>', 'the format of the new file', 'raw')
     .option('-o, --options <list>', 'options of the new file', collect)
     .option('--size <size>', 'of an empty disk of this size')
@@ -202,6 +204,7 @@ function addMaking(image: Command, start: Start): void {
     );
   command(image, 'convert [files...]', 'copy disks, one after the other, to the last file')
     .option(...FORMAT)
+    .option(...SNAPSHOT)
     .option('-O, --target-format <name>', 'the format to write', 'raw')
     .option('-o, --options <list>', 'name=value,…; help lists them', collect)
     .option('-c, --compress', 'write compressed')

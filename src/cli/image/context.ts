@@ -32,6 +32,8 @@ export interface OpenFlags {
   readonly format?: string | undefined;
   readonly writable?: boolean;
   readonly withBacking?: boolean;
+  /** Of qemu-img's forms: an id or a name, or snapshot.id=ID or snapshot.name=NAME. */
+  readonly snapshot?: string | undefined;
   readonly host?: StorageHost;
 }
 
@@ -46,6 +48,9 @@ export async function openNamed(
     probe: true,
     ...(flags.format === undefined ? {} : { format: flags.format }),
     ...(flags.withBacking === undefined ? {} : { withBacking: flags.withBacking }),
+    ...(flags.snapshot === undefined
+      ? {}
+      : { snapshot: flags.snapshot.replace(/^snapshot\.(id|name)=/, '') }),
   };
   const image = await openImage(file, flags.host ?? nodeStorageHost, options);
   if (flags.format === undefined && flags.writable === true && image.format === 'raw')

@@ -26,6 +26,7 @@ import {
 
 export interface ConvertFlags extends BackingFlags {
   readonly format?: string;
+  readonly snapshot?: string;
   readonly targetFormat: string;
   readonly options?: readonly string[];
   readonly compress?: boolean;
@@ -73,7 +74,9 @@ export async function imageConvert(
   const opened: DiskImage[] = [];
   try {
     for (const file of sources)
-      opened.push(await openNamed(file, context, { format: flags.format }));
+      opened.push(
+        await openNamed(file, context, { format: flags.format, snapshot: flags.snapshot }),
+      );
     for (const source of opened) await refuseSameFile(source, target);
     await convert(request, opened, context);
   } finally {

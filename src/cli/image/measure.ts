@@ -7,6 +7,7 @@ import { sizeFlag } from './flags.ts';
 
 export interface MeasureFlags {
   readonly format?: string;
+  readonly snapshot?: string;
   readonly targetFormat: string;
   readonly options?: readonly string[];
   readonly size?: string;
@@ -32,7 +33,10 @@ export async function imageMeasure(
   let sizeBytes = wholeSectors(size ?? 0);
   let dataBytes = 0;
   if (file !== undefined) {
-    const image = await openNamed(file, context, { format: flags.format });
+    const image = await openNamed(file, context, {
+      format: flags.format,
+      snapshot: flags.snapshot,
+    });
     try {
       sizeBytes = image.sizeBytes;
       const unitBytes = typeof unit === 'number' ? unit : DEFAULT_CLUSTER_BYTES;
