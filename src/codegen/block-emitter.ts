@@ -52,6 +52,12 @@ export abstract class BlockEmitter {
   /** Called when it is known where each value will be. */
   protected prepare(_insts: readonly Inst[]): void {}
 
+  /** The values of a block that nothing is emitted for. */
+  droppedOf(block: Block): Inst[] {
+    const plan = this.#planOf(block);
+    return block.insts.filter((inst) => plan[inst.index] === DROPPED);
+  }
+
   protected isDropped(inst: Inst): boolean {
     return this.#places[inst.index] === DROPPED;
   }

@@ -1,4 +1,5 @@
 import type { Inst } from '#ir/block.ts';
+import { slotName } from '#ir/slot-name.ts';
 import { S_RAX, S_RDX, S_REGS, S_XMM, S_ZERO } from '#ir/state.ts';
 import { isDivision } from './hot-helpers.ts';
 import type { Region } from './region.ts';
@@ -55,7 +56,8 @@ export class HotState {
     const vector = offset >= S_XMM;
     let cached = this.#cached.get(offset);
     if (cached === undefined) {
-      cached = { local: this.#f.local(vector ? 'v128' : 'i64'), offset, vector, written: false };
+      const local = this.#f.local(vector ? 'v128' : 'i64', slotName(offset));
+      cached = { local, offset, vector, written: false };
       this.#cached.set(offset, cached);
     }
     cached.written ||= written;

@@ -32,6 +32,8 @@ import { HotState } from './hot-state.ts';
 import { PageStreams } from './page-streams.ts';
 import type { Region, RegionEdge, RegionNode } from './region.ts';
 import { flagForms } from './region-flags.ts';
+import { declareLocals } from './region-locals.ts';
+import type { RegionMark, RegionObserver } from './region-observer.ts';
 import { FunctionBody } from './wasm.ts';
 
 const I32_LOAD = 0x28;
@@ -77,22 +79,26 @@ export class RegionBuilder {
   /** Label of the code that leaves the instructions of a run to the interpreter, while such a run is open. */
   #run: { leave: number; done: number; form: FlagForm } | undefined;
   #node = 0;
+  readonly #observer: RegionObserver | undefined;
+  #insn = 0;
 
-  /** `type`: index of the type of a region's function; `slot`: of the global that holds its place in the table of regions. */
+/** `type`: index of the type of a region's function; `slot`: of the global that holds its place in the table of regions. */
   constructor(
     region: Region,
     { type, slot }: { readonly type: number; readonly slot: number },
     helper: (name: string) => number,
+    observer?: RegionObserver,
   ) {
     const f = this.#f;
+    this.#observer = observer;
     this.#region = region;
     this.#type = type;
     this.#slot = slot;
     this.#flow = analyse(region);
     this.#forms = flagForms(region, this.#flow);
     this.#locals = declareLocals(f);
-    this.#ripOut = f.local('i64');
-    this.#code = f.local('i32');
+    this.#ripOut = f.local('i64', 'rip_out');
+    this.#code = f.local('i32', 'code');
     this.#state = new HotState(f, 0, region);
     this.#emitter = new HotEmitter({
       f,
@@ -104,16 +110,23 @@ export class RegionBuilder {
       giveUp: () => this.#giveUp(),
       terminate: (inst) => this.#terminate(inst),
     });
+    this.#mark('entry');
     this.#prologue(helper);
     f.block();
     this.#exit = f.depth;
     this.#tree(0);
+    this.#mark('exit');
     f.end();
     this.#epilogue();
   }
 
   get body(): FunctionBody {
     return this.#f;
+  }
+
+  #mark(part: RegionMark['part']): void {
+    const mark = { at: this.#f.code.length, part, node: this.#node, insn: this.#insn };
+    this.#observer?.marks.push(mark);
   }
 
   // ---- entry and exit
@@ -239,6 +252,7 @@ export class RegionBuilder {
     const now = flags.form;
     flags.form = this.#run.form;
     f.branch(this.#run.done).end();
+    this.#mark('to-interpreter');
     this.#run = undefined;
     f.get(budget).get(where).i32(OFFSET_BITS).op(0x76).op(0x6a).set(budget);
     this.#emitter.pushRip(this.#region.nodes[this.#node]?.offset ?? 0);
@@ -247,6 +261,7 @@ export class RegionBuilder {
     this.#leave(REGION_COLD);
     flags.form = now;
     f.end();
+    this.#mark('insn');
   }
 
   #giveUp(): void {
@@ -283,6 +298,8 @@ export class RegionBuilder {
     if (node === undefined) return;
     const { budget } = this.#locals;
     this.#node = n;
+    this.#insn = 0;
+    this.#mark('node');
     this.#emitter.flags.form = this.#forms[n] ?? RAW;
     this.#emitter.groups.enter(node);
     const count = node.insns.length;
@@ -292,7 +309,11 @@ export class RegionBuilder {
       // Those before leave with the flags as they were: nothing is given up behind an instruction's first change.
       if (this.#run?.form !== this.#emitter.flags.form) this.#closeRun();
       if (this.#run === undefined && mayGiveUp(insn.ir.insts)) this.#openRun();
+      this.#insn = i;
+      this.#mark('insn');
       this.#emitter.emitInsn(insn, (insn.start - node.offset) | ((count - i) << OFFSET_BITS));
+      for (const inst of this.#observer === undefined ? [] : this.#emitter.droppedOf(insn.ir))
+        this.#observer?.dropped.add(inst);
       ended = insn.ir.terminator !== undefined;
       if (!ended && this.#emitter.mayKill) this.#checkKills(insn.next, count - 1 - i);
     });
@@ -422,7 +443,15 @@ export class RegionBuilder {
     }
     const block = this.#blocks.get(to);
     if (block !== undefined) f.branch(block);
-    else this.#tree(to);
+    else this.#inner(to);
+  }
+
+  /** A node within the code of the current one. */
+  #inner(to: number): void {
+    const [n, insn] = [this.#node, this.#insn];
+    this.#tree(to);
+    [this.#node, this.#insn] = [n, insn];
+    this.#mark('insn');
   }
 
   /** Before another round of a loop: leaves when the budget is spent or something wants attention. */
@@ -439,31 +468,6 @@ export class RegionBuilder {
     flags.form = form;
     f.end();
   }
-}
-
-function declareLocals(f: FunctionBody): HotLocals {
-  const i64 = () => f.local('i64');
-  const i32 = () => f.local('i32');
-  return {
-    cpu: 0,
-    base: i64(),
-    budget: i32(),
-    tlbRead: i32(),
-    tlbWrite: i32(),
-    where: i32(),
-    kills: i32(),
-    usual: i32(),
-    target: i64(),
-    res: i64(),
-    aux: i64(),
-    a32: i32(),
-    b32: i32(),
-    r32: i32(),
-    a64: i64(),
-    b64: i64(),
-    r64: i64(),
-    scratch: i32(),
-  };
 }
 
 function calls(region: Region, isMeant: (helper: string) => boolean): boolean {

@@ -93,6 +93,7 @@ export class FunctionBody {
   readonly params: readonly ValueType[];
   readonly result: ResultType;
   readonly #locals: ValueType[] = [];
+  readonly #names = new Map<number, string>();
   readonly #hints: { at: number; likely: boolean }[] = [];
   /** How many blocks, loops and ifs are open: a label is the depth within its construct, and a branch takes the difference. */
   depth = 0;
@@ -102,9 +103,16 @@ export class FunctionBody {
     this.result = result;
   }
 
-  local(type: ValueType): number {
+  /** `name` is for those who read the code. */
+  local(type: ValueType, name?: string): number {
     this.#locals.push(type);
-    return this.params.length + this.#locals.length - 1;
+    const index = this.params.length + this.#locals.length - 1;
+    if (name !== undefined) this.#names.set(index, name);
+    return index;
+  }
+
+  nameOf(local: number): string | undefined {
+    return this.#names.get(local);
   }
 
   op(code: number): this {

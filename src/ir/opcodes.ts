@@ -325,3 +325,12 @@ export function opcode(name: string): Opcode {
   if (found === undefined) throw new Error(`ir: no opcode ${name}`);
   return found;
 }
+
+/** The name of the pure op that is this WebAssembly instruction, coded as `Opcode.wasm` is. */
+export function wasmName(code: number): string | undefined {
+  return WASM_NAMES.get(code);
+}
+
+const WASM_NAMES = new Map(
+  [...table.values()].flatMap(({ name, wasm }) => (wasm === undefined ? [] : [[wasm, name]])),
+);
