@@ -1,4 +1,5 @@
 import { errnoOf } from '#base/host-reason.ts';
+import type { ExplainRequest, Explanation } from '#control/explain.ts';
 import type { Vm, VmConfig } from '#control/vm.ts';
 import type { TerminalStreams } from './terminal.ts';
 
@@ -6,6 +7,7 @@ import type { TerminalStreams } from './terminal.ts';
 export interface CliHost extends TerminalStreams {
   readonly env: NodeJS.ProcessEnv;
   createVm(config: VmConfig): Promise<Vm>;
+  explain(request: ExplainRequest): Promise<Explanation>;
 }
 
 /** As a shell reports a process that SIGPIPE ended; or an error. */
@@ -20,6 +22,7 @@ export function processHost(): CliHost {
     stderr: process.stderr,
     // Late, so that --help and errors do not wait for the engine to load.
     createVm: async (config) => (await import('#index.ts')).createVm(config),
+    explain: async (request) => (await import('#index.ts')).explain(request),
   };
 }
 

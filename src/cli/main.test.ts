@@ -7,6 +7,7 @@ import { after, describe, it } from 'node:test';
 import { RequestError } from '#base/errors.ts';
 import { MIB } from '#base/units.ts';
 import type { Vm, VmConfig, VmExit } from '#control/vm.ts';
+import { explain } from '#vmm/explain.ts';
 import type { CliHost } from './host.ts';
 import { main } from './main.ts';
 
@@ -112,6 +113,7 @@ async function ring0(argv: string[], setting: Setting = {}): Promise<Outcome> {
       setTimeout(() => setting.whileRunning?.({ stdin, stdout }), 20);
       return vm;
     },
+    explain: async (request) => explain(request),
   };
   if (setting.typed !== undefined) stdin.write(setting.typed);
   const status = await main(argv, host);
@@ -467,4 +469,40 @@ describe('--stats', () => {
     assert.equal(stderr.trim().split('\n').length, 1);
     assert.equal(JSON.parse(stderr).faults['#PF'], 7);
   });
+});
+
+describe('explain', () => {
+  const code = '48 01 d8 48 ff c9 75 f8';
+
+  it('shows instructions, IR before and after, and WebAssembly', async () => {
+    const { status, stdout } = await ring0(['explain', '--code', code]);
+    assert.equal(status, 0);
+    assert.match(stdout, /^0x1000: 64-bit code, blocks: 1, \d+ bytes of WebAssembly\n/);
+    for (const line of ['add    rax,rbx', 'v2 = i64.add v0 v1', 'local.set $rax', 'i64.add'])
+      assert.ok(stdout.includes(line), line);
+  });
+
+  it('--json has the same as data', async () => {
+    const { stdout } = await ring0(['explain', '--code', '01 d8 c3', '--mode', '32', '--json']);
+    const { mode, parts } = JSON.parse(stdout);
+    assert.equal(mode, 32);
+    const texts = parts.flatMap((p: { text?: string }) => p.text ?? []);
+    assert.deepEqual(texts, ['add    eax,ebx', 'ret']);
+  });
+
+  const wrong = [
+    { args: [], says: /give one of --kernel, --raw and --code/ },
+    { args: ['--code', 'xyz'], says: /--code: 'xyz' is no code/ },
+    { args: ['--code', code, '--mode', '48'], says: /--mode: '48' is no mode/ },
+    { args: ['--code', code, '--at', 'main'], says: /--at: 'main' is no address/ },
+    { args: ['--code', code, '--at', '0x9000'], says: /--at: there is no code at 0x9000/ },
+    { args: ['--code', code, '--blocks', '0'], says: /--blocks: '0' will not do/ },
+    { args: ['--kernel', kernel], says: /--kernel: it is neither a bzImage nor/ },
+  ];
+  for (const { args, says } of wrong)
+    it(`refuses ${args.join(' ') || 'nothing'}`, async () => {
+      const { status, stderr } = await ring0(['explain', ...args]);
+      assert.equal(status, 1);
+      assert.match(stderr, says);
+    });
 });

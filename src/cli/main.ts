@@ -3,6 +3,8 @@ import { RequestError } from '#base/errors.ts';
 import { DEFAULT_APPEND, DEFAULT_CPU_MODEL } from '#control/config.ts';
 import { DEFAULT_GUEST_APPEND } from '#guests/default-guest.ts';
 import manifest from '../../package.json' with { type: 'json' };
+import { explainCommand } from './explain-command.ts';
+import type { ExplainFlags } from './explain-request.ts';
 import {
   type GuestBuildFlags,
   type GuestFlags,
@@ -52,6 +54,14 @@ Examples:
   ring0 run -f bios.bin --trace int,io:trace.log
   ring0 run --stats --json -t 60 2>stats.json`;
 
+const EXPLAIN_HELP = `
+On a terminal of 150 columns or more all stands side by side.
+
+Examples:
+  ring0 explain --code '48 01 d8 48 ff c9 75 f8'
+  ring0 explain -k vmlinuz --at strlen --blocks 4 | less
+  ring0 explain --raw boot.bin --base 0x7c00 --mode 16`;
+
 /** Runs a command line (without the program's name) and resolves with the exit status; never throws. */
 export async function main(argv: string[], host: CliHost = processHost()): Promise<number> {
   let status = 0;
@@ -79,6 +89,7 @@ function makeProgram(host: CliHost, done: (status: number) => void): Command {
     // Errors are said once, in our words, by `reportError`.
     .configureOutput({ writeOut: (text) => void host.stdout.write(text), writeErr: () => {} });
   addRun(program, host, done);
+  addExplain(program, host, done);
   addGuest(program, host, done);
   addImage(program, host, done);
   return program;
@@ -132,6 +143,25 @@ function addRun(program: Command, host: CliHost, done: (status: number) => void)
     .action(async (disk: string | undefined, flags: RunFlags) =>
       done(await runCommand(flags, disk, host)),
     );
+}
+
+function addExplain(program: Command, host: CliHost, done: (status: number) => void): void {
+  program
+    .command('explain')
+    .description('show how guest code is translated: instructions, IR, WebAssembly')
+    .option('-k, --kernel <file>', 'bzImage, ELF or Multiboot kernel')
+    .option('--raw <file>', 'code without a format, at --base')
+    .option('--code <bytes>', "the code itself, in hexadecimal: '48 01 d8'")
+    .option('--base <address>', 'where the first byte of --raw or --code lies (default: 0x1000)')
+    .option('--mode <bits>', '16, 32 or 64, where the kernel does not say it')
+    .option('--at <where>', 'address, symbol or symbol+offset (default: the entry)')
+    .option('--symbols <file>', "vmlinux or System.map (default: the kernel's own)")
+    .option('--bytes <n>', 'look at code up to this many bytes from there')
+    .option('--blocks <n>', 'blocks to follow from there (default: 8)')
+    .option('--cpu <model>', 'processor model', DEFAULT_CPU_MODEL)
+    .option('--json', 'print JSON')
+    .addHelpText('after', EXPLAIN_HELP)
+    .action(async (flags: ExplainFlags) => done(await explainCommand(flags, host)));
 }
 
 function addGuest(program: Command, host: CliHost, done: (status: number) => void): void {

@@ -22,16 +22,18 @@ export async function loadConfig(request: RunRequest, host: GuestHost): Promise<
   const { kernel, initrd } = files;
   const modules = await Promise.all(
     request.modules.map(async ({ file, cmdline }) => ({
-      bytes: await read(file, 'module'),
+      bytes: await readInput(file, 'module'),
       cmdline,
     })),
   );
   return {
     memoryBytes: request.memoryBytes,
-    ...(kernel !== undefined && { kernel: await read(kernel, 'kernel'), kernelName: kernel }),
-    ...(initrd !== undefined && { initrd: await read(initrd, 'initrd'), initrdName: initrd }),
+    ...(kernel !== undefined && { kernel: await readInput(kernel, 'kernel'), kernelName: kernel }),
+    ...(initrd !== undefined && { initrd: await readInput(initrd, 'initrd'), initrdName: initrd }),
     ...(modules.length > 0 && { modules }),
-    ...(request.firmware !== undefined && { firmware: await read(request.firmware, 'firmware') }),
+    ...(request.firmware !== undefined && {
+      firmware: await readInput(request.firmware, 'firmware'),
+    }),
     append: files.append,
     ...(request.disks.length > 0 && { disks: request.disks }),
     ...(request.bootDisk && { bootDisk: true }),
@@ -44,7 +46,7 @@ export async function loadConfig(request: RunRequest, host: GuestHost): Promise<
     }),
     ...(request.verify && { verify: true }),
     ...(request.trace !== undefined && { trace: request.trace }),
-    ...(files.symbols !== undefined && { symbols: await read(files.symbols, 'symbols') }),
+    ...(files.symbols !== undefined && { symbols: await readInput(files.symbols, 'symbols') }),
     ...dumpPlace(request, host.env),
     stats: request.stats !== 'none',
   };
@@ -81,7 +83,8 @@ async function guestFiles(request: RunRequest, host: GuestHost): Promise<GuestFi
   };
 }
 
-async function read(file: string, field: string): Promise<Uint8Array> {
+/** @throws {RequestError} that names the flag and the file. */
+export async function readInput(file: string, field: string): Promise<Uint8Array> {
   let bytes: Uint8Array;
   try {
     await checkKind(file, field);

@@ -8,7 +8,7 @@ export interface TerminalStreams {
     setRawMode?(raw: boolean): unknown;
     unref?(): unknown;
   };
-  readonly stdout: Writable;
+  readonly stdout: Writable & { readonly columns?: number };
   readonly stderr: Writable & { readonly isTTY?: boolean };
 }
 

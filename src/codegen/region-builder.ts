@@ -27,12 +27,11 @@ import { HotEmitter } from './hot-emitter.ts';
 import { type FlagForm, RAW, sameForm } from './hot-flags.ts';
 import { isFloatHelper } from './hot-float.ts';
 import { bytesWritten, helperKind } from './hot-helpers.ts';
-import type { HotLocals } from './hot-locals.ts';
+import { declareLocals, type HotLocals } from './hot-locals.ts';
 import { HotState } from './hot-state.ts';
 import { PageStreams } from './page-streams.ts';
 import type { Region, RegionEdge, RegionNode } from './region.ts';
 import { flagForms } from './region-flags.ts';
-import { declareLocals } from './region-locals.ts';
 import type { RegionMark, RegionObserver } from './region-observer.ts';
 import { FunctionBody } from './wasm.ts';
 
@@ -82,7 +81,7 @@ export class RegionBuilder {
   readonly #observer: RegionObserver | undefined;
   #insn = 0;
 
-/** `type`: index of the type of a region's function; `slot`: of the global that holds its place in the table of regions. */
+  /** `type`: index of the type of a region's function; `slot`: of the global that holds its place in the table of regions. */
   constructor(
     region: Region,
     { type, slot }: { readonly type: number; readonly slot: number },

@@ -22,25 +22,25 @@ const ELSE = 0x05;
 const END = 0x0b;
 
 const PLAIN: Readonly<Record<number, string>> = {
-  0x00: 'unreachable',
-  0x01: 'nop',
-  0x05: 'else',
-  0x0b: 'end',
-  0x0f: 'return',
-  0x1a: 'drop',
-  0x1b: 'select',
+  0: 'unreachable',
+  1: 'nop',
+  5: 'else',
+  11: 'end',
+  15: 'return',
+  26: 'drop',
+  27: 'select',
 };
 /** Instructions whose only operand is a number. */
 const INDEXED: Readonly<Record<number, string>> = {
-  0x0c: 'br',
-  0x0d: 'br_if',
-  0x23: 'global.get',
-  0x24: 'global.set',
+  12: 'br',
+  13: 'br_if',
+  35: 'global.get',
+  36: 'global.set',
 };
 const LOCALS: Readonly<Record<number, string>> = {
-  0x20: 'local.get',
-  0x21: 'local.set',
-  0x22: 'local.tee',
+  32: 'local.get',
+  33: 'local.set',
+  34: 'local.tee',
 };
 /** 0x28 to 0x3e, in this order. */
 const MEMORY =
@@ -51,25 +51,25 @@ const MEMORY =
   );
 /** What the IR has no op for: its divisions are helpers. */
 const DIVISIONS: Readonly<Record<number, string>> = {
-  0x6d: 'i32.div_s',
-  0x6e: 'i32.div_u',
-  0x6f: 'i32.rem_s',
-  0x70: 'i32.rem_u',
-  0x7f: 'i64.div_s',
-  0x80: 'i64.div_u',
-  0x81: 'i64.rem_s',
-  0x82: 'i64.rem_u',
+  109: 'i32.div_s',
+  110: 'i32.div_u',
+  111: 'i32.rem_s',
+  112: 'i32.rem_u',
+  127: 'i64.div_s',
+  128: 'i64.div_u',
+  129: 'i64.rem_s',
+  130: 'i64.rem_u',
 };
 const VECTOR_MEMORY: Readonly<Record<number, string>> = { 0: 'v128.load', 11: 'v128.store' };
 const V128_CONST = 12;
 const SHUFFLE = 13;
 const TYPES: Readonly<Record<number, string>> = {
-  0x40: '',
-  0x7f: ' (result i32)',
-  0x7e: ' (result i64)',
-  0x7d: ' (result f32)',
-  0x7c: ' (result f64)',
-  0x7b: ' (result v128)',
+  64: '',
+  127: ' (result i32)',
+  126: ' (result i64)',
+  125: ' (result f32)',
+  124: ' (result f64)',
+  123: ' (result v128)',
 };
 
 /** The instructions of a function's code; throws on what our emitters never write. */

@@ -38,17 +38,19 @@ function isSupported(ir: Block): boolean {
   );
 }
 
-/** The meaning of one instruction with its operands known; undefined when the interpreter is to do it. */
-function liftHot(insn: Insn, key: number, features: ReadonlySet<Feature>): Block | undefined {
+/** The meaning of one instruction with its operands known; why the interpreter is to do it where that is so. */
+export function liftHot(insn: Insn, key: number, features: ReadonlySet<Feature>): Block | string {
   const lift = LIFTS[insn.row.name];
-  if (lift === undefined || !isOffered(insn, key, features)) return undefined;
+  if (lift === undefined || !isOffered(insn, key, features))
+    return 'the processor does not have it in this mode';
   const context = hotContext(insn, key);
-  if (context === undefined) return undefined;
+  if (context === undefined) return 'its address needs checks of the segment';
   const isBranch = insn.row.operands.some((o) => o.kind === 'J') || insn.row.name.endsWith('Ind');
-  if ((isBranch || insn.row.name === 'ret') && insn.opSize !== codeSizeOf(key)) return undefined;
+  if ((isBranch || insn.row.name === 'ret') && insn.opSize !== codeSizeOf(key))
+    return 'it goes to an address of another size';
   const ir = new FoldingBlock();
   lift(new Lifter(context, ir));
-  return isSupported(ir) ? ir : undefined;
+  return isSupported(ir) ? ir : 'it may change what translated code relies on';
 }
 
 interface CachedInsn {
@@ -102,7 +104,7 @@ export class HotLifter {
     const known = this.#cache.get(name);
     if (known !== undefined) return known;
     const ir = liftHot(insn, block.key, this.#features);
-    if (ir === undefined) return undefined;
+    if (typeof ir === 'string') return undefined;
     if (this.#cache.size >= MAX_CACHED) this.#cache.clear();
     const found = { insn, ir };
     this.#cache.set(name, found);

@@ -27,9 +27,12 @@ const MARKER = /^(_|__)?(stext|text|start|etext|head)$|^\.|^__pfx_|^\$/;
 export class SymbolTable {
   readonly #addresses: BigUint64Array;
   readonly #symbols: readonly GuestSymbol[];
+  /** With those that share an address. */
+  readonly #all: readonly GuestSymbol[];
   readonly #slide: bigint;
 
   constructor(symbols: readonly GuestSymbol[], slide = 0n) {
+    this.#all = symbols;
     this.#symbols = usable(symbols);
     this.#addresses = BigUint64Array.from(this.#symbols, (s) => s.address);
     this.#slide = slide;
@@ -59,7 +62,8 @@ export class SymbolTable {
 
   /** Where a name lies; of several of the same name the lowest. */
   addressOf(name: string): bigint | undefined {
-    const symbol = this.#symbols.find((s) => s.name === name);
+    const named = (s: GuestSymbol) => s.name === name;
+    const symbol = this.#symbols.find(named) ?? this.#all.find(named);
     return symbol && BigInt.asUintN(64, symbol.address + this.#slide);
   }
 

@@ -24,6 +24,7 @@ export async function ring0Image(...args: readonly string[]): Promise<Outcome> {
     stdout: stream('stdout'),
     stderr: stream('stderr'),
     createVm: () => Promise.reject(new Error('no VM is wanted here')),
+    explain: () => Promise.reject(new Error('nothing is to be explained here')),
   };
   const status = await main(['image', ...args], host);
   return { status, ...text };

@@ -63,6 +63,15 @@ function parseSetupHeader(kernel: Uint8Array): SetupHeader {
   };
 }
 
+/** The vmlinux in a bzImage; undefined where only its own code can unpack it. @throws {BootError} */
+export function unpackBzImage(
+  kernel: Uint8Array,
+  limitBytes: number,
+  decompress: BootInput['decompress'],
+): Uint8Array | undefined {
+  return unpackPayload(parseSetupHeader(kernel).payload, limitBytes, decompress);
+}
+
 /** Linux from a bzImage: unpacked here where its payload can be, else by its own decompressor. */
 export function planBzImage(input: BootInput): BootPlan {
   const header = parseSetupHeader(input.kernel);
