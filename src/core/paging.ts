@@ -19,8 +19,10 @@ import {
   TLB_MODE_SMAP,
   TLB_MODE_USER,
 } from '../ir/state.ts';
+import { EVENT_MARK, TRACE_STORES } from '../ir/state-system.ts';
 import { GP, raiseError, raisePageFault, SS } from './raise.ts';
 import { TLB_GLOBAL, TLB_HUGE, TLB_LARGE } from './tlb.ts';
+import { traceEvent } from './trace.ts';
 
 export const ACCESS_READ: u32 = 0;
 export const ACCESS_WRITE: u32 = 1;
@@ -75,7 +77,9 @@ function entryAt(cpu: usize, paddr: u64, size: u32): u64 {
 }
 
 function setBits(cpu: usize, paddr: u64, bits: u64): void {
-  const host = hostOf(cpu, paddr & load<u32>(cpu, S_A20_MASK));
+  const masked = paddr & load<u32>(cpu, S_A20_MASK);
+  const host = hostOf(cpu, masked);
+  traceEvent(cpu, TRACE_STORES, EVENT_MARK, masked, 0);
   store<u32>(host, load<u32>(host) | <u32>bits);
 }
 

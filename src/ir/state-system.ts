@@ -81,3 +81,5 @@ export const EVENT_FLUSH = 4;
 export const EVENT_FLUSH_PAGE = 5;
 /** Physical address: a write that makes no TLB entry, to a page with translated code. */
 export const EVENT_STORE = 6;
+/** Physical address of a page-table entry in which a walk sets accessed or dirty bits. */
+export const EVENT_MARK = 7;

@@ -36,22 +36,22 @@ const PRESENT_WRITE_USER = 7n;
 /** Where the guest's code is put: identity-mapped, as all of RAM is. Its first words are entry points: see `assemble`. */
 export const CODE = 0x10000;
 /** Linear addresses of pages that tests remap: DATA_PAGES of them, at first those from DATA_PADDR. */
-const DATA = 0x400000;
-const DATA_PAGES = 16;
-const DATA_PADDR = 0x100000;
+export const DATA = 0x400000;
+export const DATA_PAGES = 16;
+export const DATA_PADDR = 0x100000;
 /** CODE once more. */
-const ALIAS = 0x500000;
+export const ALIAS = 0x500000;
 const ALIAS_PAGES = 16;
-const STACK = 0x700000;
+export const STACK = 0x700000;
 const STACK_PADDR = 0x200000;
 const STACK_PAGES = 4;
 /** Beyond RAM: a register that counts its reads. */
-const DEVICE = 0x600000;
+export const DEVICE = 0x600000;
 const DEVICE_PADDR = 0x800000n;
 /** Page-table entries of DATA and of the identity map of the first 2 MiB, at their physical, and linear, addresses. */
-const DATA_TABLE = TABLES + 3 * PAGE;
-const LOW_TABLE = TABLES + 2 * PAGE;
-const VECTOR_IRQ = 0x20;
+export const DATA_TABLE = TABLES + 3 * PAGE;
+export const LOW_TABLE = TABLES + 2 * PAGE;
+export const VECTOR_IRQ = 0x20;
 /** Ends the guest. */
 const END_PORT = 0xf4;
 

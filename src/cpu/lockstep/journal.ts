@@ -9,6 +9,8 @@ const MOST_OPEN = 6;
 const MOST_ENTRIES = 64;
 /** Tables of data accesses in a vCPU's area: a mode's for reads, then the one for writes. */
 const DATA_TABLES = 6;
+/** Accessed and dirty, in the first byte of a page-table entry (SDM vol. 3, 4.8). */
+const MARKS = 0x60;
 
 /** What the journal calls of core/. */
 export interface BulkMemory {
@@ -46,6 +48,8 @@ export class Journal {
   #openEntries: number[] = [];
   /** Entries of any table that came in the first pass. */
   #filled: number[] = [];
+  /** Page-table entries that walks have marked. */
+  readonly #marked = new Set<number>();
   #pass: Pass = 'aside';
   #overflow = false;
 
@@ -68,6 +72,7 @@ export class Journal {
 
   begin(): void {
     this.#copied.clear();
+    this.#marked.clear();
     this.#filled = [];
     this.#overflow = false;
     if (this.#open.size > MOST_OPEN || this.#openEntries.length > MOST_ENTRIES) {
@@ -112,6 +117,14 @@ export class Journal {
     this.#keep(Math.floor(paddr / PAGE));
   }
 
+  /**
+   * A walk marks a page-table entry: translated code that gives an instruction up may have looked up its pages before,
+   * as any processor may.
+   */
+  marked(paddr: number): void {
+    if (this.#pass !== 'aside') this.#marked.add(paddr);
+  }
+
   #keep(page: number): void {
     if (this.#pass === 'aside' || this.#copied.has(page)) return;
     const place = this.#copied.size;
@@ -146,7 +159,9 @@ export class Journal {
       for (; at < PAGE && found.length < most; at++) {
         const first = this.#bytes[after + at] ?? 0;
         const second = this.#bytes[now + at] ?? 0;
-        if (first !== second) found.push({ paddr: page * PAGE + at, first, second });
+        const paddr = page * PAGE + at;
+        const counts = this.#marked.has(paddr) ? ~MARKS : ~0;
+        if (((first ^ second) & counts) !== 0) found.push({ paddr, first, second });
       }
     }
     return found;

@@ -9,8 +9,16 @@ import {
   S_EXC_VECTOR,
   S_KEY,
   S_KILLS,
+  S_REC,
 } from '#ir/state.ts';
-import { EVENT_STORE, EVENT_TLB_FILL, S_TRACE, TRACE_MMU, TRACE_STORES } from '#ir/state-system.ts';
+import {
+  EVENT_MARK,
+  EVENT_STORE,
+  EVENT_TLB_FILL,
+  S_TRACE,
+  TRACE_MMU,
+  TRACE_STORES,
+} from '#ir/state-system.ts';
 import { LockstepError } from './lockstep-error.ts';
 import { type LockstepCore, LockstepMemory, type Outcome } from './lockstep-memory.ts';
 import { type OutsideWorld, TwiceSeen } from './outside.ts';
@@ -88,6 +96,7 @@ export class Lockstep {
     if (event === EVENT_TLB_FILL)
       journal.filled(Number(b >> 32n), BigInt.asUintN(64, a), Number(b & 0xffff_ffffn));
     else if (event === EVENT_STORE) journal.stored(Number(a));
+    else if (event === EVENT_MARK) journal.marked(Number(a));
   }
 
   #parted(): LockstepMemory {
@@ -163,6 +172,8 @@ export class Lockstep {
     } catch (error) {
       if (error !== this.#parts.unwind) throw error;
       if (outcome.raised && left === 0) return undefined;
+      // The interpreter fetches what comes next before it sees that it has done enough.
+      if (!outcome.raised && memory.budget === 0 && memory.get(S_REC) === 0) return undefined;
       return `the interpreter raised exception ${memory.get(S_EXC_VECTOR)}, translated code did not`;
     } finally {
       this.#again = false;
