@@ -26,7 +26,7 @@ export interface VmConfig {
   noReboot: boolean;
   /** A folder where translated code is kept for the next run of the same guest. Without it each run translates anew. */
   translationCache?: string;
-  /** False: all is interpreted; `at-once`: nearly all is translated first, which is slow; else what runs often is. */
+  /** False: all is interpreted; `at-once`: nearly all is translated before it runs, which is slow; else what runs often is. */
   translate?: boolean | 'at-once';
   /** Whatever translated code does the interpreter does too, and the results are compared: slow, for finding our faults. */
   verify?: boolean;

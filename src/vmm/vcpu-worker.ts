@@ -24,8 +24,8 @@ import type { FromWorker, TraceStart, WorkerStart } from './worker-protocol.ts';
 
 /** A guest may do wrong in as many ways as there are addresses. */
 const MOST_NOTES = 200;
-/** A block's second entry: the ways from it are known then. */
-const AT_ONCE_HEAT = 2;
+/** A block's first entry. */
+const AT_ONCE_HEAT = 1;
 
 function send(message: FromWorker): void {
   parentPort?.postMessage(message);

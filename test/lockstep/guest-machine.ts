@@ -237,7 +237,7 @@ export class GuestMachine {
   }
 
   /** Runs until the guest ends; throws when it is in an endless loop. */
-  run(mostBoundaries = 2_000_000): void {
+  run(mostBoundaries = 50_000): void {
     this.#ended = false;
     this.#boundaries = mostBoundaries;
     const exit = this.vcpu.run();
@@ -249,7 +249,7 @@ export class GuestMachine {
     return {
       portRead: () => 0xffffffff,
       portWrite: (port) => {
-        if (port === END_PORT) this.#end();
+        if (port === END_PORT) this.end();
       },
       mmioRead: () => this.reads++,
       mmioWrite: (_paddr, _size, value) => void this.written.push(value),
@@ -262,7 +262,9 @@ export class GuestMachine {
       unknownMsr: () => {},
       setTaskPriority: () => {},
       taskPriority: () => 0,
-      beforeSleep: () => {},
+      beforeSleep: () => {
+        throw new Error('the guest has halted: an exception that it does not expect');
+      },
       hasInterrupt: () => this.irq,
       acknowledge: () => {
         this.irq = false;
@@ -270,9 +272,10 @@ export class GuestMachine {
       },
       takeNmi: () => false,
       nextDeadlineNs: () => Number.POSITIVE_INFINITY,
-      nowNs: () => 0,
+      // Slices stay short.
+      nowNs: () => -this.#boundaries * 1e6,
       poll: () => {
-        if (--this.#boundaries < 0) this.#end();
+        if (--this.#boundaries < 0) this.end();
         this.#options.boundary?.(this);
       },
       ended: () => (this.#ended ? { type: 'stopped' } : undefined),
@@ -284,7 +287,8 @@ export class GuestMachine {
     };
   }
 
-  #end(): void {
+  /** The guest is to stop at the next look around. */
+  end(): void {
     this.#ended = true;
     this.attention();
   }

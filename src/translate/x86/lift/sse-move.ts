@@ -42,10 +42,17 @@ const liftMovdLoad: Lift = (x) => {
 };
 
 const liftMovdStore: Lift = (x) => {
-  const value = low64(x, read(x, 1));
-  if (isMmx(x, 1)) x.call('mmx_enter');
-  x.write(0, x.resize(value, 8, x.size));
+  const value = x.resize(low64(x, read(x, 1)), 8, x.size);
+  if (isMmx(x, 1)) fromMmx(x, () => x.write(0, value));
+  else x.write(0, value);
 };
+
+/** What an MMX instruction writes elsewhere: #MF comes before, and where the write faults the x87 stays as it was. */
+function fromMmx(x: Lifter, write: () => void): void {
+  x.call('x87_wait');
+  write();
+  x.call('mmx_enter');
+}
 
 /** MOVQ between XMM registers clears the upper half too. */
 const liftMovq: Lift = (x) => {
@@ -55,8 +62,7 @@ const liftMovq: Lift = (x) => {
 
 const liftMovqMmx: Lift = (x) => {
   const source = read(x, 1);
-  if (x.isMem(0)) x.call('mmx_enter');
-  if (x.isMem(0)) x.writeMmx(0, low64(x, source));
+  if (x.isMem(0)) fromMmx(x, () => x.writeMmx(0, low64(x, source)));
   else write(x, 0, source);
 };
 
@@ -71,9 +77,11 @@ const liftMaskmov: Lift = (x) => {
   const { addrSize } = x.cx;
   const value = read(x, 0);
   const mask = isMmx(x, 1) ? shuffleBy(x, 8, read(x, 1), zero(x), [0, 2]) : read(x, 1);
-  if (isMmx(x, 0)) x.call('mmx_enter');
   const addressMask = x.const64(addrSize === 8 ? -1 : addrSize === 4 ? 0xffffffff : 0xffff);
-  x.call('sse_masked_store', [x.segment(), x.reg(S_RDI, 8), addressMask, value, mask]);
+  const store = () =>
+    x.call('sse_masked_store', [x.segment(), x.reg(S_RDI, 8), addressMask, value, mask]);
+  if (isMmx(x, 0)) fromMmx(x, store);
+  else store();
 };
 
 /** Sign bits of the elements into a general register, 64 bits of it. */
