@@ -40,13 +40,13 @@ export const DATA = 0x400000;
 export const DATA_PAGES = 16;
 export const DATA_PADDR = 0x100000;
 /** CODE once more. */
-export const ALIAS = 0x500000;
+const ALIAS = 0x500000;
 const ALIAS_PAGES = 16;
-export const STACK = 0x700000;
+const STACK = 0x700000;
 const STACK_PADDR = 0x200000;
 const STACK_PAGES = 4;
 /** Beyond RAM: a register that counts its reads. */
-export const DEVICE = 0x600000;
+const DEVICE = 0x600000;
 const DEVICE_PADDR = 0x800000n;
 /** Page-table entries of DATA and of the identity map of the first 2 MiB, at their physical, and linear, addresses. */
 export const DATA_TABLE = TABLES + 3 * PAGE;
