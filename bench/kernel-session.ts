@@ -41,7 +41,7 @@ function targetOf(peer: PeerName, group: Group): Target {
 function commandFor(peer: PeerName, kernel: string): readonly string[] {
   switch (peer) {
     case 'ring0':
-      return ring0Command({ kernel });
+      return ring0Command({ kernel }, true);
     case 'qemu':
       return qemuCommand({ kernel }, 'debugcon');
     case 'v86':

@@ -16,8 +16,10 @@ export interface Guest {
   readonly append?: string;
 }
 
-export function ring0Command(guest: Guest): string[] {
+/** `anew`: without the code that earlier runs have translated. */
+export function ring0Command(guest: Guest, anew: boolean): string[] {
   const command = [process.execPath, RING0, 'run', '--kernel', guest.kernel];
+  if (anew) command.push('--no-translation-cache');
   if (guest.initrd !== undefined) command.push('--initrd', guest.initrd);
   if (guest.append !== undefined) command.push('--append', guest.append);
   return [...command, '--memory', `${MEMORY_MIB}M`, '--no-reboot', '--stats', '--json'];
