@@ -348,33 +348,12 @@ describe('what the guest gets', () => {
   });
 
   it('takes every flag', async () => {
-    const flags = [
-      '-k',
-      kernel,
-      '-i',
-      initrd,
-      '-a',
-      'a b',
-      '-m',
-      '1.5G',
-      '-c',
-      'none',
-      '--accel',
-      'software',
-    ];
+    const flags = ['-a', 'a b', '-k', kernel, '-i', initrd, '--symbols', initrd];
+    flags.push(...'-m 1.5G -c none --accel software --cpu max'.split(' '));
     flags.push(
-      '--cpu',
-      'max',
-      '--no-reboot',
-      '--no-translate',
-      '--no-translation-cache',
-      '--trace',
-      'insn,io:t.log',
-      '--symbols',
-      initrd,
-      '--dump',
-      'dumps',
-      '--stats',
+      ...'--no-reboot --no-translate --no-translation-cache --trace insn,io:t.log --dump dumps --stats'.split(
+        ' ',
+      ),
     );
     flags.push('--module', `${initrd},one, two`, '--module', kernel);
     const { config, stdout } = await ring0(['run', ...flags], { exit: { type: 'power-off' } });

@@ -119,6 +119,10 @@ export class StaticBlocks implements BlockStore {
     }
   }
 
+  raise_error(): never {
+    throw NO_CODE;
+  }
+
   fetch_address(_cpu: number, lin: bigint): bigint {
     const vpage = BigInt.asUintN(64, lin) >> 12n;
     const page = this.#pages.get(vpage) ?? this.#load(vpage);

@@ -88,8 +88,7 @@ const guests: readonly SmallGuest[] = [
       and $0x4000, %eax
       print %eax
       ljmp $TASK, $0`,
-    expected:
-      '00000060 00000089 0000008b 00000000 00000000 00000038 0000008b 00000089',
+    expected: '00000060 00000089 0000008b 00000000 00000000 00000038 0000008b 00000089',
   },
   {
     name: 'a task gate, by CALL and for an exception with its error code',

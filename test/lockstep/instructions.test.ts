@@ -15,7 +15,7 @@ const SEQUENCES = 300;
 const LEAST_SHARE = 0.5;
 
 describe('instructions in lockstep', () => {
-  const machine = new BareMachine(8 * 1024 * 1024, true);
+  const machine = new BareMachine(8 * 1024 * 1024, { verify: true });
   const runner = new CaseRunner(machine);
   const compared = () => machine.vcpu.lockstepStats?.compared ?? 0;
 
