@@ -9,7 +9,7 @@ describeGuest('I/O APIC', [
       raise COM1
       allow
       allow
-      say '-'
+      tell '-'
       lower COM1
       raise COM1
       allow
@@ -29,7 +29,7 @@ describeGuest('I/O APIC', [
       allow
       show_entry 4
       allow
-      say '-'
+      tell '-'
       apic 0xb0 0
       allow
       lower COM1
@@ -45,7 +45,7 @@ describeGuest('I/O APIC', [
       movl $com1_lower, hook
       raise COM1
       allow
-      say '-'
+      tell '-'
       entry 4 0x8052
       allow
       movl $no_eoi, hook
@@ -86,7 +86,7 @@ describeGuest('I/O APIC', [
       entry 4 0x54
       raise COM1
       allow
-      say '-'
+      tell '-'
       lower COM1
       movl $0x19, IOAPIC
       movl $0x03000000, IOAPIC+0x10
@@ -98,7 +98,7 @@ describeGuest('I/O APIC', [
       movl $0x02000000, IOAPIC+0x10
       raise COM1
       allow
-      say '-'
+      tell '-'
       lower COM1
       movl $0x19, IOAPIC
       movl $0xff000000, IOAPIC+0x10
@@ -160,17 +160,17 @@ describeGuest('local APIC', [
       allow
       apic 0x300 0x80061
       allow
-      say '-'
+      tell '-'
       apic 0x300 0xc0062
       allow
-      say '-'
+      tell '-'
       apic 0x310 0
       apic 0x300 0x63
       allow
       apic 0x310 0x01000000
       apic 0x300 0x64
       allow
-      say '-'
+      tell '-'
       apic 0x300 0x865
       allow
       apic 0xd0 0x31000000
@@ -178,7 +178,7 @@ describeGuest('local APIC', [
       apic 0x310 0x32000000
       apic 0x300 0x866
       allow
-      say '-'
+      tell '-'
       apic 0x310 0x33000000
       apic 0x300 0x867
       allow
@@ -194,7 +194,7 @@ describeGuest('local APIC', [
       apic 0x300 0x40070
       apic 0x300 0x40070
       allow
-      say '-'
+      tell '-'
       apic 0xb0 0
       allow
       apic 0xb0 0
@@ -328,7 +328,7 @@ describeGuest('local APIC', [
       apic 0x310 0
       apic 0x300 0x400
       jmp 1f
-      1: say '-'
+      1: tell '-'
       count 2
       apic 0x3e0 0xb
       apic 0x320 0x5b

@@ -37,7 +37,7 @@ export const INTERRUPT_RUNTIME = `
   push %eax
   call print_word
 .endm
-.macro say character
+.macro tell character
   mov $\\character, %al
   out %al, $0xe9
   call space

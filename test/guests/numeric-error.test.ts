@@ -29,7 +29,7 @@ describeGuest('x87 exceptions', [
   {
     name: 'with CR0.NE set: #MF at the next instruction that waits',
     body: `${CR0(0, NE)} ${DIVIDE}
-      say '-'
+      tell '-'
       fnstsw %ax
       show16
       try 1f
@@ -43,9 +43,9 @@ describeGuest('x87 exceptions', [
     body: `${IRQ13} ${CR0(NE, 0)} ${DIVIDE}
       movl $ignore, hook
       sti
-      say '-'
+      tell '-'
       fld1
-      say '+'
+      tell '+'
       fwait
       fstp %st(0)
       fnclex
@@ -67,7 +67,7 @@ describeGuest('x87 exceptions', [
     body: `${IRQ13} ${CR0(NE, 0)} ${DIVIDE}
       movl $clear, hook
       sti
-      say '-'
+      tell '-'
       fwait
       cli
       fnstsw %ax
@@ -92,7 +92,7 @@ describeGuest('x87 exceptions', [
       sti
       fwait
       cli
-      say '-'
+      tell '-'
       outb 0xf0 0
       fninit
       ret

@@ -113,7 +113,7 @@ describeGuest('interrupt controllers 8259A', [
       allow
       raise COM1
       allow
-      say '-'
+      tell '-'
       outb PIC1+1 0xef
       outb PIC1 0x68
       allow
@@ -157,7 +157,7 @@ describeGuest('interrupt controllers 8259A', [
       raise COM1
       allow
       allow
-      say '-'
+      tell '-'
       outb 0x4d0 0x10
       movl $no_eoi, hook
       allow
@@ -200,7 +200,7 @@ describeGuest('interrupt controllers 8259A', [
       apic 0x350 0x10700
       raise COM1
       allow
-      say '-'
+      tell '-'
       apic 0x350 0x700
       allow
       lower COM1

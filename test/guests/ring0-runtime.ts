@@ -119,7 +119,7 @@ export const RUNTIME = `
 .set RING1_CODE, 0x79
 .set RING1_DATA, 0x81
 .set NOWHERE, 0xf8
-_start: mov %ebx, which
+begin: mov %ebx, which
   mov %ecx, rounds
 again: mov $stack, %esp
   pushl $2

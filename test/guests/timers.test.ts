@@ -269,7 +269,7 @@ describeGuest('real-time clock', [
       await 0x28 1
       ns ${MS}
       allow
-      say '-'
+      tell '-'
       movb $1, quiet
       movl $read_c, hook
       begin
@@ -403,13 +403,13 @@ describeGuest('HPET', [
       ${hpet('0x10c', 0)} ${hpet('0x12c', 0)}
       ${hpet('0x10', 3)}
       allow
-      say '-'
+      tell '-'
       ns ${3 * MS}
       allow
       ${setCmos('11', '0x42')}
       ns ${MS}
       allow
-      say '-'
+      tell '-'
       ${DUE_IN(MS)}
       ${hpet('0x100', 4)}
       await 0x20 2
@@ -418,7 +418,7 @@ describeGuest('HPET', [
       mov %eax, HPET+0x128
       ${hpet('0x120', 4)}
       await 0x28 1
-      say '-'
+      tell '-'
       movb $1, quiet
       movl $0, counts+4*0x20
       ${hpet('0x10', 0)}
