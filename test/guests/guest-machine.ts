@@ -7,7 +7,7 @@ import { BareMachine } from '../x86/bare-machine.ts';
 const RAM_BYTES = 8 << 20;
 const LOAD_AT = 0x100000;
 /** Boundaries after which a guest is taken to run for ever; a single step is one. */
-const MOST_POLLS = 20_000;
+const MOST_POLLS = 5_000;
 const MOST_INSNS = 2_000_000;
 const MOST_TEXT = 1000;
 
