@@ -1,10 +1,13 @@
 #!/usr/bin/env node
+import { existsSync } from 'node:fs';
 import * as nodeModule from 'node:module';
 import { fileURLToPath } from 'node:url';
 import { complainAboutNode, endWithLauncher, findNode, runNode } from './node24.mjs';
 
 /** Flags of V8 that must stand before it starts; others can be set at run time. */
 const V8_FLAGS = [];
+/** A checkout has them and runs them as they are; the package has JavaScript instead (tools/package.ts). */
+const SOURCES = new URL('../src/', import.meta.url);
 
 async function start(args) {
   const node = findNode();
@@ -15,7 +18,9 @@ async function start(args) {
   endWithLauncher();
   nodeModule.enableCompileCache();
   try {
-    const { main } = await import('../src/cli/main.ts');
+    const { main } = await import(
+      existsSync(SOURCES) ? '../src/cli/main.ts' : '../dist/cli/main.js'
+    );
     return await main(args);
   } catch (error) {
     if (error?.code !== 'ERR_MODULE_NOT_FOUND') throw error;

@@ -234,6 +234,14 @@ describe('what is in the way is said in one line, with what to do', () => {
       message: /cannot write to .*; set RING0_CACHE/,
     });
   });
+
+  it('a cache where no folder can be made', async () => {
+    const machine = host();
+    machine.env['RING0_CACHE'] = '/proc/none';
+    await assert.rejects(ensureDefaultGuest(machine), {
+      message: /cannot write to .*; set RING0_CACHE/,
+    });
+  });
 });
 
 describe('cacheDir', () => {

@@ -116,7 +116,9 @@ export async function fetchDefaultGuest(
   const packagesDir = path.join(dir, 'packages');
   let tempDir: string | undefined;
   try {
-    await mkdir(packagesDir, { recursive: true });
+    await makeFolders(packagesDir).catch((error: unknown) => {
+      throw isErrno(error, 'ENOENT') ? unwritable(dir) : error;
+    });
     await removeAbandoned(packagesDir);
     tempDir = await mkdtemp(path.join(packagesDir, '.fetch-'));
     const { env, signal } = host;
@@ -338,10 +340,28 @@ function asRequestError(error: unknown, dir: string): unknown {
     isErrno(error, 'EPERM') ||
     isErrno(error, 'ENOTDIR')
   )
-    return new RequestError(
-      `default guest: cannot write to ${dir}; set RING0_CACHE to a folder that can be`,
-    );
+    return unwritable(dir);
   return error;
+}
+
+/** Node's own recursive mkdir hangs below /proc, and says ENOENT where a file system is read-only. */
+async function makeFolders(dir: string): Promise<void> {
+  const make = () =>
+    mkdir(dir).catch((error: unknown) => {
+      if (!isErrno(error, 'EEXIST')) throw error;
+    });
+  await make().catch(async (error: unknown) => {
+    const parent = path.dirname(dir);
+    if (!isErrno(error, 'ENOENT') || parent === dir) throw error;
+    await makeFolders(parent);
+    await make();
+  });
+}
+
+function unwritable(dir: string): RequestError {
+  return new RequestError(
+    `default guest: cannot write to ${dir}; set RING0_CACHE to a folder that can be`,
+  );
 }
 
 function guestDir(env: NodeJS.ProcessEnv, kind: GuestKind): string {
