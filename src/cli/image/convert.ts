@@ -145,11 +145,12 @@ async function convert(
     return;
   }
   const { sizeBytes } = source;
+  const shared = await sharedDepth(request, sources);
   await warnOfOverSubscription(context, [{ file: target, sizeBytes }]);
   await withStaging(flushesOf(flags.cache, 't', false), async (host) => {
     await createImage(target, host, format, { sizeBytes, options });
     const image = await openTarget(target, format, host);
-    await fill(request, source, image, await sharedDepth(request, sources), context);
+    await fill(request, source, image, shared, context);
   });
 }
 
