@@ -26,6 +26,8 @@ export function parseSize(text: string, unit: 'B' | 'K' | 'M' | 'G' = 'B'): numb
 export function formatSize(bytes: number): string {
   if (bytes < KIB) return `${bytes} bytes`;
   const scales = [
+    { name: 'PiB', scale: GIB * MIB },
+    { name: 'TiB', scale: GIB * KIB },
     { name: 'GiB', scale: GIB },
     { name: 'MiB', scale: MIB },
     { name: 'KiB', scale: KIB },

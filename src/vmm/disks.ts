@@ -9,6 +9,7 @@ import { VirtioBlk } from '#devices/virtio/blk/blk.ts';
 import { VirtioPci } from '#devices/virtio/transport/pci.ts';
 import type { BlockBackend } from '#hw/block.ts';
 import { type DiskImage, ImageError } from '#storage/image.ts';
+import { overSubscribed, type ThinDisk } from '#storage/node/free-space.ts';
 import { nodeStorageHost } from '#storage/node/node-host.ts';
 import { openImage } from '#storage/open.ts';
 import { OverlayImage } from '#storage/overlay.ts';
@@ -33,6 +34,8 @@ export class Disks {
     const disks = new Disks();
     try {
       for (const config of configs) await disks.#openOne(config);
+      for (const line of await overSubscribed(disks.#growing()))
+        disks.warnings.push(`--disk: ${line}`);
     } catch (error) {
       await disks.close();
       if (!(error instanceof ImageError)) throw error;
@@ -60,6 +63,13 @@ export class Disks {
   /** The first one's image. */
   get first(): DiskImage | undefined {
     return this.#open[0]?.image;
+  }
+
+  /** Those whose files take the room that the guest writes to. */
+  #growing(): ThinDisk[] {
+    return this.#open
+      .filter(({ config }) => !config.readOnly && !config.snapshot)
+      .map(({ config, image }) => ({ file: config.path, sizeBytes: image.sizeBytes }));
   }
 
   /** A card for each disk; `failed` hears what goes wrong on the host. */

@@ -1,13 +1,11 @@
-import { stat, statfs } from 'node:fs/promises';
-import path from 'node:path';
 import { RequestError } from '#base/errors.ts';
 import { hostReason } from '#base/host-reason.ts';
 import { type DiskImage, ImageError, type StorageHost } from '#storage/image.ts';
+import { overSubscribed, type ThinDisk } from '#storage/node/free-space.ts';
 import { nodeStorageHost } from '#storage/node/node-host.ts';
 import { type OpenImageOptions, openImage } from '#storage/open.ts';
 import type { CliHost } from '../host.ts';
 import type { Progress } from './progress.ts';
-import { sizeText } from './size-text.ts';
 
 /** What a command on images works with. */
 export interface ImageContext {
@@ -91,30 +89,7 @@ export function asRequestError(error: unknown): unknown {
 /** Says before it bites that disks can grow beyond what their file system has left. */
 export async function warnOfOverSubscription(
   context: ImageContext,
-  disks: readonly { readonly file: string; readonly sizeBytes: number }[],
+  disks: readonly ThinDisk[],
 ): Promise<void> {
-  const byDevice = new Map<bigint, { free: number; growth: number; files: string[] }>();
-  for (const { file, sizeBytes } of disks) {
-    const info = await stat(file, { bigint: true }).catch(() => undefined);
-    if (info !== undefined && !info.isFile()) continue;
-    const folder = path.dirname(path.resolve(file));
-    const space = await statfs(folder).catch(() => undefined);
-    const device = info?.dev ?? (await stat(folder, { bigint: true }).catch(() => undefined))?.dev;
-    if (space === undefined || device === undefined) continue;
-    const taken = info === undefined ? 0 : Number(info.blocks) * 512;
-    const known = byDevice.get(device) ?? {
-      free: space.bavail * space.bsize,
-      growth: 0,
-      files: [],
-    };
-    known.growth += Math.max(0, sizeBytes - taken);
-    known.files.push(file);
-    byDevice.set(device, known);
-  }
-  for (const { free, growth, files } of byDevice.values())
-    if (growth > free)
-      warn(
-        context,
-        `${files.join(', ')}: may grow by ${sizeText(growth)}, and the file system has ${sizeText(free)} left; make room before it is full`,
-      );
+  for (const line of await overSubscribed(disks)) warn(context, line);
 }

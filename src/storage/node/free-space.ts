@@ -1,0 +1,48 @@
+import { stat, statfs } from 'node:fs/promises';
+import path from 'node:path';
+import { formatSize } from '#base/units.ts';
+
+/** A disk in a file that is there, or that is to be made. */
+export interface ThinDisk {
+  readonly file: string;
+  readonly sizeBytes: number;
+}
+
+interface Pool {
+  readonly freeBytes: number;
+  growthBytes: number;
+  readonly files: string[];
+}
+
+/** A line for each file system that has less room left than these disks, together, may come to take. */
+export async function overSubscribed(disks: readonly ThinDisk[]): Promise<string[]> {
+  const pools = new Map<bigint, Pool>();
+  for (const disk of disks) await addTo(pools, disk);
+  return [...pools.values()]
+    .filter(({ growthBytes, freeBytes }) => growthBytes > freeBytes)
+    .map(
+      ({ files, growthBytes, freeBytes }) =>
+        `${files.join(', ')}: may grow by ${formatSize(growthBytes)}, and the file system has ${formatSize(freeBytes)} left; make room before it is full`,
+    );
+}
+
+/** What is no plain file, a block device for one, has its room already. */
+async function addTo(pools: Map<bigint, Pool>, { file, sizeBytes }: ThinDisk): Promise<void> {
+  const folder = path.dirname(path.resolve(file));
+  const [info, folderInfo, space] = await Promise.all([
+    stat(file, { bigint: true }).catch(() => undefined),
+    stat(folder, { bigint: true }).catch(() => undefined),
+    statfs(folder).catch(() => undefined),
+  ]);
+  const device = info?.dev ?? folderInfo?.dev;
+  if (space === undefined || device === undefined || info?.isFile() === false) return;
+  const takenBytes = info === undefined ? 0 : Number(info.blocks) * 512;
+  const pool = pools.get(device) ?? {
+    freeBytes: space.bavail * space.bsize,
+    growthBytes: 0,
+    files: [],
+  };
+  pool.growthBytes += Math.max(0, sizeBytes - takenBytes);
+  pool.files.push(file);
+  pools.set(device, pool);
+}
