@@ -116,6 +116,8 @@ export interface Snapshot {
   readonly vmStateBytes: number;
   readonly createdMs: number;
   readonly vmClockNs: bigint;
+  /** Instructions that the guest had run, where the image tells. */
+  readonly icount?: bigint;
   /** Size of the disk then. */
   readonly sizeBytes: number;
 }

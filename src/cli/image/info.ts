@@ -90,9 +90,9 @@ function jsonOf(
 }
 
 function snapshotJson(snapshot: Snapshot): InfoValue {
-  const { createdMs, vmClockNs } = snapshot;
+  const { createdMs, vmClockNs, icount } = snapshot;
   return {
-    icount: 0,
+    ...(icount === undefined ? {} : { icount: Number(icount) }),
     'vm-clock-nsec': Number(vmClockNs % 1_000_000_000n),
     name: snapshot.name,
     'date-sec': Math.floor(createdMs / 1000),

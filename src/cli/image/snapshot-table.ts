@@ -8,8 +8,13 @@ export function snapshotTable(snapshots: readonly Snapshot[]): string[] {
   return [
     'Snapshot list:',
     row('ID', 'TAG', ['VM SIZE', 'DATE', 'VM CLOCK', 'ICOUNT']),
-    ...snapshots.map(({ id, name, vmStateBytes, createdMs, vmClockNs }) =>
-      row(id, name, [sizeText(vmStateBytes), dateText(createdMs), clockText(vmClockNs), '0']),
+    ...snapshots.map(({ id, name, vmStateBytes, createdMs, vmClockNs, icount }) =>
+      row(id, name, [
+        sizeText(vmStateBytes),
+        dateText(createdMs),
+        clockText(vmClockNs),
+        icount === undefined ? '' : String(icount),
+      ]),
     ),
   ];
 }

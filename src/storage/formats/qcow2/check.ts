@@ -238,7 +238,9 @@ function resultOf(first: Findings, last: Findings, header: Header): CheckResult 
     leaksFixed: Math.max(0, first.leaks - last.leaks),
     checkErrors: walk.checkErrors,
     messages: first.walk.messages,
-    imageEndBytes: walk.tally.end * walk.clusterBytes,
+    // Leaked clusters take room, too.
+    imageEndBytes:
+      Math.max(walk.tally.end, (last.tooHigh.at(-1)?.cluster ?? -1) + 1) * walk.clusterBytes,
     totalClusters: Math.ceil(header.sizeBytes / walk.clusterBytes),
     allocatedClusters: walk.allocated,
     fragmentedClusters: walk.fragmented,

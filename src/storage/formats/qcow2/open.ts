@@ -1,4 +1,10 @@
-import { type DiskImage, type HostFile, ImageError, type OpenContext } from '../../image.ts';
+import {
+  type DiskImage,
+  type HostFile,
+  ImageError,
+  type OpenContext,
+  SECTOR_BYTES,
+} from '../../image.ts';
 import { BitmapTracker, trackedBitmaps } from './bitmap-tracker.ts';
 import { check } from './check.ts';
 import { type Header, readHeader } from './header.ts';
@@ -6,16 +12,21 @@ import { HeaderStore } from './header-store.ts';
 import * as q from './layout.ts';
 import { Metadata, readCountTable } from './metadata.ts';
 import { Qcow2Image } from './qcow2-image.ts';
-import { readSnapshots } from './snapshot-table.ts';
+import { readSnapshots, type SnapshotRecord } from './snapshot-table.ts';
 
-/** Opens an image that `check` need not look at first. */
-export async function openQcow2(file: HostFile, context: OpenContext): Promise<DiskImage> {
+/** Opens an image that `check` need not look at first; with `which`, read-only, as it was at that snapshot. */
+export async function openQcow2(
+  file: HostFile,
+  context: OpenContext,
+  which?: string,
+): Promise<DiskImage> {
   let data = file;
   let backing: DiskImage | undefined;
   try {
     let header = await readHeader(file);
     if (!context.readOnly) header = await prepareForWriting(file, header, context);
     const snapshots = await readSnapshots(file, header);
+    if (which !== undefined) header = headerAt(header, snapshots, which, file.path);
     data = await openData(file, header, context);
     const meta = await readMetadata(file, data, header, context.readOnly);
     const { backingName, backingFormat } = header;
@@ -30,6 +41,33 @@ export async function openQcow2(file: HostFile, context: OpenContext): Promise<D
     await backing?.close();
     throw error;
   }
+}
+
+/** The header as the snapshot would have it: its L1 table and its size stand for the disk's. */
+function headerAt(
+  header: Header,
+  snapshots: readonly SnapshotRecord[],
+  which: string,
+  path: string,
+): Header {
+  const record =
+    snapshots.find(({ snapshot }) => snapshot.id === which) ??
+    snapshots.find(({ snapshot }) => snapshot.name === which);
+  if (record === undefined)
+    throw new ImageError('not-found', `${path}: there is no snapshot '${which}'; list them`, {
+      path,
+    });
+  const { l1Offset, l1Entries, snapshot } = record;
+  const entryBytes = header.extendedL2 ? 16 : 8;
+  const bytesPerEntry = 2 ** header.clusterBits * (2 ** header.clusterBits / entryBytes);
+  if (l1Entries * bytesPerEntry < snapshot.sizeBytes)
+    throw new ImageError(
+      'corrupt',
+      `${path}: the L1 table of snapshot '${which}' is too short for its disk`,
+      { path, offsetBytes: header.snapshotsOffset },
+    );
+  const sizeBytes = Math.floor(snapshot.sizeBytes / SECTOR_BYTES) * SECTOR_BYTES;
+  return { ...header, l1Offset, l1Entries, sizeBytes };
 }
 
 /** Mends what the last writer left when it was killed, and takes the features off that we do not keep up. */

@@ -38,6 +38,7 @@ export const qcow2: ImageFormat = {
     head.length >= q.V2_HEADER_BYTES &&
     new DataView(head.buffer, head.byteOffset).getUint32(0) === q.MAGIC,
   open: openQcow2,
+  openSnapshot: openQcow2,
   createOptions: CREATE_OPTIONS,
   create,
   check,

@@ -123,6 +123,8 @@ function parseSnapshot(
     vmClockNs: view.getBigUint64(24),
     vmStateBytes: extraBytes >= 8 ? number64(40) : view.getUint32(32),
     sizeBytes: extraBytes >= 16 ? number64(48) : diskBytes,
+    // All ones: QEMU did not count.
+    ...(extraBytes >= 24 && view.getBigInt64(56) !== -1n ? { icount: view.getBigUint64(56) } : {}),
   };
   const extra = table.slice(at + ENTRY_BYTES, at + idAt);
   return {
