@@ -131,7 +131,14 @@ function addRun(program: Command, host: CliHost, done: (status: number) => void)
       '--trace <kinds[:file]>',
       'write a trace of insn, int, mmu, io (a list) to a file or standard error',
     )
-    .option('--symbols <file>', 'vmlinux or System.map, for names in traces and crash reports')
+    .option(
+      '--profile <file>',
+      'write a sampling profile of the guest, for browsers and speedscope',
+    )
+    .option(
+      '--symbols <file>',
+      'vmlinux or System.map, for names in profiles, traces and crash reports',
+    )
     .option(
       '--dump <folder>',
       'where a crashed guest is dumped, as an ELF core file (default: crashes in the cache)',

@@ -46,6 +46,7 @@ export async function loadConfig(request: RunRequest, host: GuestHost): Promise<
     }),
     ...(request.verify && { verify: true }),
     ...(request.trace !== undefined && { trace: request.trace }),
+    ...(request.profile !== undefined && { profile: request.profile }),
     ...(files.symbols !== undefined && { symbols: await readInput(files.symbols, 'symbols') }),
     ...dumpPlace(request, host.env),
     stats: request.stats !== 'none',

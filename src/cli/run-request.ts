@@ -20,6 +20,7 @@ export interface RunFlags {
   readonly accel: string;
   readonly cpu: string;
   readonly trace?: string;
+  readonly profile?: string;
   readonly symbols?: string;
   /** A folder; false with --no-dump. */
   readonly dump?: string | boolean;
@@ -49,6 +50,7 @@ export interface RunRequest {
   readonly accel: VmConfig['accel'];
   readonly cpuModel: string;
   readonly trace?: { readonly kinds: TraceKind[]; readonly file?: string };
+  readonly profile?: string;
   readonly symbols?: string;
   /** `default` is a folder in the cache. */
   readonly dump: { readonly dir: string } | 'default' | 'none';
@@ -82,6 +84,7 @@ export function parseRunFlags(flags: RunFlags, bootDisk?: string): RunRequest {
     accel: oneOf(flags.accel, ['auto', 'software'], 'accel'),
     cpuModel: flags.cpu,
     ...(flags.trace !== undefined && { trace: parseTrace(flags.trace) }),
+    ...(flags.profile !== undefined && { profile: flags.profile }),
     ...(symbols !== undefined && { symbols }),
     dump: parseDump(flags.dump),
     noReboot: !flags.reboot,
@@ -99,7 +102,7 @@ function withSnapshot(disk: DiskConfig, all = false): DiskConfig {
 /** What is started is named once, and what goes with it fits. */
 function checkStart(flags: RunFlags, bootDisk: string | undefined): void {
   const { kernel, initrd, firmware, guest } = flags;
-  for (const field of ['kernel', 'initrd', 'firmware', 'symbols'] as const)
+  for (const field of ['kernel', 'initrd', 'firmware', 'symbols', 'profile'] as const)
     if (flags[field] === '')
       throw new RequestError('the name of the file is empty; give a path', field);
   if ((flags.module ?? []).length > 0 && kernel === undefined)

@@ -1,4 +1,4 @@
-import type { TranslationStats, VmStats } from '#control/vm.ts';
+import type { HotFunction, TranslationStats, VmStats } from '#control/vm.ts';
 
 /** What was executed, as lines for people. */
 export function formatStats(stats: VmStats): string {
@@ -10,23 +10,33 @@ export function formatStats(stats: VmStats): string {
     `instructions  ${grouped(stats.instructions)} (${perSecond.toFixed(1)} million/s awake)`,
     `TLB           ${grouped(stats.tlbMisses)} misses, ${grouped(stats.pageWalks)} page walks, ${grouped(stats.tlbFlushes)} flushes`,
     `blocks        ${grouped(blocks.made)} made, ${grouped(blocks.dropped)} dropped`,
-    ...(stats.translation ? translation(stats.translation) : []),
+    ...(stats.translation ? translation(stats.translation, stats.instructions) : []),
     ...table('exits', stats.exits),
     ...table('faults', stats.faults),
     ...table('interrupts', stats.interrupts, (vector) => `vector ${hex(Number(vector))}`),
+    ...hottest(stats.hottest ?? []),
     ...list('not there for the guest', stats.missing),
     '',
   ].join('\n');
 }
 
-function translation(t: TranslationStats): string[] {
+function translation(t: TranslationStats, instructions: number): string[] {
   const each = t.runs > 0 ? t.executed / t.runs : 0;
+  const share = (100 * t.executed) / Math.max(1, instructions);
   const kib = Math.round(t.wasmBytes / 1024);
   return [
     `translated    ${grouped(t.regions)} regions of ${grouped(t.insns)} instructions, ${grouped(t.kept)} regions from earlier runs, ${grouped(kib)} KiB, in ${(t.translateMs / 1000).toFixed(2)} s`,
-    `              ${grouped(t.executed)} instructions executed in it, ${each.toFixed(0)} at a time, ${grouped(t.leftCold)} left to the interpreter`,
+    `              ${grouped(t.executed)} instructions (${share.toFixed(1)} %) executed in it, ${each.toFixed(0)} at a time, ${grouped(t.leftCold)} left to the interpreter`,
     `              ${grouped(t.dropped)} dropped, ${grouped(t.refused)} refused`,
   ];
+}
+
+function hottest(functions: readonly HotFunction[]): string[] {
+  const percent = (share: number) => `${(share * 100).toFixed(1)} %`.padStart(8);
+  return list(
+    'hottest functions of the guest',
+    functions.map(({ name, mode, share }) => `${percent(share)}  ${mode.padEnd(8)}${name}`),
+  );
 }
 
 function list(title: string, lines: readonly string[]): string[] {

@@ -32,7 +32,9 @@ export interface VmConfig {
   verify?: boolean;
   /** Without `file` it goes to standard error. */
   trace?: { kinds: TraceKind[]; file?: string };
-  /** A vmlinux or a System.map: gives traces and crash reports names. */
+  /** File for a sampling profile of the guest, in the format of browsers (`.cpuprofile`). */
+  profile?: string;
+  /** A vmlinux or a System.map: gives profiles, traces and crash reports names. */
   symbols?: Uint8Array;
   /** Where a crashed guest's memory and state go, an ELF core file each; `keep`: older ones that are left in `dir`. */
   dump?: { dir: string; keep?: number };
@@ -123,12 +125,23 @@ export interface VmStats {
     readonly instructions: number;
     readonly skipped: number;
   };
+  /** Where the time awake went, by sampling: functions, largest share first. Only with `stats`. */
+  readonly hottest?: readonly HotFunction[];
   /** What the guest asked for that is not there: ports, MSRs, instructions; each once. */
   readonly missing: readonly string[];
   /** Host time that the guest was halted with nothing to do. */
   readonly asleepSeconds: number;
   /** Host time in `run`. */
   readonly seconds: number;
+}
+
+export interface HotFunction {
+  /** A symbol; where there is none, the page as `0x…000…`. */
+  readonly name: string;
+  /** `kernel` or `user`. */
+  readonly mode: string;
+  /** Of 1. */
+  readonly share: number;
 }
 
 export interface TranslationStats {

@@ -98,6 +98,8 @@ export interface VcpuHost {
   /** Pages written by devices that hold translated code; undefined when that is to be said of all. */
   invalidated(): readonly number[] | undefined;
   readonly trace?: VcpuTrace;
+  /** Looks at where the guest is, between two slices. */
+  sample?(nowNs: number, halted: boolean): void;
 }
 
 /** The exports of core.wasm that the run loop calls. */
@@ -379,6 +381,7 @@ export class SoftwareVcpu {
     this.#hot?.poll();
     const ended = this.#host.ended();
     if (ended !== undefined) return ended;
+    this.#sample(now);
     this.#interrupt();
     if (this.#get(S_HALTED) !== 0) this.#sleep();
     return undefined;
@@ -398,6 +401,14 @@ export class SoftwareVcpu {
     // Code may become a thousand times slower at once; a pause of the host is not to cost more than a few short slices.
     const fitting = this.#sliceInsns * Math.min(1.25, Math.max(1 / 16, SLICE_NS / took));
     this.#sliceInsns = Math.round(Math.min(MOST_SLICE, Math.max(LEAST_SLICE, fitting)));
+  }
+
+  /** Where the clock ran out, the guest was by chance; where interrupts cut it short, it was not. */
+  #sample(now: number): void {
+    if (this.#host.sample === undefined) return;
+    const halted = this.#get(S_HALTED) !== 0;
+    const left = this.#view.getInt32(this.#cpu + S_BUDGET, true);
+    if (halted || left <= this.#sliceInsns / 8) this.#host.sample(now, halted);
   }
 
   #interrupt(): void {

@@ -134,6 +134,7 @@ export class BoardHost implements VcpuHost {
     this.a20Changed?.();
   }
 
+  sample?: (nowNs: number, halted: boolean) => void;
   /** Drops the translations made with the old mask. */
   a20Changed: (() => void) | undefined;
 

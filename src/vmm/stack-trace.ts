@@ -19,14 +19,23 @@ export interface Frame {
   readonly guessed: boolean;
 }
 
+/** What a stack may cost that is looked at often. */
+export interface StackLimits {
+  readonly frames: number;
+  readonly scanBytes: number;
+  /** Addresses that have been found to be return addresses, or not. */
+  readonly known: Map<bigint, boolean>;
+}
+
 /** Where the stack leads back to: by frame pointers where they form a chain, else by what looks like return addresses. */
 export function stackTrace(
   state: VcpuState,
   space: AddressSpace,
   codeSize: 4 | 8,
   symbols: SymbolTable | undefined,
+  limits: StackLimits = { frames: MOST_FRAMES, scanBytes: SCAN_BYTES, known: new Map() },
 ): Frame[] {
-  const reader = new StackReader(state, space, codeSize, symbols);
+  const reader = new StackReader(state, space, codeSize, symbols, limits);
   const chained = reader.chained();
   return chained.length > 1 ? chained : reader.scanned();
 }
@@ -36,13 +45,16 @@ class StackReader {
   readonly #space: AddressSpace;
   readonly #codeSize: 4 | 8;
   readonly #symbols: SymbolTable | undefined;
+  readonly #limits: StackLimits;
 
   constructor(
     state: VcpuState,
     space: AddressSpace,
     codeSize: 4 | 8,
     symbols: SymbolTable | undefined,
+    limits: StackLimits,
   ) {
+    this.#limits = limits;
     this.#state = state;
     this.#space = space;
     this.#codeSize = codeSize;
@@ -63,7 +75,11 @@ class StackReader {
     const word = BigInt(this.#codeSize);
     let below = this.#register(RSP);
     let frame = this.#register(RBP);
-    while (frames.length < MOST_FRAMES && frame >= below && frame - below < MOST_FRAME_BYTES) {
+    while (
+      frames.length < this.#limits.frames &&
+      frame >= below &&
+      frame - below < MOST_FRAME_BYTES
+    ) {
       const next = this.#word(frame);
       const address = this.#word(frame + word);
       if (next === undefined || address === undefined || !this.#isReturn(address)) break;
@@ -77,7 +93,11 @@ class StackReader {
   scanned(): Frame[] {
     const frames: Frame[] = [];
     const top = this.#register(RSP);
-    for (let at = 0; at < SCAN_BYTES && frames.length < MOST_FRAMES; at += this.#codeSize) {
+    for (
+      let at = 0;
+      at < this.#limits.scanBytes && frames.length < this.#limits.frames;
+      at += this.#codeSize
+    ) {
       const address = this.#word(top + BigInt(at));
       if (address === undefined) break;
       if (this.#isReturn(address)) frames.push({ address, guessed: true });
@@ -87,6 +107,16 @@ class StackReader {
 
   /** A call stands right before it, and where names are known, it is in code. */
   #isReturn(address: bigint): boolean {
+    const { known } = this.#limits;
+    let found = known.get(address);
+    if (found === undefined) {
+      found = this.#followsCall(address);
+      known.set(address, found);
+    }
+    return found;
+  }
+
+  #followsCall(address: bigint): boolean {
     if (this.#symbols !== undefined && this.#symbols.find(address)?.isCode === false) return false;
     return CALL_LENGTHS.some((length) => {
       const bytes = this.#space.read(address - BigInt(length), length);

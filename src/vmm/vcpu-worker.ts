@@ -11,6 +11,7 @@ import type { Clock } from '#hw/device.ts';
 import { S_TRACE } from '#ir/state-system.ts';
 import { BackgroundTranslator } from './background-translator.ts';
 import { BoardHost, type BoardOptions } from './board-host.ts';
+import { GuestSampler } from './guest-sampler.ts';
 import { guestSymbols } from './guest-symbols.ts';
 import { TraceError, TraceSink } from './trace-sink.ts';
 import { TracedBoardHost } from './traced-board-host.ts';
@@ -102,6 +103,8 @@ function runGuest(start: WorkerStart): void {
     wakeDevices: () => send({ type: 'devices' }),
   };
   const host = makeHost(options, start.trace, tracer);
+  const sampler = start.sampling && new GuestSampler(memory, layout, start.sampling === 'stacks');
+  if (sampler !== undefined) host.sample = sampler.look.bind(sampler);
   const background = start.translator && new BackgroundTranslator(start.translator, memory, cpu);
   const parts = hotParts(start, model.features, background);
   const vcpu = new SoftwareVcpu({ ...start, ...parts }, cpu, host);
@@ -124,6 +127,7 @@ function runGuest(start: WorkerStart): void {
     type: 'exit',
     exit,
     state: readState(memory, cpu),
+    ...(sampler && { samples: sampler.samples(options.clock.nowNs()) }),
     stats: readStats(view, cpu, vcpu, host.exits, (performance.now() - began) / 1000),
   });
 }

@@ -31,6 +31,7 @@ import { bootFromDisk } from './boot-disk.ts';
 import { crashExit, differenceExit } from './crash-exit.ts';
 import { DeviceHost } from './device-host.ts';
 import { Disks } from './disks.ts';
+import { GuestProfile } from './guest-profile.ts';
 import { symbolFiles, userSymbols } from './guest-symbols.ts';
 import { InputRing } from './mailbox.ts';
 import { NATIVES_FLAG } from './optimised-code.ts';
@@ -156,15 +157,18 @@ class SoftwareVm implements Vm {
 
   async run(): Promise<VmExit> {
     let trace: TraceStart | undefined;
+    let profile: GuestProfile | undefined;
     try {
       trace = openTrace(this.#config);
+      profile = new GuestProfile(this.#config);
       for (;;) {
         if (this.#stopped) return { type: 'stopped' };
-        const exit = await this.#runOnce(trace);
+        const exit = await this.#runOnce(trace, profile);
         if (exit.type !== 'reset' || this.#config.noReboot) return exit;
       }
     } finally {
       if (trace !== undefined && trace.fd !== STDERR) closeSync(trace.fd);
+      profile?.close();
       await this.#disks.close();
     }
   }
@@ -189,11 +193,11 @@ class SoftwareVm implements Vm {
   }
 
   /** From power-on to the end of the guest or its reset. */
-  async #runOnce(trace: TraceStart | undefined): Promise<VmExit> {
+  async #runOnce(trace: TraceStart | undefined, profile: GuestProfile): Promise<VmExit> {
     const threads = startThreads(translatesAside(this.#config));
     this.#worker = threads.vcpu;
     try {
-      return await this.#runOn(threads, trace);
+      return await this.#runOn(threads, trace, profile);
     } finally {
       await Promise.all([threads.vcpu.terminate(), threads.translator?.terminate()]);
       this.#disks.end();
@@ -201,8 +205,17 @@ class SoftwareVm implements Vm {
     }
   }
 
-  async #runOn({ vcpu, translator }: Threads, trace: TraceStart | undefined): Promise<VmExit> {
-    const start = { ...prepare(this.#config, this.#engine), ...(trace && { trace }) };
+  async #runOn(
+    { vcpu, translator }: Threads,
+    trace: TraceStart | undefined,
+    profile: GuestProfile,
+  ): Promise<VmExit> {
+    const { sampling } = profile;
+    const start = {
+      ...prepare(this.#config, this.#engine),
+      ...(trace && { trace }),
+      ...(sampling && { sampling }),
+    };
     const cached = cachedCode(this.#config);
     const { memory, layout } = start;
     const words = new Int32Array(memory.buffer);
@@ -227,7 +240,11 @@ class SoftwareVm implements Vm {
     try {
       const end = await this.#running;
       if (end === undefined) return { type: 'stopped' };
-      this.#stats = addStats(this.#stats, end.stats);
+      profile.add(end.samples);
+      const ram = new Uint8Array(memory.buffer, layout.ram, start.ramBytes);
+      const ends = end.exit.type !== 'reset' || this.#config.noReboot;
+      const hottest = ends ? profile.finish(ram) : {};
+      this.#stats = { ...addStats(this.#stats, end.stats), ...hottest };
       return this.#toVmExit(end, memory, layout);
     } finally {
       clearInterval(retry);

@@ -5,6 +5,7 @@ import type { HandlerMap } from '#cpu/handlers.ts';
 import type { MemoryLayout } from '#cpu/layout.ts';
 import type { RegionRequest } from '#cpu/region-compiler.ts';
 import type { PlacedCard } from './device-link.ts';
+import type { Samples } from './guest-sampler.ts';
 import type { SymbolFiles } from './guest-symbols.ts';
 
 /** What the thread of a vCPU starts with. */
@@ -22,6 +23,8 @@ export interface WorkerStart {
   /** Milliseconds since 1970 on the host's monotonic clock's zero: all threads tell the same time. */
   readonly startedAtMs: number;
   readonly trace?: TraceStart;
+  /** What to sample at a fixed period. */
+  readonly sampling?: 'stacks' | 'functions';
   /** The file of code that earlier runs have translated, which this one adds to. */
   readonly translationCache?: string;
   readonly cards: readonly PlacedCard[];
@@ -50,6 +53,7 @@ export type FromWorker =
       readonly type: 'exit';
       readonly exit: VcpuExit;
       readonly stats: VmStats;
+      readonly samples?: Samples;
       readonly state: VcpuState;
     };
 
