@@ -1,4 +1,5 @@
 import type { VcpuExit } from '#accel/accel.ts';
+import type { MemoryGate } from '#hw/memory-gate.ts';
 import {
   ATTN_INTERRUPT,
   ATTN_INVALIDATE,
@@ -100,6 +101,8 @@ export interface VcpuHost {
   readonly trace?: VcpuTrace;
   /** Looks at where the guest is, between two slices. */
   sample?(nowNs: number, halted: boolean): void;
+  /** Between lockstep mode and devices that other threads run. */
+  readonly gate?: MemoryGate;
 }
 
 /** The exports of core.wasm that the run loop calls. */
@@ -179,7 +182,14 @@ export class SoftwareVcpu {
     const table = new WebAssembly.Table({ initial: 1 + REGION_SLOTS, element: 'anyfunc' });
     if (parts.verify === true) {
       const { memory } = parts;
-      this.#lockstep = new Lockstep({ memory, cpu, regions: table, outside: host, unwind: UNWIND });
+      this.#lockstep = new Lockstep({
+        memory,
+        cpu,
+        regions: table,
+        outside: host,
+        gate: host.gate,
+        unwind: UNWIND,
+      });
     }
     const entries = this.#lockstep?.table ?? table;
     const env = { memory: parts.memory, hot: entries, ...this.#imports() };

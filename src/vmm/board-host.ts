@@ -6,6 +6,7 @@ import { PENDING_INIT, PENDING_NMI } from '#cpu/irqchip/lapic-regs.ts';
 import type { MemoryLayout } from '#cpu/layout.ts';
 import type { VcpuHost } from '#cpu/vcpu.ts';
 import type { Clock, DeviceLog, PortDevice } from '#hw/device.ts';
+import type { MemoryGate } from '#hw/memory-gate.ts';
 import {
   ATTN_INTERRUPT,
   PHYS_BITS,
@@ -62,6 +63,7 @@ export class BoardHost implements VcpuHost {
   readonly #board: PcBoard;
   readonly #input: InputRing;
   readonly #link: DeviceLink;
+  readonly gate: MemoryGate;
   readonly #view: DataView;
   readonly #words: Int32Array;
   readonly #cpu: number;
@@ -80,6 +82,7 @@ export class BoardHost implements VcpuHost {
     this.#words = new Int32Array(memory.buffer);
     this.#input = new InputRing(memory.buffer, layout.devices);
     this.#link = new DeviceLink(memory, layout);
+    this.gate = this.#link.gate;
     const state = chipState(memory, layout);
     this.#irqchip = new IrqChip(state.irqchip, {
       vcpus: layout.cpus.length,

@@ -1,6 +1,7 @@
 import { IrqChip } from '#cpu/irqchip/irqchip.ts';
 import type { MemoryLayout } from '#cpu/layout.ts';
 import type { PciCard, PciCardWires } from '#devices/pci/pci-card.ts';
+import type { GuestMemory } from '#hw/guest-memory.ts';
 import { ATTN_INTERRUPT, ATTN_INVALIDATE, PHYS_BITS, S_ATTENTION } from '#ir/state.ts';
 import { FIRST_CARD_SLOT } from '#machines/pc.ts';
 import { makeFunction } from '#machines/pci-cards.ts';
@@ -18,6 +19,8 @@ export interface DeviceHostOptions {
   readonly layout: MemoryLayout;
   readonly ramBytes: number;
   readonly cards: readonly MakeCard[];
+  /** The vCPU runs in lockstep mode, which devices must not disturb. */
+  readonly verify: boolean;
 }
 
 /** The cards of a VM, on the thread where devices live: serves what the vCPU posts, and interrupts it. */
@@ -28,12 +31,16 @@ export class DeviceHost {
   readonly #attentionAt: number;
   readonly #cards = new Map<number, PciCard>();
   #stopped = false;
+  /** Counts uses of memory while lockstep mode is kept from it; undefined while it is not. */
+  #uses: number | undefined;
+  /** The vCPU waits for a read. */
+  #isAnswering = false;
 
-  constructor({ memory, layout, ramBytes, cards }: DeviceHostOptions) {
+  constructor({ memory, layout, ramBytes, cards, verify }: DeviceHostOptions) {
     this.#link = new DeviceLink(memory, layout);
     this.#words = new Int32Array(memory.buffer);
     this.#attentionAt = ((layout.cpus[0] ?? 0) + S_ATTENTION) >> 2;
-    const vmMemory = new VmMemory(memory, layout, ramBytes, (page) => {
+    const vmMemory: GuestMemory = new VmMemory(memory, layout, ramBytes, (page) => {
       this.#link.pushStale(page);
       Atomics.or(this.#words, this.#attentionAt, ATTN_INVALIDATE);
     });
@@ -48,7 +55,7 @@ export class DeviceHost {
     const sendMsi = (address: number, data: number): void => void irqchip.sendMsi(address, data);
     this.placed = cards.map((make, index) => {
       const slot = FIRST_CARD_SLOT + index;
-      const card = this.#plug(slot, make, vmMemory, sendMsi);
+      const card = this.#plug(slot, make, verify ? this.#gated(vmMemory) : vmMemory, sendMsi);
       this.#cards.set(slot, card);
       return { slot, plan: card.plan };
     });
@@ -57,7 +64,7 @@ export class DeviceHost {
   #plug(
     slot: number,
     make: MakeCard,
-    memory: VmMemory,
+    memory: GuestMemory,
     sendMsi: (address: number, data: number) => void,
   ): PciCard {
     let msix: ReturnType<typeof makeFunction>['msix'];
@@ -80,6 +87,36 @@ export class DeviceHost {
     return card;
   }
 
+  #gated(memory: GuestMemory): GuestMemory {
+    return {
+      bytes: (paddr, lengthBytes) => {
+        this.#use();
+        return memory.bytes(paddr, lengthBytes);
+      },
+      wrote: (paddr, lengthBytes) => memory.wrote(paddr, lengthBytes),
+    };
+  }
+
+  /** Keeps lockstep mode from memory until no card has a request under way. */
+  #use(): void {
+    if (this.#uses !== undefined) {
+      this.#uses++;
+      return;
+    }
+    this.#uses = 0;
+    this.#link.gate.enter(() => this.#isAnswering || this.#link.hasPosted);
+    setImmediate(() => void this.#leaveWhenIdle());
+  }
+
+  async #leaveWhenIdle(): Promise<void> {
+    for (let uses = -1; uses !== this.#uses; ) {
+      uses = this.#uses ?? 0;
+      await Promise.all([...this.#cards.values()].map((card) => card.idle()));
+    }
+    this.#uses = undefined;
+    this.#link.gate.leave();
+  }
+
   #attention(): void {
     Atomics.or(this.#words, this.#attentionAt, ATTN_INTERRUPT);
     Atomics.notify(this.#words, this.#attentionAt);
@@ -93,7 +130,11 @@ export class DeviceHost {
       const { slot, bar, offset, size, value } = access;
       const card = this.#cards.get(slot);
       if (value !== undefined) card?.writeBar(bar, offset, size, value);
-      else this.#link.answer(card?.readBar(bar, offset, size) ?? 0xffff_ffff);
+      else {
+        this.#isAnswering = true;
+        this.#link.answer(card?.readBar(bar, offset, size) ?? 0xffff_ffff);
+        this.#isAnswering = false;
+      }
     }
     setImmediate(() => this.serve());
   }

@@ -3,6 +3,7 @@ import { MSIX_STATE } from '#devices/pci/msix.ts';
 import type { PciCardPlan } from '#devices/pci/pci-card.ts';
 import { PCI_FUNCTION_STATE } from '#devices/pci/pci-function.ts';
 import type { DeviceState } from '#hw/device.ts';
+import { MemoryGate } from '#hw/memory-gate.ts';
 
 // What the vCPU's thread and the device thread share, in words from here. One writer and one reader each.
 
@@ -18,6 +19,7 @@ const LINES = 5; // INTx# of the cards, a bit a slot
 const STALE_PUSHED = 6; // pages written by devices that held code; wraps
 const STALE_TAKEN = 7;
 const STALE_LOST = 8; // 1 when there were too many
+const GATE = 9; // of hw/memory-gate.ts
 const RING = 64;
 const RING_ENTRIES = 1024;
 const ENTRY_WORDS = 4; // what, offset, value
@@ -48,10 +50,13 @@ const IS_READ = 1 << 31;
 export class DeviceLink {
   readonly #words: Int32Array;
   readonly #at: number;
+  /** Between lockstep mode and the devices. */
+  readonly gate: MemoryGate;
 
   constructor(memory: WebAssembly.Memory, layout: MemoryLayout) {
     this.#at = (layout.devices + LINK_OFFSET) >> 2;
     this.#words = new Int32Array(memory.buffer, this.#at * 4, SLOTS + LINK_SLOTS * SLOT_WORDS);
+    this.gate = new MemoryGate(this.#words, GATE);
   }
 
   /** The state of the function in a slot: configuration space, and MSI-X. */
@@ -113,6 +118,11 @@ export class DeviceLink {
   }
 
   // ---- The device thread's side.
+
+  /** The vCPU has posted what has not been taken, and may wait for it. */
+  get hasPosted(): boolean {
+    return Atomics.load(this.#words, TAKEN) !== Atomics.load(this.#words, PUSHED);
+  }
 
   /** What comes after this is told by a new wake. */
   sleep(): void {

@@ -228,6 +228,7 @@ class SoftwareVm implements Vm {
       layout,
       ramBytes: start.ramBytes,
       cards: this.#disks.cards((message) => this.#notes.push(message)),
+      verify: this.#config.verify === true,
     });
     this.#devices = devices;
     this.#running = this.#serve(vcpu, devices);

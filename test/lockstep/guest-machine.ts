@@ -10,6 +10,7 @@ import { layOut } from '#cpu/layout.ts';
 import { RegionCompiler } from '#cpu/region-compiler.ts';
 import { SoftwareVcpu, type VcpuHost } from '#cpu/vcpu.ts';
 import { writeState } from '#cpu/vcpu-state.ts';
+import type { MemoryGate } from '#hw/memory-gate.ts';
 import {
   ATTN_INTERRUPT,
   ATTN_INVALIDATE,
@@ -62,6 +63,7 @@ export interface GuestOptions {
   /** Instructions until the next look around. */
   readonly slice?: () => number;
   readonly user?: boolean;
+  readonly gate?: MemoryGate;
   /** Called between slices. */
   readonly boundary?: (machine: GuestMachine) => void;
   /** Stands between the translator and the vCPU. */
@@ -279,6 +281,7 @@ export class GuestMachine {
         this.#options.boundary?.(this);
       },
       ended: () => (this.#ended ? { type: 'stopped' } : undefined),
+      ...(this.#options.gate && { gate: this.#options.gate }),
       invalidated: () => {
         const pages = this.#invalid;
         this.#invalid = [];

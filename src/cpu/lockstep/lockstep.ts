@@ -1,5 +1,6 @@
 import { REGION_TYPE } from '#codegen/region-builder.ts';
 import { ModuleWriter } from '#codegen/wasm.ts';
+import type { MemoryGate } from '#hw/memory-gate.ts';
 import {
   B_HEAT,
   KEY_STEP,
@@ -38,6 +39,7 @@ export interface LockstepParts {
   /** Where translated code puts itself. */
   readonly regions: WebAssembly.Table;
   readonly outside: OutsideWorld;
+  readonly gate: MemoryGate | undefined;
   /** What is thrown for an exception of the guest. */
   readonly unwind: unknown;
 }
@@ -110,7 +112,13 @@ export class Lockstep {
     const memory = this.#parted();
     const heat = memory.view.getInt32(memory.core.find_block(this.#cpu) + B_HEAT, true);
     const region = heat < 0 ? (this.#parts.regions.get(-heat) as RunCode | null) : null;
-    return region === null ? REGION_COLD : this.#compare(memory, region);
+    const { gate } = this.#parts;
+    if (region === null || gate?.hold() === false) return REGION_COLD;
+    try {
+      return this.#compare(memory, region);
+    } finally {
+      gate?.release();
+    }
   }
 
   #compare(memory: LockstepMemory, region: RunCode): number {

@@ -11,7 +11,7 @@ export interface PciCard extends Device {
   /** `size` is 1, 2 or 4. */
   readBar(bar: number, offset: number, size: number): number;
   writeBar(bar: number, offset: number, size: number, value: number): void;
-  /** Resolves when no request is under way; the guest no longer runs. */
+  /** Resolves when no request is under way. */
   idle(): Promise<void>;
 }
 
