@@ -283,6 +283,7 @@ describe('NVMe', () => {
     driver.submit(1, readWrite(r.IO_READ, 0, 1));
     driver.write(r.CC, 0);
     driver.interrupts.messages.length = 0;
+    assert.equal(driver.nvme.readBar(0, r.CSTS, 4), r.CSTS_RDY, 'it still may write');
     await driver.nvme.idle();
     assert.deepEqual(driver.interrupts.messages, []);
     assert.equal(driver.nvme.readBar(0, r.CSTS, 4), 0);

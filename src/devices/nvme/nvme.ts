@@ -103,7 +103,8 @@ export class Nvme implements PciCard {
       case r.CC:
         return this.#config;
       case r.CSTS:
-        return this.#status;
+        // Not ready (7.6.1) means that the guest's memory is touched no more.
+        return this.#underWay.size === 0 ? this.#status : this.#status | r.CSTS_RDY;
       case r.AQA:
         return this.#adminSizes;
       default:

@@ -208,8 +208,10 @@ describe('virtio-blk', () => {
   it('answers nothing of before a reset after it', async () => {
     const guest = new Guest().start();
     const answered = guest.request(0, 0, { wanted: 512 });
-    guest.card.reset();
+    guest.card.writeBar(MODERN, 0x14, 1, 0);
+    assert.equal(guest.status, 15, 'it still may write');
     assert.deepEqual(await answered, [NO_ANSWER, undefined]);
+    assert.equal(guest.status, 0);
   });
 
   it('serves a driver of the legacy interface by its pin', async () => {

@@ -114,6 +114,10 @@ export class VirtioBlk implements VirtioDevice {
     this.#writeback = 1;
   }
 
+  get isIdle(): boolean {
+    return this.#underWay.size === 0;
+  }
+
   async idle(): Promise<void> {
     await Promise.all(this.#underWay);
   }

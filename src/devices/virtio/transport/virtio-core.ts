@@ -36,6 +36,7 @@ export class VirtioCore {
   readonly #offered: bigint;
   #accepted = 0n;
   #status = 0;
+  #beforeReset = 0;
   #isRunning = false;
   #isLegacy = false;
   featureSelect = 0;
@@ -60,6 +61,7 @@ export class VirtioCore {
     this.#isRunning = false;
     this.#isLegacy = false;
     this.#accepted = 0n;
+    if (this.#status !== 0) this.#beforeReset = this.#status;
     this.#status = 0;
     this.featureSelect = 0;
     this.driverFeatureSelect = 0;
@@ -107,8 +109,9 @@ export class VirtioCore {
 
   // ---- Status (2.1).
 
+  /** A reset is seen as done (0) only when the device no longer touches the driver's memory (2.4.1). */
   get status(): number {
-    return this.#status;
+    return this.#status === 0 && !this.device.isIdle ? this.#beforeReset : this.#status;
   }
 
   setStatus(value: number): void {

@@ -21,6 +21,8 @@ export interface VirtioDevice {
   notify(queue: number): void;
   /** Forgets the queues: what is under way is answered to nobody. */
   stop(): void;
+  /** Whether nothing is under way: until then a device that was stopped may still write to the guest's memory. */
+  readonly isIdle: boolean;
   /** Resolves when nothing is under way. */
   idle(): Promise<void>;
 }
