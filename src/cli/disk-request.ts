@@ -7,7 +7,7 @@ const KEYS = [
   ...(['full', 'iops', 'bps'] as const),
 ];
 type Key = (typeof KEYS)[number];
-const BUSES: readonly DiskConfig['bus'][] = ['virtio', 'nvme'];
+const BUSES: readonly DiskConfig['bus'][] = ['virtio', 'nvme', 'scsi'];
 const CACHES: readonly DiskConfig['cache'][] = ['writeback', 'none', 'unsafe'];
 const FULL: readonly NonNullable<DiskConfig['onFull']>[] = ['wait', 'report'];
 /** The shortest that a device has room for: NVMe's and virtio's. */

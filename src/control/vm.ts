@@ -63,7 +63,7 @@ export interface DiskConfig {
   bytesPerSecond?: number;
 }
 
-export type DiskBus = 'virtio' | 'nvme';
+export type DiskBus = 'virtio' | 'nvme' | 'scsi';
 
 export interface Vm {
   /** What the user should know of how the machine was made, in lines. */

@@ -71,7 +71,9 @@ describe('writeCpio', () => {
 
 describe('buildInitramfs', () => {
   const members = readCpio(
-    buildInitramfs(Buffer.from('the program'), [{ name: 'a.ko', bytes: Buffer.from('driver') }]),
+    buildInitramfs(Buffer.from('the program'), [
+      { group: 'scsi', name: 'a.ko', bytes: Buffer.from('driver') },
+    ]),
   );
 
   it('has what the kernel and init need', () => {

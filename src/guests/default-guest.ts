@@ -253,14 +253,17 @@ async function assemble(dir: string, stamp: Stamp): Promise<DefaultGuest> {
 }
 
 /** Drivers of virtio disks, below lib/modules/VERSION/kernel/drivers, each behind what it needs. */
-const MODULES = [
-  'virtio/virtio_ring.ko',
-  'virtio/virtio.ko',
-  'virtio/virtio_pci_modern_dev.ko',
-  'virtio/virtio_pci_legacy_dev.ko',
-  'virtio/virtio_pci.ko',
-  'block/virtio_blk.ko',
-];
+const MODULES = {
+  virtio: [
+    'virtio/virtio_ring.ko',
+    'virtio/virtio.ko',
+    'virtio/virtio_pci_modern_dev.ko',
+    'virtio/virtio_pci_legacy_dev.ko',
+    'virtio/virtio_pci.ko',
+    'block/virtio_blk.ko',
+  ],
+  scsi: ['scsi/scsi_common.ko', 'scsi/scsi_mod.ko', 'scsi/sd_mod.ko', 'scsi/virtio_scsi.ko'],
+} as const;
 
 /** Those of the modules that the package has: in others they are part of the kernel. */
 async function readModules(kernelPackageDir: string): Promise<GuestModule[]> {
@@ -268,15 +271,15 @@ async function readModules(kernelPackageDir: string): Promise<GuestModule[]> {
   const [version] = await readdir(root).catch(() => []);
   if (version === undefined) return [];
   const modules: GuestModule[] = [];
-  for (const file of MODULES) {
-    const bytes = await readFile(path.join(root, version, 'kernel', 'drivers', file)).catch(
-      (error: unknown) => {
+  const drivers = path.join(root, version, 'kernel', 'drivers');
+  for (const group of ['virtio', 'scsi'] as const)
+    for (const file of MODULES[group]) {
+      const bytes = await readFile(path.join(drivers, file)).catch((error: unknown) => {
         if (isErrno(error, 'ENOENT')) return undefined;
         throw error;
-      },
-    );
-    if (bytes !== undefined) modules.push({ name: path.basename(file), bytes });
-  }
+      });
+      if (bytes !== undefined) modules.push({ group, name: path.basename(file), bytes });
+    }
   return modules;
 }
 

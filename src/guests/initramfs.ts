@@ -15,9 +15,9 @@ mkdir -p /dev/pts
 mount -t devpts -o gid=5,mode=620 devpts /dev/pts
 hostname ring0
 ip link set lo up
-if grep -qs 0x1af4 /sys/bus/pci/devices/*/vendor; then
-  for module in $(cat /lib/modules/order); do insmod /lib/modules/$module; done
-fi
+load() { for module in $(cat /lib/modules/$1); do insmod /lib/modules/$module; done; }
+if grep -qs 0x1af4 /sys/bus/pci/devices/*/vendor; then load virtio; fi
+if grep -qs 0x0008 /sys/bus/virtio/devices/*/device; then load scsi; fi
 
 trap 'poweroff -f' USR2
 trap 'reboot -f' TERM
@@ -39,8 +39,9 @@ setsid cttyhack sh
 exec poweroff -f
 `;
 
-/** A kernel module: its file's name and content. */
+/** A kernel module: its file's name and content, and for which devices it is loaded. */
 export interface GuestModule {
+  readonly group: 'virtio' | 'scsi';
   readonly name: string;
   readonly bytes: Uint8Array;
 }
@@ -79,12 +80,11 @@ export function buildInitramfs(busybox: Uint8Array, modules: readonly GuestModul
     },
     { type: 'file', path: 'etc/group', mode: 0o644, bytes: text('root:x:0:\ntty:x:5:\n') },
     { type: 'file', path: 'etc/session', mode: 0o755, bytes: text(SESSION) },
-    {
-      type: 'file',
-      path: 'lib/modules/order',
-      mode: 0o644,
-      bytes: text(modules.map(({ name }) => `${name}\n`).join('')),
-    },
+    ...(['virtio', 'scsi'] as const).map((group): CpioEntry => {
+      const names = modules.filter((module) => module.group === group).map(({ name }) => name);
+      const bytes = text(names.map((name) => `${name}\n`).join(''));
+      return { type: 'file', path: `lib/modules/${group}`, mode: 0o644, bytes };
+    }),
     ...modules.map(
       ({ name, bytes }): CpioEntry => ({
         type: 'file',

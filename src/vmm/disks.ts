@@ -6,6 +6,7 @@ import { RequestError, unreachable } from '#base/errors.ts';
 import type { DiskConfig } from '#control/vm.ts';
 import { Nvme } from '#devices/nvme/nvme.ts';
 import { VirtioBlk } from '#devices/virtio/blk/blk.ts';
+import { VirtioScsi } from '#devices/virtio/scsi/scsi.ts';
 import { VirtioPci } from '#devices/virtio/transport/pci.ts';
 import type { BlockBackend } from '#hw/block.ts';
 import { type DiskImage, ImageError } from '#storage/image.ts';
@@ -131,6 +132,11 @@ function makeCard(
       });
     case 'nvme':
       return new Nvme(wires, disk);
+    case 'scsi':
+      return new VirtioPci(wires, {
+        device: new VirtioScsi(wires, disk, BLK_QUEUES),
+        name: 'virtio-scsi',
+      });
     default:
       return unreachable(bus);
   }

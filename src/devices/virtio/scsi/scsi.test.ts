@@ -1,0 +1,163 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { randomNumbers, TestDisk, TestMemory } from '#hw/testing.ts';
+import { VirtQueue } from '../queue.ts';
+import { SplitDriver } from '../testing.ts';
+import { VirtioScsi } from './scsi.ts';
+
+const REQUEST = 0x8_0000;
+const RESPONSE = 0x8_1000;
+const DATA = 0x9_0000;
+const HEADER_BYTES = 51;
+const RESPONSE_BYTES = 108;
+const FIRST_REQUEST_QUEUE = 2;
+
+interface Answer {
+  readonly status: number;
+  readonly response: number;
+  /** Key, code, qualifier, when there is sense. */
+  readonly sense: readonly number[] | undefined;
+}
+
+class Guest {
+  readonly memory = new TestMemory(1 << 20);
+  readonly disk = new TestDisk(1 << 20);
+  readonly device = new VirtioScsi({ memory: this.memory }, this.disk);
+  readonly driver = new SplitDriver(this.memory, 256);
+
+  constructor() {
+    const { memory, driver } = this;
+    const wires = { memory, features: 0n, interrupt: () => {}, broken: assert.fail };
+    const queue = VirtQueue.at({ ...wires, place: driver.place });
+    this.device.start([undefined, undefined, queue]);
+  }
+
+  async command(
+    cdb: readonly number[],
+    data: { given?: number; wanted?: number } = {},
+    lun: readonly number[] = [1, 0, 0x40, 0],
+  ): Promise<Answer> {
+    const { ram } = this.memory;
+    ram.fill(0, REQUEST, REQUEST + HEADER_BYTES);
+    ram.fill(0xee, RESPONSE, RESPONSE + RESPONSE_BYTES);
+    ram.set(lun, REQUEST);
+    ram.set(cdb, REQUEST + 19);
+    const part = (lengthBytes = 0) => (lengthBytes > 0 ? [{ paddr: DATA, lengthBytes }] : []);
+    this.driver.add({
+      readable: [{ paddr: REQUEST, lengthBytes: HEADER_BYTES }, ...part(data.given)],
+      writable: [{ paddr: RESPONSE, lengthBytes: RESPONSE_BYTES }, ...part(data.wanted)],
+    });
+    this.device.notify(FIRST_REQUEST_QUEUE);
+    await this.device.idle();
+    const at = (offset: number) => ram[RESPONSE + offset] ?? -1;
+    const sense = at(0) === 0 ? undefined : [at(14), at(24), at(25)];
+    return { status: at(10), response: at(11), sense };
+  }
+
+  text(offset: number, length: number): string {
+    return new TextDecoder()
+      .decode(this.memory.ram.slice(DATA + offset, DATA + offset + length))
+      .trim();
+  }
+}
+
+const GOOD: Answer = { status: 0, response: 0, sense: undefined };
+const check = (...sense: number[]): Answer => ({ status: 2, response: 0, sense });
+
+describe('virtio-scsi', () => {
+  it('writes and reads back, with commands of all lengths', async () => {
+    const guest = new Guest();
+    guest.memory.ram.fill(0x77, DATA, DATA + 1024);
+    assert.deepEqual(await guest.command([0x2a, 0, 0, 0, 0, 8, 0, 0, 2], { given: 1024 }), GOOD);
+    guest.memory.ram.fill(0, DATA, DATA + 1024);
+    const reads = [
+      [0x08, 0, 0, 8, 2],
+      [0x28, 0, 0, 0, 0, 8, 0, 0, 2],
+      [0xa8, 0, 0, 0, 0, 8, 0, 0, 0, 2],
+      [0x88, 0, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 2],
+    ];
+    for (const cdb of reads) assert.deepEqual(await guest.command(cdb, { wanted: 1024 }), GOOD);
+    assert.deepEqual(guest.disk.log, ['write 4096+1024', ...reads.map(() => 'read 4096+1024')]);
+    assert.equal(guest.memory.ram[DATA + 1023], 0x77);
+  });
+
+  it('tells of itself', async () => {
+    const guest = new Guest();
+    await guest.command([0x12, 0, 0, 0, 36], { wanted: 36 });
+    assert.equal(guest.text(8, 24), 'RING0   DISK');
+    await guest.command([0x12, 1, 0x80, 0, 24], { wanted: 24 });
+    assert.equal(guest.text(4, 20), 'serial-1');
+    await guest.command([0x25], { wanted: 8 });
+    assert.equal(guest.memory.view.getUint32(DATA), 2047);
+    await guest.command([0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32], { wanted: 32 });
+    assert.equal(guest.memory.view.getUint32(DATA + 8), 512);
+    guest.disk.readOnly = true;
+    await guest.command([0x1a, 0, 8, 0, 64], { wanted: 64 });
+    assert.equal(guest.memory.view.getUint8(DATA + 2) & 0x80, 0x80);
+  });
+
+  it('discards, writes zeroes, flushes, and forces what is to be forced', async () => {
+    const guest = new Guest();
+    guest.memory.view.setUint16(DATA + 2, 16);
+    guest.memory.view.setBigUint64(DATA + 8, 8n);
+    guest.memory.view.setUint32(DATA + 16, 4);
+    assert.deepEqual(await guest.command([0x42, 0, 0, 0, 0, 0, 0, 0, 24], { given: 24 }), GOOD);
+    guest.memory.ram.fill(0, DATA, DATA + 512);
+    await guest.command([0x93, 8, 0, 0, 0, 0, 0, 0, 0, 16, 0, 0, 0, 8], { given: 512 });
+    await guest.command([0x35]);
+    await guest.command([0x2a, 8, 0, 0, 0, 0, 0, 0, 1], { given: 512 });
+    assert.deepEqual(guest.disk.log, [
+      'discard 4096+2048',
+      'unmap 8192+4096',
+      'flush',
+      'write 0+512',
+      'flush',
+    ]);
+  });
+
+  const refused = [
+    { name: 'past the end', cdb: [0x28, 0, 0, 0, 7, 0xff, 0, 0, 2], expected: check(5, 0x21, 0) },
+    { name: 'an unknown command', cdb: [0xff], expected: check(5, 0x20, 0) },
+    { name: 'an unknown page', cdb: [0x12, 1, 0x99, 0, 36], expected: check(5, 0x24, 0) },
+    {
+      name: 'less memory than data',
+      cdb: [0x28, 0, 0, 0, 0, 0, 0, 0, 9],
+      expected: check(5, 0x24, 0),
+    },
+  ];
+  for (const { name, cdb, expected } of refused)
+    it(`refuses ${name}`, async () => {
+      const guest = new Guest();
+      assert.deepEqual(await guest.command(cdb, { wanted: 1024 }), expected);
+      assert.deepEqual(guest.disk.log, []);
+    });
+
+  it('has no other target', async () => {
+    const answer = await new Guest().command([0], {}, [1, 1, 0x40, 0]);
+    assert.deepEqual(answer, { ...GOOD, response: 3 });
+  });
+
+  it('passes failures of the host on', async () => {
+    const guest = new Guest();
+    const read = [0x28, 0, 0, 0, 0, 0, 0, 0, 1];
+    guest.disk.status = 'io-error';
+    assert.deepEqual(await guest.command(read, { wanted: 512 }), check(3, 0x11, 0));
+    guest.disk.readOnly = true;
+    const write = await guest.command([0x2a, 0, 0, 0, 0, 0, 0, 0, 1], { given: 512 });
+    assert.deepEqual(write, check(7, 0x27, 0));
+  });
+
+  it('survives random commands', async () => {
+    const opcodes = [0x08, 0x12, 0x1a, 0x28, 0x2a, 0x41, 0x42, 0x5a, 0x88, 0x93, 0x9e, 0xa0, 0xa8];
+    for (let seed = 1; seed <= 40; seed++) {
+      const random = randomNumbers(seed);
+      const guest = new Guest();
+      for (let step = 0; step < 50; step++) {
+        const cdb = Array.from({ length: 16 }, () => random(random(3) ? 4 : 256));
+        cdb[0] = opcodes[random(opcodes.length)] ?? 0;
+        for (let i = 0; i < 32; i++) guest.memory.ram[DATA + i] = random(random(2) ? 3 : 256);
+        await guest.command(cdb, { given: random(2048), wanted: random(2048) });
+      }
+    }
+  });
+});
