@@ -27,7 +27,7 @@ const EXAMPLES = `
 Examples:
   ring0 run                              the default guest: a shell on Debian's kernel; Ctrl-A X quits
   ring0 run --guest 32                   the same on a 32-bit kernel without PAE
-  ring0 run debian.raw -m 512M           the system on a disk: kernel and initrd are taken out of it
+  ring0 run debian.qcow2 -m 512M         the system on a disk: kernel and initrd are taken out of it
   ring0 run -k bzImage -i initrd.img     a kernel of your own
   ring0 run -k vmlinux -a 'console=ttyS0 panic=-1' --no-reboot -t 60
   ring0 guest fetch                      get or renew the default guest's packages
@@ -193,7 +193,7 @@ function addGuest(program: Command, host: CliHost, done: (status: number) => voi
     .command('build')
     .description('make a disk with a whole system: debian')
     .argument('<system>', 'debian')
-    .option('-o, --output <file>', 'the image; its ending names the format', 'debian.raw')
+    .option('-o, --output <file>', 'the image; its ending names the format', 'debian.qcow2')
     .option('-s, --size <size>', 'of the disk', '2G')
     .option('--suite <name>', "the release, by Debian's name of it", 'bookworm')
     .option('--include <packages>', 'more packages, with commas between')
@@ -208,7 +208,7 @@ The cache is $RING0_CACHE, or ring0 in $XDG_CACHE_HOME or ~/.cache.
 Examples:
   ring0 guest fetch
   ring0 guest path --json
-  ring0 guest build debian -o debian.raw --include openssh-server`,
+  ring0 guest build debian -o debian.qcow2 --include openssh-server`,
   );
 }
 
