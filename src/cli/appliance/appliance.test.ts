@@ -23,6 +23,9 @@ async function ring0(...args: string[]): Promise<{ status: number; text: string 
     stdout: stream,
     stderr: stream,
     createVm: () => Promise.reject(new Error('no VM is wanted here')),
+    explain: () => {
+      throw new Error('nothing is to be explained here');
+    },
   });
   return { status, text };
 }
