@@ -121,7 +121,7 @@ export const RUNTIME = `
 .set NOWHERE, 0xf8
 begin: mov %ebx, which
   mov %ecx, rounds
-again: mov $stack, %esp
+afresh: mov $stack, %esp
   pushl $2
   popf
   mov $0x11, %eax
@@ -173,7 +173,7 @@ again: mov $stack, %esp
   mov $10, %al
   out %al, $0xe9
   decl rounds
-  jnz again
+  jnz afresh
   out %al, $0xf4
   hlt
 
