@@ -49,7 +49,7 @@ export class Walk {
     this.#file = file;
     this.#header = header;
     this.clusterBytes = 2 ** header.clusterBits;
-    this.shape = l2Shape(header.clusterBits, header.extendedL2);
+    this.shape = l2Shape(header.clusterBits, header.extendedL2, header.dataFile !== undefined);
     this.#fileClusters = Math.ceil(fileBytes / this.clusterBytes);
   }
 
@@ -98,6 +98,8 @@ export class Walk {
   async eachFlagged(each: (entry: FlaggedEntry) => Promise<void> | void): Promise<void> {
     for (const [table, entry] of this.#active) {
       await each(entry);
+      // Clusters of another file are not counted.
+      if (this.shape.isExternal) continue;
       const view = await this.#readTable(table);
       for (let at = 0; at < this.clusterBytes; at += this.shape.entryBytes) {
         const decoded = decodeEntry(view, at, this.shape);

@@ -7,7 +7,7 @@ import { after, describe, it } from 'node:test';
 import type { DiskImage, HostFile, ImageError } from '../../image.ts';
 import { nodeStorageHost } from '../../node/node-host.ts';
 import { openImage } from '../../open.ts';
-import { MemoryHost, noise } from '../../testing.ts';
+import { MemoryFile, MemoryHost, noise } from '../../testing.ts';
 import { readAll, testFormat } from '../testing.ts';
 import { readBitmaps } from './bitmaps.ts';
 import { readHeader } from './header.ts';
@@ -195,6 +195,61 @@ describe('qcow2 with bitmaps', { skip: hasQemu ? false : 'there is no qemu-img' 
       'not in use',
     );
   });
+});
+
+it('keeps a raw data file a raw image', async () => {
+  const host = new MemoryHost();
+  const options = new Map<string, string | boolean>([
+    ['data_file', 'data'],
+    ['data_file_raw', true],
+  ]);
+  await createImage(host, '/d', { sizeBytes: MIB, options });
+  const disk = await openImage('/d', host, { format: 'qcow2' });
+  await disk.write(512, noise(300_032, 1));
+  await disk.writeZeroes(65536, 65536, { mayUnmap: true });
+  await disk.writeZeroes(140_288, 1024);
+  await disk.discard(196_608, 65536);
+  const bytes = await readAll(disk);
+  await disk.close();
+  const data = new Uint8Array(MIB);
+  await (await host.openFile('/data')).read(0, data);
+  assert.ok(Buffer.compare(bytes, data) === 0);
+  assert.ok(data.subarray(65536, 131072).every((byte) => byte === 0));
+  assert.deepEqual(await checkImage(host, '/d'), { corruptions: 0, leaks: 0, text: '' });
+});
+
+/** A device of a fixed size, with old data all over. */
+class Device extends MemoryFile {
+  constructor(sizeBytes: number) {
+    super('/d');
+    this.apply(0, noise(sizeBytes, 99));
+  }
+
+  override resizeTo(): void {}
+}
+
+it('lives on a device that is full of old data', async () => {
+  const host = new MemoryHost();
+  host.files.set('/d', new Device(3 * MIB));
+  const options = new Map([['cluster_size', 4096]]);
+  await createImage(host, '/d', { sizeBytes: 16 * MIB, options });
+  const disk = await openImage('/d', host, { format: 'qcow2' });
+  const data = new Uint8Array(16 * MIB);
+  for (const offset of [512, 40_448, 8 * MIB, 16 * MIB - 1024]) {
+    await disk.write(offset, noise(1024, offset));
+    data.set(noise(1024, offset), offset);
+  }
+  await disk.snapshots?.create('one');
+  await disk.write(0, new Uint8Array(4096));
+  await disk.snapshots?.apply('one');
+  await assert.rejects(
+    disk.write(MIB, noise(4 * MIB, 1)),
+    (error: ImageError) => error.kind === 'no-space',
+  );
+  await disk.writeZeroes(MIB, 4 * MIB);
+  assert.ok(Buffer.compare(await readAll(disk), data) === 0);
+  await disk.close();
+  assert.deepEqual(await checkImage(host, '/d'), { corruptions: 0, leaks: 0, text: '' });
 });
 
 describe('qcow2 changes its size', () => {

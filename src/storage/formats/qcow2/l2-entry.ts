@@ -5,7 +5,7 @@ import * as q from './layout.ts';
  * bit i of `allocated` and `zero` is subcluster i, and no bit stands in both.
  */
 export interface L2Entry {
-  /** Offset in the host file; 0: none. For a compressed cluster it need not be aligned. */
+  /** Offset in the host file; see `isPlaced` for 0. For a compressed cluster it need not be aligned. */
   readonly hostOffset: number;
   /** Whether we alone refer to the host cluster, so that it can be written in place. */
   readonly copied: boolean;
@@ -27,6 +27,8 @@ const UNALLOCATED: L2Entry = {
 export interface L2Shape {
   readonly clusterBits: number;
   readonly extendedL2: boolean;
+  /** Data lie in another file, where offset 0 is a place like any other. */
+  readonly isExternal: boolean;
   /** Bits of all subclusters. */
   readonly allSubclusters: number;
   readonly subclusterBytes: number;
@@ -34,11 +36,12 @@ export interface L2Shape {
   readonly entryBytes: number;
 }
 
-export function l2Shape(clusterBits: number, extendedL2: boolean): L2Shape {
+export function l2Shape(clusterBits: number, extendedL2: boolean, isExternal: boolean): L2Shape {
   const subclusters = extendedL2 ? q.SUBCLUSTERS : 1;
   return {
     clusterBits,
     extendedL2,
+    isExternal,
     subclusters,
     allSubclusters: extendedL2 ? 0xffff_ffff : 1,
     subclusterBytes: 2 ** clusterBits / subclusters,
@@ -59,15 +62,17 @@ export function decodeEntry(view: DataView, at: number, shape: L2Shape): L2Entry
   const hostOffset = (high & q.HI_OFFSET) * q.TWO_32 + ((low & q.LO_OFFSET) >>> 0);
   if (hostOffset % 2 ** shape.clusterBits !== 0) return 'the host offset is not that of a cluster';
   if (hostOffset > Number.MAX_SAFE_INTEGER) return 'the host offset is beyond 2^53';
-  const copied = (high & q.HI_COPIED) !== 0;
+  const isFlagged = (high & q.HI_COPIED) !== 0;
+  const copied = isFlagged && (hostOffset !== 0 || shape.isExternal);
+  const hasPlace = hostOffset !== 0 || copied;
   if (!shape.extendedL2) {
     const zero = low & q.LO_ZERO;
-    const data = hostOffset !== 0 && zero === 0 ? 1 : 0;
+    const data = hasPlace && zero === 0 ? 1 : 0;
     return { hostOffset, copied, allocated: data, zero, compressedBytes: 0 };
   }
   if ((low & q.LO_ZERO) !== 0) return 'the zero flag is set in an extended entry';
   if ((allocated & bitmap) !== 0) return 'a subcluster is both allocated and zero';
-  if (hostOffset === 0 && allocated !== 0) return 'subclusters are allocated nowhere';
+  if (!hasPlace && allocated !== 0) return 'subclusters are allocated nowhere';
   return { hostOffset, copied, allocated, zero: bitmap, compressedBytes: 0 };
 }
 
@@ -84,6 +89,11 @@ function decodeCompressed(high: number, low: number, clusterBits: number): L2Ent
   if ((high & q.HI_COPIED) !== 0) return 'a compressed cluster is marked as copied';
   const compressedBytes = (sectors + 1) * 512 - (hostOffset % 512);
   return { hostOffset, copied: false, allocated: 0, zero: 0, compressedBytes };
+}
+
+/** Whether an entry leads to a host cluster. */
+export function isPlaced({ hostOffset, copied }: L2Entry): boolean {
+  return hostOffset !== 0 || copied;
 }
 
 /** Writes an entry that is not compressed. */

@@ -29,7 +29,7 @@ export class Mapping {
   constructor(meta: Metadata) {
     this.#meta = meta;
     this.#clusterBytes = meta.clusterBytes;
-    this.shape = l2Shape(meta.header.clusterBits, meta.header.extendedL2);
+    this.shape = l2Shape(meta.header.clusterBits, meta.header.extendedL2, meta.data !== meta.file);
     this.perTable = this.#clusterBytes / this.shape.entryBytes;
   }
 

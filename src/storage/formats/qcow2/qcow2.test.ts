@@ -80,11 +80,14 @@ describe('qcow2 images of qemu-img', { skip: hasQemu ? false : 'there is no qemu
     qemuImg('create', '-q', '-f', 'qcow2', '-o', 'data_file=data.raw', 'external', '1M');
     const image = await openImage(at('external'), nodeStorageHost, { format: 'qcow2' });
     await image.write(70_144, noise(3072, 4));
+    // The cluster at offset 0 of the data file is a place like any other.
+    await image.write(1024, noise(3072, 4));
     await image.close();
     qemuImg('check', '-q', '-f', 'qcow2', 'external');
     qemuImg('convert', '-f', 'qcow2', '-O', 'raw', 'external', 'out');
     const expected = new Uint8Array(1 << 20);
     expected.set(noise(3072, 4), 70_144);
+    expected.set(noise(3072, 4), 1024);
     assert.ok(Buffer.compare(readFileSync(at('out')), expected) === 0);
     assert.ok(Buffer.compare(await readAll(at('external')), expected) === 0);
   });

@@ -107,17 +107,38 @@ export class Refcounts {
     }
   }
 
-  /** Takes exactly `count` neighbouring clusters, at the end of the file. */
+  /** Takes exactly `count` neighbouring clusters: at the end of the file, or where a full device has them. */
   takeAtEnd(count: number): Promise<number> {
     return this.#changing(async () => {
-      // Blocks that the run needs come before it, and move it.
-      while (await this.#addBlockFor(count));
+      try {
+        // Blocks that the run needs come before it, and move it.
+        while (await this.#addBlockFor(count));
+        await this.#growFile(this.#freshFrom + count);
+      } catch (error) {
+        const found =
+          error instanceof ImageError && error.kind === 'no-space'
+            ? await this.#findRun(count)
+            : undefined;
+        if (found === undefined) throw error;
+        await this.add(found, count, 1);
+        return found;
+      }
       const start = this.#freshFrom;
-      await this.#growFile(start + count);
       await this.add(start, count, 1);
       this.#freshFrom = start + count;
       return start;
     });
+  }
+
+  /** The first of `count` free clusters that are counted by blocks. */
+  async #findRun(count: number): Promise<number | undefined> {
+    let free = 0;
+    for (let cluster = 0; cluster < this.#end; cluster++) {
+      const isFree = this.#placeOf(cluster) !== 0 && (await this.get(cluster)) === 0;
+      free = isFree ? free + 1 : 0;
+      if (free === count) return cluster - count + 1;
+    }
+    return undefined;
   }
 
   /** The count of a cluster. */

@@ -1,4 +1,4 @@
-import { encodeEntry, hostClusters, type L2Entry } from './l2-entry.ts';
+import { encodeEntry, hostClusters, isPlaced, type L2Entry } from './l2-entry.ts';
 import type { EntryPlace, Mapping } from './mapping.ts';
 import type { Metadata } from './metadata.ts';
 import type { Reader } from './reader.ts';
@@ -156,7 +156,7 @@ export class Writer {
       if (isFresh === undefined) return { kind: 'space' };
       if (isFresh) return this.#fresh(cluster, within, length);
     }
-    const stays = entry.copied && entry.hostOffset !== 0;
+    const stays = entry.copied;
     if (within > 0 || length < clusterBytes || stays)
       return { kind: 'complete', lengthBytes: here };
     return { kind: 'move', clusters: this.#movable(cluster, Math.floor(length / clusterBytes)) };
@@ -212,8 +212,7 @@ export class Writer {
       if (this.lockOf(cluster + count) !== undefined) break;
       const place = this.#mapping.writable(cluster + count);
       if (place === undefined) break;
-      const { copied, hostOffset } = this.#mapping.decode(place);
-      if (copied && hostOffset !== 0) break;
+      if (this.#mapping.decode(place).copied) break;
     }
     return count;
   }
@@ -238,7 +237,7 @@ export class Writer {
   async #complete(cluster: number, offset: number, from: Uint8Array): Promise<void> {
     const clusterBytes = this.#clusterBytes;
     const old = await this.#changeOwn(cluster, (place) => this.#mapping.decode(place));
-    const stays = old.copied && old.hostOffset !== 0;
+    const stays = old.copied;
     const within = offset - cluster * clusterBytes;
     const [start, end] = this.#around(old, within, within + from.length, stays);
     let bytes = from;
@@ -324,7 +323,7 @@ export class Writer {
 
   /** Whether a cluster reads as zeros and has no place in the host file. */
   #isVacant(cluster: number, entry: L2Entry): boolean {
-    if (entry.hostOffset !== 0) return false;
+    if (isPlaced(entry)) return false;
     return (
       entry.zero === this.#mapping.shape.allSubclusters ||
       this.#reader.isBare(cluster * this.#clusterBytes)

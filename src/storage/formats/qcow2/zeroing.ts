@@ -1,4 +1,6 @@
-import type { L2Entry } from './l2-entry.ts';
+import { fillZeros } from '../../zeros.ts';
+import { isPlaced, type L2Entry } from './l2-entry.ts';
+import * as q from './layout.ts';
 import type { EntryPlace, Mapping } from './mapping.ts';
 import type { Metadata } from './metadata.ts';
 import type { Reader } from './reader.ts';
@@ -31,6 +33,10 @@ export class Zeroing {
       this.#meta.header.version >= 3
         ? this.#mapping.shape.subclusterBytes
         : this.#meta.clusterBytes;
+    const { data } = this.#meta;
+    // Who reads the data file as a raw image must find zeros too.
+    if (this.#isRaw && !(mayUnmap && (await data.punch(offsetBytes, lengthBytes))))
+      await fillZeros(data, offsetBytes, lengthBytes);
     const end = offsetBytes + lengthBytes;
     const first = Math.min(end, Math.ceil(offsetBytes / unit) * unit);
     const last = end === diskBytes ? Math.ceil(end / unit) * unit : Math.floor(end / unit) * unit;
@@ -54,6 +60,7 @@ export class Zeroing {
 
   /** Gives whole clusters back; what was not allocated stays so. */
   async discard(offsetBytes: number, lengthBytes: number, diskBytes: number): Promise<void> {
+    if (this.#isRaw) return;
     const { clusterBytes } = this.#meta;
     const end = offsetBytes + lengthBytes;
     const first = Math.ceil(offsetBytes / clusterBytes) * clusterBytes;
@@ -66,7 +73,7 @@ export class Zeroing {
       if (this.#meta.header.version < 3 && !this.#reader.isBare(cluster * clusterBytes)) return;
       await this.#writer.change(cluster, (place) => {
         const old = this.#mapping.decode(place);
-        if (old.hostOffset !== 0) this.#drop(place, old, this.#meta.header.version >= 3);
+        if (isPlaced(old)) this.#drop(place, old, this.#meta.header.version >= 3);
       });
     });
   }
@@ -77,9 +84,13 @@ export class Zeroing {
     await this.#eachTable(fromCluster * clusterBytes, toCluster * clusterBytes, async (cluster) => {
       await this.#writer.change(cluster, (place) => {
         const old = this.#mapping.decode(place);
-        if (old.hostOffset !== 0 || old.zero !== 0) this.#drop(place, old, false);
+        if (isPlaced(old) || old.zero !== 0) this.#drop(place, old, false);
       });
     });
+  }
+
+  get #isRaw(): boolean {
+    return (this.#meta.header.autoclear & q.AUTOCLEAR_RAW_DATA) !== 0;
   }
 
   #drop(place: EntryPlace, old: L2Entry, zero: boolean): void {
@@ -98,13 +109,13 @@ export class Zeroing {
     const entry = this.#mapping.decode(place);
     const isBare = this.#reader.isBare(cluster * this.#meta.clusterBytes);
     if (this.#meta.header.version < 3) {
-      if (!isBare || (entry.hostOffset !== 0 && !mayUnmap)) return false;
-      if (entry.hostOffset !== 0) this.#drop(place, entry, false);
+      if (!isBare || (isPlaced(entry) && !mayUnmap)) return false;
+      if (isPlaced(entry)) this.#drop(place, entry, false);
       return true;
     }
     const zeros =
       isBare && entry.compressedBytes === 0 ? entry.zero | ~entry.allocated : entry.zero;
-    if ((mask & ~zeros) === 0 && (entry.hostOffset === 0 || !mayUnmap)) return true;
+    if ((mask & ~zeros) === 0 && (!isPlaced(entry) || !mayUnmap)) return true;
     const all = (entry.zero | mask) === allSubclusters || (entry.zero | mask) === -1;
     if (!all && entry.compressedBytes > 0) return false;
     if (all && (mayUnmap || !entry.copied)) this.#drop(place, entry, true);
