@@ -197,6 +197,31 @@ describe('qcow2 with bitmaps', { skip: hasQemu ? false : 'there is no qemu-img' 
   });
 });
 
+it('shares snapshots with QEMU', { skip: hasQemu ? false : 'there is no qemu-img' }, async () => {
+  const options = new Map([['cluster_size', 4096]]);
+  await createImage(nodeStorageHost, at('shared'), { sizeBytes: MIB, options });
+  const open = () => openImage(at('shared'), nodeStorageHost, { format: 'qcow2' });
+  const first = new Uint8Array(4096);
+  let disk = await open();
+  await disk.write(0, noise(8192, 1));
+  await disk.snapshots?.create('ours');
+  await disk.write(0, noise(4096, 2));
+  await disk.close();
+  qemu('qemu-img', 'snapshot', '-c', 'theirs', 'shared');
+  qemu('qemu-img', 'snapshot', '-a', 'ours', 'shared');
+  disk = await open();
+  await disk.read(0, first);
+  assert.deepEqual(first, noise(8192, 1).slice(0, 4096));
+  await disk.snapshots?.apply('theirs');
+  await disk.read(0, first);
+  assert.deepEqual(first, noise(4096, 2));
+  await disk.snapshots?.delete('theirs');
+  await disk.close();
+  qemu('qemu-img', 'snapshot', '-d', 'ours', 'shared');
+  qemu('qemu-img', 'check', '-q', 'shared');
+  qemu('qemu-io', '-f', 'qcow2', '-c', 'read 0 8192', 'shared');
+});
+
 it('keeps a raw data file a raw image', async () => {
   const host = new MemoryHost();
   const options = new Map<string, string | boolean>([

@@ -44,7 +44,8 @@ export class SnapshotTree {
       const l1 = withoutFlags(meta.l1);
       const start = await meta.counts.takeAtEnd(Math.max(1, this.#l1Clusters(l1)));
       await meta.file.write(start * meta.clusterBytes, l1);
-      for (let index = 0; index < meta.header.l1Entries; index++) await this.#share(index);
+      for (let index = 0; index < meta.header.l1Entries; index++)
+        if (tableOf(meta.l1, index) !== 0) await this.#share(index);
       await meta.settle();
       const record = {
         snapshot,
@@ -162,7 +163,6 @@ export class SnapshotTree {
   async #share(index: number): Promise<void> {
     const meta = this.#meta;
     const table = tableOf(meta.l1, index);
-    if (table === 0) return;
     for (let at = 0; at < meta.clusterBytes; at += meta.l2.sliceBytes) {
       const clusters: Clusters[] = [];
       const slice = await meta.l2.load(table + at);
