@@ -11,7 +11,7 @@ import {
 } from '#ir/state.ts';
 import type { InsnRow } from '#isa/x86/insn.ts';
 import type { BareMachine } from './bare-machine.ts';
-import { type Encoded, encode } from './encode.ts';
+import { type CodeSize, type Encoded, encode } from './encode.ts';
 import { CODE_PADDR, DATA_BYTES, DATA_PADDR, STATE, TAKEN_PADDR } from './host-cpu.ts';
 import type { Random } from './random.ts';
 import { compareX87, fillStack, fillX87, loadX87 } from './x87-state.ts';
@@ -19,6 +19,7 @@ import { compareX87, fillStack, fillX87, loadX87 } from './x87-state.ts';
 export interface Case {
   readonly row: InsnRow;
   readonly encoded: Encoded;
+  readonly codeSize: CodeSize;
   /** `struct state` of host-cpu.c. */
   readonly state: Uint8Array;
 }
@@ -82,16 +83,17 @@ const UNDEFINED: Readonly<Record<string, bigint>> = {
   imul3: 0xd4n,
 };
 
-export function makeCase(row: InsnRow, random: Random): Case {
-  let encoded = encode(row, random);
+export function makeCase(row: InsnRow, random: Random, codeSize: CodeSize = 8): Case {
+  let encoded = encode(row, random, codeSize);
   // RSP as a target is the data, which is no code.
-  while (isJumpToStack(row, encoded)) encoded = encode(row, random);
+  while (isJumpToStack(row, encoded) || isFarBit(row, encoded, codeSize))
+    encoded = encode(row, random, codeSize);
   const state = new Uint8Array(STATE.size);
   const view = new DataView(state.buffer);
   for (let i = 0; i < 16; i++) view.setBigUint64(i * 8, random.value(), true);
   // The stack, strings and XLAT stay within the data.
   view.setBigUint64(RSP * 8, BigInt(DATA_MIDDLE), true);
-  placeAddress(view, encoded, random, /^(jmpInd|callInd)$/.test(row.name));
+  placeAddress(view, encoded, random, codeSize, /^(jmpInd|callInd)$/.test(row.name));
   if (usesImplicitMemory(row)) {
     for (const reg of [3, 6, 7]) view.setBigUint64(reg * 8, BigInt(DATA_MIDDLE), true);
     if (row.options.rep === true) view.setBigUint64(8, BigInt(random.below(8)), true);
@@ -101,16 +103,17 @@ export function makeCase(row: InsnRow, random: Random): Case {
   const direction = row.options.rep === true && random.below(4) === 0 ? DF : 0n;
   view.setBigUint64(STATE.flags, 0x202n | (random.u64() & ARITHMETIC) | direction, true);
   for (let i = 0; i < DATA_BYTES; i += 8) view.setBigUint64(STATE.data + i, random.value(), true);
-  if (/^(jmpInd|callInd|ret)$/.test(row.name)) aimAtTaken(view, encoded);
+  if (/^(jmpInd|callInd|ret)$/.test(row.name)) aimAtTaken(view, encoded, codeSize);
   fillFx(view, random);
   if (isX87(row)) fillX87(view, DATA_BYTES, random);
   else fillStack(view, random);
   // A frame of at most 255 bytes stays within the data.
   if (row.name === 'enter') encoded.bytes[encoded.bytes.length - 2] = 0;
-  patchBranch(row, encoded);
-  view.setBigUint64(STATE.codeBytes, BigInt(encoded.bytes.length), true);
+  patchBranch(row, encoded, codeSize);
+  view.setUint32(STATE.codeBytes, encoded.bytes.length, true);
+  view.setUint32(STATE.codeSize, codeSize, true);
   state.set(encoded.bytes, STATE.code);
-  return { row, encoded, state };
+  return { row, encoded, codeSize, state };
 }
 
 function isX87(row: InsnRow): boolean {
@@ -119,6 +122,13 @@ function isX87(row: InsnRow): boolean {
 
 function isJumpToStack(row: InsnRow, { bytes }: Encoded): boolean {
   return /^(jmpInd|callInd)$/.test(row.name) && ((bytes.at(-1) ?? 0) & 0xc7) === 0xc4;
+}
+
+/** A bit string indexed by SP or ESP, which stays where the stack is: too far off for a segment of 64 KiB. */
+function isFarBit(row: InsnRow, { address, bytes }: Encoded, codeSize: CodeSize): boolean {
+  if (codeSize !== 2 || address === undefined || row.options.reg !== undefined) return false;
+  const modRm = bytes[bytes.indexOf(0x0f) + 2] ?? 0;
+  return /^bt[src]?$/.test(row.name) && ((modRm >> 3) & 7) === RSP;
 }
 
 function usesImplicitMemory(row: InsnRow): boolean {
@@ -135,6 +145,7 @@ function placeAddress(
   view: DataView,
   { address }: Encoded,
   random: Random,
+  codeSize: CodeSize,
   aligned: boolean,
 ): void {
   if (address === undefined) return;
@@ -148,12 +159,13 @@ function placeAddress(
     view.setBigUint64(address.index * 8, BigInt.asUintN(64, index), true);
     rest -= index << BigInt(address.shift);
   }
-  view.setBigUint64(address.base * 8, BigInt.asUintN(64, rest), true);
+  // What lies above an address of 16 bits does not count, here bits of the data's own.
+  view.setBigUint64(address.base * 8, BigInt.asUintN(codeSize * 8, rest), true);
 }
 
 /** Indirect branches go where the harness waits, whatever register or word they take. */
-function aimAtTaken(view: DataView, { address }: Encoded): void {
-  const target = BigInt(TAKEN_PADDR);
+function aimAtTaken(view: DataView, { address }: Encoded, codeSize: CodeSize): void {
+  const target = BigInt(codeSize === 2 ? TAKEN_PADDR - CODE_PADDR : TAKEN_PADDR);
   for (let i = 0; i < DATA_BYTES; i += 8) view.setBigUint64(STATE.data + i, target, true);
   for (let reg = 0; reg < 16; reg++) {
     if (reg !== RSP && reg !== address?.base && reg !== address?.index)
@@ -212,24 +224,46 @@ function vectorValue(random: Random): bigint {
 }
 
 /** Near branches go to TAKEN. */
-function patchBranch(row: InsnRow, { bytes }: Encoded): void {
+function patchBranch(row: InsnRow, { bytes }: Encoded, codeSize: CodeSize): void {
   const spec = row.operands.find((o) => o.kind === 'J');
   if (spec === undefined) return;
   const view = new DataView(bytes.buffer);
   // A byte displacement cannot reach: it jumps behind the jump that follows, which is no place to be; left at 0.
-  if (spec.size === 'z' && bytes.length >= 5)
-    view.setInt32(bytes.length - 4, TAKEN_PADDR - (CODE_PADDR + bytes.length), true);
+  const distance = TAKEN_PADDR - (CODE_PADDR + bytes.length);
+  if (spec.size !== 'z') return;
+  if (codeSize === 2) view.setInt16(bytes.length - 2, distance, true);
+  else if (bytes.length >= 5) view.setInt32(bytes.length - 4, distance, true);
 }
 
-/** Runs cases on our own processor. */
+/** Code and data segments as host-cpu.c has them. */
+const SEGMENTS = {
+  8: [
+    { selector: 0x33, base: 0n, limit: 0xffffffff, rights: 0xa0fb },
+    { selector: 0x2b, base: 0n, limit: 0xffffffff, rights: 0xc0f3 },
+  ],
+  4: [
+    { selector: 0x23, base: 0n, limit: 0xffffffff, rights: 0xc0fb },
+    { selector: 0x2b, base: 0n, limit: 0xffffffff, rights: 0xc0f3 },
+  ],
+  2: [
+    { selector: 0x07, base: BigInt(CODE_PADDR), limit: 0xffff, rights: 0xfb },
+    { selector: 0x0f, base: BigInt(DATA_PADDR), limit: 0xffff, rights: 0xf3 },
+  ],
+} as const;
+
+/** Runs cases of one size of code on our own processor. */
 export class CaseRunner {
   readonly #machine: BareMachine;
+  /** RIP of linear address 0. */
+  readonly #origin: number;
+  readonly #code64: boolean;
 
-  constructor(machine: BareMachine) {
+  constructor(machine: BareMachine, codeSize: CodeSize = 8) {
     this.#machine = machine;
+    this.#origin = codeSize === 2 ? -CODE_PADDR : 0;
+    this.#code64 = codeSize === 8;
     const { memory, cpu, vcpu } = machine;
-    const flat = { selector: 0x10, base: 0n, limit: 0xffffffff, rights: 0xc0f3 };
-    const code = { selector: 0x33, base: 0n, limit: 0xffffffff, rights: 0xa0fb };
+    const [code, flat] = SEGMENTS[codeSize];
     writeState(memory, cpu, {
       segments: [flat, code, flat, flat, flat, flat],
       cr0: 0x33n,
@@ -292,7 +326,7 @@ export class CaseRunner {
     writeState(memory, cpu, {
       regs: Array.from({ length: 16 }, (_, i) => given.getBigUint64(i * 8, true)),
       rflags: given.getBigUint64(STATE.flags, true) | 0x3000n,
-      rip: BigInt(CODE_PADDR),
+      rip: BigInt(this.#origin + CODE_PADDR),
     });
     this.#machine.set32(S_HALTED, 0);
     this.#machine.set32(S_REC, 0);
@@ -317,8 +351,9 @@ export class CaseRunner {
     const state = readState(memory, cpu);
     const rec = view.getUint32(cpu + S_REC, true);
     const rip = Number(state.rip) + (rec === 0 ? 0 : view.getUint16(rec + REC_START, true));
-    const taken = rip === TAKEN_PADDR;
-    const ended = exception === 13 && (taken || rip === CODE_PADDR + c.encoded.bytes.length);
+    const taken = rip === this.#origin + TAKEN_PADDR;
+    const end = this.#origin + CODE_PADDR + c.encoded.bytes.length;
+    const ended = exception === 13 && (taken || rip === end);
     const signal = ended ? 0 : (SIGNALS[exception] ?? 1000 + exception);
     const theirs = Number(host.getBigUint64(STATE.signal, true));
     if (signal !== theirs) return report('signal', theirs, signal);
@@ -336,10 +371,11 @@ export class CaseRunner {
     regs: readonly bigint[],
     report: Report,
   ): Difference | undefined {
-    for (let i = 0; i < 16; i++) {
-      const theirs = host.getBigUint64(i * 8, true);
-      if (theirs !== regs[i] && !isUndefinedRegister(c))
-        return report(`r${i}`, theirs, regs[i] ?? 0n);
+    const bits = this.#code64 ? 64 : 32;
+    for (let i = 0; i < (this.#code64 ? 16 : 8); i++) {
+      const theirs = BigInt.asUintN(bits, host.getBigUint64(i * 8, true));
+      const ours = BigInt.asUintN(bits, regs[i] ?? 0n);
+      if (theirs !== ours && !isUndefinedRegister(c)) return report(`r${i}`, theirs, ours);
     }
     return undefined;
   }
@@ -373,6 +409,6 @@ type Report = (what: string, theirs: bigint | number, ours: bigint | number) => 
 
 /** BSWAP of a 16-bit register, and SHLD and SHRD of one by more than 16: the book leaves the result open. */
 function isUndefinedRegister(c: Case): boolean {
-  const narrow = c.encoded.bytes.includes(0x66);
+  const narrow = c.encoded.bytes.includes(0x66) !== (c.codeSize === 2);
   return narrow && (c.row.name === 'bswap' || c.row.name === 'shld' || c.row.name === 'shrd');
 }

@@ -27,17 +27,33 @@ function needsModRm(row: InsnRow): boolean {
   );
 }
 
+/** A size of code: 2, 4 or 8 bytes. */
+export type CodeSize = 2 | 4 | 8;
+
+/** Branches whose target another operand size would cut, outside 64-bit mode. */
+function isNearBranch(row: InsnRow): boolean {
+  return /^(jmpInd|callInd|ret)$/.test(row.name) || row.operands.some((o) => o.kind === 'J');
+}
+
 /** The prefixes of an encoding, REX last; which of them tells the operand size. */
-function pushPrefixes(bytes: number[], row: InsnRow, memory: boolean, random: Random): number {
+function pushPrefixes(
+  bytes: number[],
+  row: InsnRow,
+  memory: boolean,
+  codeSize: CodeSize,
+  random: Random,
+): number {
   const { prefix, size, rep, w } = row.options;
-  let opSize = 4;
+  let opSize = codeSize === 2 ? 2 : 4;
+  const free = prefix === undefined && size === undefined;
   if (typeof prefix === 'number') {
     bytes.push(prefix);
-  } else if (prefix === undefined && size === undefined && random.below(4) === 0) {
+  } else if (free && random.below(4) === 0 && (codeSize === 8 || !isNearBranch(row))) {
     bytes.push(0x66);
-    opSize = 2;
+    opSize = codeSize === 2 ? 4 : 2;
   }
   if (rep === true && random.below(2) === 0) bytes.push(random.pick([0xf2, 0xf3]));
+  if (codeSize !== 8) return opSize;
   let rex = random.below(3) === 0 ? 0 : 0x40 | random.below(16);
   if (w === 1) rex = 0x48 | (rex & 7);
   if (w === 0) rex &= ~8;
@@ -52,18 +68,18 @@ function pushOpcode(bytes: number[], opcode: number): void {
   bytes.push(opcode & 0xff);
 }
 
-/** A random encoding of the row for 64-bit mode. */
-export function encode(row: InsnRow, random: Random): Encoded {
+/** A random encoding of the row for code of that size. */
+export function encode(row: InsnRow, random: Random, codeSize: CodeSize = 8): Encoded {
   const bytes: number[] = [];
   const { options } = row;
   const modRm = needsModRm(row);
   const memory = modRm && canBeMemory(row) && (mustBeMemory(row) || random.below(2) === 0);
-  const opSize = pushPrefixes(bytes, row, memory, random);
+  const opSize = pushPrefixes(bytes, row, memory, codeSize, random);
   pushOpcode(bytes, row.opcode);
   let address: Encoded['address'];
   if (modRm) {
     const reg = options.reg ?? random.below(8);
-    if (memory) address = pushMemory(bytes, reg, random);
+    if (memory) address = (codeSize === 2 ? pushMemory16 : pushMemory)(bytes, reg, random);
     else bytes.push(0xc0 | (reg << 3) | (options.rm ?? random.below(8)));
   }
   for (const spec of row.operands) pushImmediate(bytes, spec.kind, spec.size, opSize, random);
@@ -98,6 +114,35 @@ function pushMemory(bytes: number[], reg: number, random: Random): NonNullable<E
     (disp >> 24) & 0xff,
   );
   return { base, index: 7, shift, disp };
+}
+
+/** Base and index of the eight forms of 16-bit addressing (SDM vol. 2, table 2-1). */
+const FORMS16 = [
+  [3, 6],
+  [3, 7],
+  [5, 6],
+  [5, 7],
+  [6, -1],
+  [7, -1],
+  [5, -1],
+  [3, -1],
+] as const;
+
+function pushMemory16(
+  bytes: number[],
+  reg: number,
+  random: Random,
+): NonNullable<Encoded['address']> {
+  const rm = random.below(8);
+  const [base, index] = FORMS16[rm] ?? [3, -1];
+  if (random.below(2) === 0) {
+    const disp = random.below(256) - 128;
+    bytes.push(0x40 | (reg << 3) | rm, disp & 0xff);
+    return { base, index, shift: 0, disp };
+  }
+  const disp = random.below(65536) - 32768;
+  bytes.push(0x80 | (reg << 3) | rm, disp & 0xff, (disp >> 8) & 0xff);
+  return { base, index, shift: 0, disp };
 }
 
 function pushImmediate(

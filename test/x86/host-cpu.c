@@ -1,6 +1,8 @@
 // Runs single instructions on the host's processor: cases come on standard input, results go to standard output, both
-// as the structures below. Built by host-cpu.ts with gcc; x86-64 Linux only.
+// as the structures below. Built by host-cpu.ts with gcc; x86-64 Linux only. 32-bit code runs in compatibility mode over
+// flat segments, 16-bit code in segments of 64 KiB at CODE and DATA.
 #define _GNU_SOURCE
+#include <asm/ldt.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdint.h>
@@ -8,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <ucontext.h>
 #include <unistd.h>
 
@@ -18,6 +21,8 @@
 #define FALL 0x220800UL // where the instruction falls through to
 #define TAKEN 0x220900UL // where its branches go
 #define LEAVE 0x220a00UL
+#define FALL64 0x220b00UL
+#define TAKEN64 0x220c00UL
 #define SAVE 0x230000UL
 
 struct state {
@@ -25,7 +30,8 @@ struct state {
   uint64_t flags;
   uint64_t rip; // in: where to start; out: 0 fell through, 1 branch taken, else the faulting address
   uint64_t signal; // out: 0 or the signal
-  uint64_t code_bytes; // in: length
+  uint32_t code_bytes; // in: length
+  uint32_t code_size; // in: 8, 4 or 2
   uint8_t code[32];
   uint8_t fx[512] __attribute__((aligned(16)));
   uint8_t data[DATA_BYTES];
@@ -37,11 +43,19 @@ struct save {
   uint64_t flags;
   uint64_t host_rsp;
   uint64_t went; // which exit
-  uint64_t target;
+  uint32_t target;
+  uint16_t selector;
   uint8_t fx[512] __attribute__((aligned(16)));
   uint64_t back;
 };
 static struct save *const save = (struct save *)SAVE;
+
+// Selectors: Linux's own, and those of the two entries made in the LDT.
+#define CODE64 0x33
+#define CODE32 0x23
+#define USER_DATA 0x2b
+#define CODE16 0x07
+#define DATA16 0x0f
 
 static volatile int fault_signal;
 static volatile uint64_t fault_rip;
@@ -58,6 +72,11 @@ static void on_signal(int number, siginfo_t *info, void *context) {
   fault_rip = g[REG_RIP];
   (void)info;
   g[REG_RIP] = save->back;
+  uint16_t selectors[4]; // CS GS FS SS
+  memcpy(selectors, &g[REG_CSGSFS], 8);
+  selectors[0] = CODE64;
+  selectors[3] = USER_DATA;
+  memcpy(&g[REG_CSGSFS], selectors, 8);
   g[REG_RSP] = save->host_rsp;
   g[REG_EFL] &= ~(greg_t)0x44500; // no AC, TF, DF, NT in the harness
 }
@@ -82,7 +101,7 @@ __attribute__((noinline)) static void run_case(void) {
       "movq 0x230020, %%rsp\nmovq 0x230028, %%rbp\nmovq 0x230030, %%rsi\nmovq 0x230038, %%rdi\n"
       "movq 0x230040, %%r8\nmovq 0x230048, %%r9\nmovq 0x230050, %%r10\nmovq 0x230058, %%r11\n"
       "movq 0x230060, %%r12\nmovq 0x230068, %%r13\nmovq 0x230070, %%r14\nmovq 0x230078, %%r15\n"
-      "jmpq *0x230098\n"
+      "ljmpl *0x230098\n"
       "1: cld\naddq $8, %%rsp\npopq %%r15\npopq %%r14\npopq %%r13\npopq %%r12\npopq %%rbp\npopq %%rbx\n" ::
           : "rax", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "memory", "cc");
 }
@@ -105,6 +124,47 @@ static void stub(uint64_t at, uint32_t number) {
   jump(p + 12, LEAVE);
 }
 
+// A far jump from code of that size to 64-bit code.
+static void leap(uint64_t at, uint32_t code_size, uint32_t to) {
+  uint8_t *p = (uint8_t *)at;
+  const uint16_t selector = CODE64;
+  if (code_size == 2) *p++ = 0x66;
+  *p++ = 0xea;
+  memcpy(p, &to, 4);
+  memcpy(p + 4, &selector, 2);
+}
+
+static void exits(uint32_t code_size) {
+  if (code_size == 8) {
+    stub(FALL, 0);
+    stub(TAKEN, 1);
+  } else {
+    leap(FALL, code_size, FALL64);
+    leap(TAKEN, code_size, TAKEN64);
+  }
+}
+
+// What follows the instruction: a near jump to FALL.
+static void follow(uint8_t *at, uint32_t code_size) {
+  if (code_size == 2) {
+    const uint16_t distance = (uint16_t)(FALL - ((uint64_t)at + 3));
+    *at = 0xe9;
+    memcpy(at + 1, &distance, 2);
+  } else {
+    jump(at, FALL);
+  }
+}
+
+static void set_data(uint16_t selector) {
+  __asm__ volatile("movw %0, %%ds\nmovw %0, %%es\nmovw %0, %%ss\n" ::"r"(selector));
+}
+
+static int describe(unsigned entry, unsigned base, int code) {
+  struct user_desc d = {.entry_number = entry, .base_addr = base, .limit = 0xffff, .useable = 1};
+  d.contents = code ? MODIFY_LDT_CONTENTS_CODE : MODIFY_LDT_CONTENTS_DATA;
+  return (int)syscall(SYS_modify_ldt, 1, &d, sizeof d);
+}
+
 static void *map(uint64_t at, size_t bytes, int protection) {
   void *p = mmap((void *)at, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
   if (p == MAP_FAILED) {
@@ -118,8 +178,9 @@ int main(void) {
   map(DATA, DATA_MAPPED, PROT_READ | PROT_WRITE);
   map(CODE, 0x1000, PROT_READ | PROT_WRITE | PROT_EXEC);
   map(SAVE, 0x1000, PROT_READ | PROT_WRITE);
-  stub(FALL, 0);
-  stub(TAKEN, 1);
+  stub(FALL64, 0);
+  stub(TAKEN64, 1);
+  if (describe(0, CODE, 1) != 0 || describe(1, DATA, 0) != 0) return 73;
   memcpy((void *)LEAVE, leave_start, leave_end - leave_start);
   static uint8_t signal_stack[65536];
   stack_t ss = {.ss_sp = signal_stack, .ss_size = sizeof signal_stack};
@@ -132,13 +193,17 @@ int main(void) {
     memset((void *)DATA, 0, DATA_MAPPED);
     memcpy((void *)DATA, s.data, DATA_BYTES);
     memcpy((void *)CODE, s.code, s.code_bytes);
-    jump((uint8_t *)CODE + s.code_bytes, FALL);
+    exits(s.code_size);
+    follow((uint8_t *)CODE + s.code_bytes, s.code_size);
     memcpy(save->regs, s.regs, sizeof s.regs);
     save->flags = s.flags;
     memcpy(save->fx, s.fx, 512);
-    save->target = CODE;
+    save->target = s.code_size == 2 ? 0 : CODE;
+    save->selector = s.code_size == 8 ? CODE64 : s.code_size == 4 ? CODE32 : CODE16;
     fault_signal = 0;
+    if (s.code_size != 8) set_data(s.code_size == 4 ? USER_DATA : DATA16);
     run_case();
+    if (s.code_size != 8) set_data(USER_DATA);
     memcpy(s.regs, save->regs, sizeof s.regs);
     s.flags = save->flags;
     memcpy(s.fx, save->fx, 512);

@@ -11,6 +11,7 @@ export const STATE = {
   rip: 136,
   signal: 144,
   codeBytes: 152,
+  codeSize: 156,
   code: 160,
   fx: 192,
   data: 704,

@@ -5,10 +5,11 @@ import { SYSTEM } from '#isa/x86/system.ts';
 import { TABLE } from '#isa/x86/table.ts';
 import { BareMachine } from './bare-machine.ts';
 import { CaseRunner, type Difference, makeCase } from './cases.ts';
+import type { CodeSize } from './encode.ts';
 import { buildHostCpu, STATE } from './host-cpu.ts';
 import { Random } from './random.ts';
 
-// Every user-mode form of every instruction, in 64-bit mode, against the processor this runs on. RING0_SEED replays a
+// Every user-mode form of every instruction, in 64-, 32- and 16-bit code, against the processor this runs on. RING0_SEED replays a
 // fresh run; RING0_CASES sets how many cases each row gets, RING0_ROWS which rows: a regular expression of their names.
 
 const FIXED_SEED = 20261121;
@@ -32,10 +33,10 @@ const LEFT_OUT = new Set([
 ]);
 const SYSTEM_ROWS = new Set(SYSTEM);
 
-function isTested(row: InsnRow): boolean {
+function isTested(row: InsnRow, codeSize: CodeSize): boolean {
   const { options, operands } = row;
   if (
-    options.not64 === true ||
+    (codeSize === 8 ? options.not64 : options.only64) === true ||
     LEFT_OUT.has(row.name) ||
     /^(rsqrt|rcp)[ps]s$/.test(row.name) ||
     SYSTEM_ROWS.has(row)
@@ -53,18 +54,23 @@ const host = buildHostCpu();
 describe('instructions against the host', {
   skip: host === undefined ? 'needs gcc on x86-64 Linux' : false,
 }, () => {
-  const machine = new BareMachine(8 * 1024 * 1024);
-  const runner = new CaseRunner(machine);
-  const rows = TABLE.filter((row) => isTested(row) && WANTED.test(row.name));
+  for (const codeSize of [8, 4, 2] as const) testCode(codeSize);
+});
 
+/** Tests all instructions in code of one size. */
+function testCode(codeSize: CodeSize): void {
+  const runner = new CaseRunner(new BareMachine(8 * 1024 * 1024), codeSize);
+  const rows = TABLE.filter((row) => isTested(row, codeSize) && WANTED.test(row.name));
+  const casesARow = codeSize === 8 ? CASES_A_ROW : Math.ceil(CASES_A_ROW / 5);
+  const hotARow = codeSize === 8 ? HOT_CASES_A_ROW : Math.ceil(HOT_CASES_A_ROW / 30);
   for (const [name, seed] of [
     ['fixed', FIXED_SEED],
     ['fresh', freshSeed],
   ] as const) {
-    it(`${name} seed ${seed}: ${rows.length} rows, ${CASES_A_ROW} cases each`, () => {
+    it(`${codeSize * 8}-bit, ${name} seed ${seed}: ${rows.length} rows, ${casesARow} cases each`, () => {
       const random = new Random(seed);
       const cases = rows.flatMap((row) =>
-        Array.from({ length: CASES_A_ROW }, () => makeCase(row, random)),
+        Array.from({ length: casesARow }, () => makeCase(row, random, codeSize)),
       );
       const input = new Uint8Array(cases.length * STATE.size);
       cases.forEach((c, i) => {
@@ -82,7 +88,7 @@ describe('instructions against the host', {
         const expected = output.subarray(i * STATE.size, (i + 1) * STATE.size);
         const difference = runner.compare(c, expected);
         if (difference !== undefined) differences.push(difference);
-        if (i % CASES_A_ROW >= HOT_CASES_A_ROW) return;
+        if (i % casesARow >= hotARow) return;
         const inHot = runner.compare(c, expected, true);
         if (inHot !== undefined) differences.push({ ...inHot, row: `hot: ${inHot.row}` });
       });
@@ -94,7 +100,7 @@ describe('instructions against the host', {
       );
     });
   }
-});
+}
 
 /** A few differences of each row. */
 function summary(differences: readonly Difference[]): string {

@@ -49,5 +49,5 @@ export function makeSequence(random: Random): Case {
     }
   }
   assert.ok(STATE.size >= state.length);
-  return { row: first.row, encoded: { ...first.encoded, bytes }, state };
+  return { row: first.row, encoded: { ...first.encoded, bytes }, codeSize: 8, state };
 }
