@@ -232,8 +232,6 @@ const guests: readonly SmallGuest[] = [
       movw $0, task2+0x0e
       movw $2, task2+0x10
       movw $0x77, task2+0x12
-      mov $stack-1024, %eax
-      mov $SMALL, %eax
       movw $0xff0, task2+0x1a
       movw $0x2222, task2+0x14
       movw $DATA, task2+0x22
