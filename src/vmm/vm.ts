@@ -45,6 +45,8 @@ const STDERR = 2;
 /** How long the vCPU's thread has to end by itself. */
 const STOP_GRACE_MS = 1000;
 const STOP_RETRY_MS = 10;
+/** How long typed text that found no room waits. */
+const INPUT_RETRY_MS = 20;
 const BUILD = new URL('../../build/', import.meta.url);
 const MAX_PAGES = 65536;
 const PAGE = 4096;
@@ -120,6 +122,7 @@ class SoftwareVm implements Vm {
   #early: Uint8Array[] = [];
   #typed: Uint8Array[] = [];
   #input: InputRing | undefined;
+  #inputRetry: NodeJS.Timeout | undefined;
   #worker: Worker | undefined;
   #running: Promise<WorkerEnd | undefined> | undefined;
   #attention: Int32Array | undefined;
@@ -237,7 +240,6 @@ class SoftwareVm implements Vm {
       { ...start, ...cached, cards: devices.placed, translator: port } satisfies WorkerStart,
       port ? [port] : [],
     );
-    const retry = setInterval(() => this.#passInput(), 20);
     try {
       const end = await this.#running;
       if (end === undefined) return { type: 'stopped' };
@@ -248,7 +250,7 @@ class SoftwareVm implements Vm {
       this.#stats = { ...addStats(this.#stats, end.stats), ...hottest };
       return this.#toVmExit(end, memory, layout);
     } finally {
-      clearInterval(retry);
+      clearTimeout(this.#inputRetry);
       this.#input = undefined;
     }
   }
@@ -290,7 +292,7 @@ class SoftwareVm implements Vm {
     for (const listener of this.#listeners) listener(bytes);
   }
 
-  /** Moves what was typed into the ring as far as there is room, and wakes the vCPU. */
+  /** Moves what was typed into the ring as far as there is room, wakes the vCPU, and comes back for the rest. */
   #passInput(): void {
     const input = this.#input;
     if (input === undefined || this.#typed.length === 0) return;
@@ -298,6 +300,9 @@ class SoftwareVm implements Vm {
       const taken = input.write(bytes);
       if (taken < bytes.length) {
         this.#typed[0] = bytes.subarray(taken);
+        // A timer that always runs would cost an idle guest half of what it may take of a core.
+        clearTimeout(this.#inputRetry);
+        this.#inputRetry = setTimeout(() => this.#passInput(), INPUT_RETRY_MS);
         break;
       }
       this.#typed.shift();
