@@ -64,7 +64,7 @@ class FakeVm implements Vm {
       pageWalks: 50,
       faults: { '#PF': 7 },
       interrupts: { 236: 5 },
-      blocks: { made: 60, dropped: 7 },
+      blocks: { made: 60, dropped: 7, evicted: 5 },
       missing: ['read of MSR 0x34, which is not there'],
       verified: { compared: 9, instructions: 80, skipped: 1 },
       asleepSeconds: 0.25,
@@ -432,7 +432,7 @@ describe('--stats', () => {
     });
     assert.match(
       stderr,
-      /time +0\.75 s, 0\.25 of them asleep\ninstructions +1,234,567 \(2\.5 million\/s awake\)\nTLB +3 misses, 50 page walks, 4 flushes\nblocks +60 made, 7 dropped\n/,
+      /time +0\.75 s, 0\.25 of them asleep\ninstructions +1,234,567 \(2\.5 million\/s awake\)\nTLB +3 misses, 50 page walks, 4 flushes\nblocks +60 made, 7 dropped, 5 evicted\n/,
     );
     assert.match(stderr, /exits\n +io +20\n +hlt +1\n/);
     assert.match(

@@ -9,7 +9,7 @@ export function formatStats(stats: VmStats): string {
     `time          ${seconds.toFixed(2)} s, ${asleepSeconds.toFixed(2)} of them asleep`,
     `instructions  ${grouped(stats.instructions)} (${perSecond.toFixed(1)} million/s awake)`,
     `TLB           ${grouped(stats.tlbMisses)} misses, ${grouped(stats.pageWalks)} page walks, ${grouped(stats.tlbFlushes)} flushes`,
-    `blocks        ${grouped(blocks.made)} made, ${grouped(blocks.dropped)} dropped`,
+    `blocks        ${grouped(blocks.made)} made, ${grouped(blocks.dropped)} dropped, ${grouped(blocks.evicted)} evicted`,
     ...(stats.translation ? translation(stats.translation, stats.instructions) : []),
     ...table('exits', stats.exits),
     ...table('faults', stats.faults),
@@ -27,7 +27,7 @@ function translation(t: TranslationStats, instructions: number): string[] {
   return [
     `translated    ${grouped(t.regions)} regions of ${grouped(t.insns)} instructions, ${grouped(t.kept)} regions from earlier runs, ${grouped(kib)} KiB, in ${(t.translateMs / 1000).toFixed(2)} s`,
     `              ${grouped(t.executed)} instructions (${share.toFixed(1)} %) executed in it, ${each.toFixed(0)} at a time, ${grouped(t.leftCold)} left to the interpreter`,
-    `              ${grouped(t.dropped)} dropped, ${grouped(t.refused)} refused`,
+    `              ${grouped(t.dropped)} dropped, ${grouped(t.evicted)} of them for room, ${grouped(t.refused)} refused`,
   ];
 }
 

@@ -115,8 +115,8 @@ export interface VmStats {
   readonly faults: Readonly<Record<string, number>>;
   /** By vector. */
   readonly interrupts: Readonly<Record<number, number>>;
-  /** Decoded pieces of code: made, and dropped because their bytes changed. */
-  readonly blocks: { readonly made: number; readonly dropped: number };
+  /** Decoded pieces of code: made, dropped because their bytes changed, and evicted to make room for others. */
+  readonly blocks: { readonly made: number; readonly dropped: number; readonly evicted: number };
   /** Of the translated code, when there is any. */
   readonly translation?: TranslationStats;
   /** With `verify`: runs of translated code that were compared, instructions in them, runs that wrote too much for it. */
@@ -154,6 +154,8 @@ export interface TranslationStats {
   /** Of the regions those that an earlier run had translated. */
   readonly kept: number;
   readonly dropped: number;
+  /** Of those dropped, the ones that made room for others. */
+  readonly evicted: number;
   readonly refused: number;
   readonly insns: number;
   readonly wasmBytes: number;

@@ -3,7 +3,8 @@ import {
   A_BLOCK_TABLE,
   A_JUMP_CACHE,
   A_PAGE_HEADS,
-  AREA_BYTES,
+  ARENA_SEGMENT_BYTES,
+  ARENA_SEGMENTS,
   B_BYTES,
   B_CHAIN,
   B_COUNT,
@@ -12,10 +13,14 @@ import {
   B_KEY,
   B_LINK1,
   B_LINK2,
+  B_LINKED_ENDING,
+  B_LINKED_LAST,
   B_PADDR,
   B_PADDR2,
   B_RECORDS,
+  B_RECORDS_MASK,
   BLOCK_BUCKETS,
+  BLOCKS_EVICTED,
   JUMP_ENTRIES,
   KEY_CODE64,
   KEY_FLAT,
@@ -26,10 +31,12 @@ import {
   PAGE_MAP_BYTES,
   REC_DISP,
   REC_HANDLER,
+  REC_LINK,
   REC_LINK2,
   REC_NEXT,
   REC_SIZE,
   S_AREA,
+  S_ARENA_END,
   S_ARENA_NEXT,
   S_BLOCK,
   S_JUMP_GEN,
@@ -40,6 +47,7 @@ import {
   S_SEGS,
   S_STAT_BLOCKS,
   S_STAT_DROPPED,
+  S_STAT_EVICTED,
   SEG_BASE,
   SEG_CS,
   SEG_LIMIT,
@@ -144,10 +152,10 @@ export function find_block(cpu: usize): usize {
   return block;
 }
 
-/** Room for a block of `records` records; drops all blocks when the arena is full. */
+/** Room for a block of `records` records; blocks of the oldest segment make room when there is none. */
 export function new_block(cpu: usize, records: u32): usize {
   const bytes = (B_HEADER + records * REC_SIZE + 7) & ~7;
-  if (load<u32>(cpu, S_ARENA_NEXT) + bytes > load<u32>(cpu, S_AREA) + AREA_BYTES) drop_blocks(cpu);
+  if (load<u32>(cpu, S_ARENA_NEXT) + bytes > load<u32>(cpu, S_ARENA_END)) nextSegment(cpu);
   const block = load<u32>(cpu, S_ARENA_NEXT);
   store<u32>(cpu, block + bytes, S_ARENA_NEXT);
   return block;
@@ -208,11 +216,10 @@ function kill(cpu: usize, block: usize): void {
   store<u32>(at, load<u32>(block, B_CHAIN));
   store<u32>(block, 0, B_COUNT);
   store<i32>(block, 0, B_HEAT);
-  const records = load<u32>(block, B_RECORDS);
+  const records = load<u32>(block, B_RECORDS) & B_RECORDS_MASK;
   for (let i: u32 = 0; i < records; i++) {
     store<u16>(block + B_HEADER + i * REC_SIZE, 0, REC_HANDLER);
   }
-  store<u64>(cpu, load<u64>(cpu, S_STAT_DROPPED) + 1, S_STAT_DROPPED);
   store<u32>(cpu, load<u32>(cpu, S_KILLS) + 1, S_KILLS);
   block_dropped(<u32>block);
 }
@@ -230,7 +237,10 @@ export function invalidateRange(cpu: usize, paddr: u32, size: u32): void {
     const block: usize = load<u32>(link, 4);
     const mine =
       load<u32>(block, B_PADDR) >> 12 == page || load<u32>(block, B_PADDR2) >> 12 == page;
-    if (load<u32>(block, B_COUNT) != 0 && mine && overlaps(block, paddr, size)) kill(cpu, block);
+    if (load<u32>(block, B_COUNT) != 0 && mine && overlaps(block, paddr, size)) {
+      kill(cpu, block);
+      store<u64>(cpu, load<u64>(cpu, S_STAT_DROPPED) + 1, S_STAT_DROPPED);
+    }
     if (load<u32>(block, B_COUNT) == 0) {
       store<u32>(at, load<u32>(link));
       continue;
@@ -239,6 +249,55 @@ export function invalidateRange(cpu: usize, paddr: u32, size: u32): void {
     at = link;
   }
   if (!left) store<u8>(bits, load<u8>(bits) & ~PAGE_CODE);
+}
+
+/** Forgets the links of a record to blocks in [start, end). */
+function unlink(rec: usize, start: u32, end: u32): void {
+  for (let slot: u32 = REC_LINK; slot <= <u32>REC_LINK2; slot += REC_LINK2 - REC_LINK) {
+    const to = load<u32>(rec + slot);
+    if (to >= start && to < end) store<u32>(rec + slot, 0);
+  }
+}
+
+/** Forgets the links of a block, which only its last two records have. */
+function unlinkBlock(block: usize, start: u32, end: u32): void {
+  const records = load<u32>(block, B_RECORDS);
+  const behind = block + B_HEADER + (records & B_RECORDS_MASK) * REC_SIZE;
+  if (records & B_LINKED_LAST) unlink(behind - REC_SIZE, start, end);
+  if (records & B_LINKED_ENDING) unlink(behind - 2 * REC_SIZE, start, end);
+}
+
+/** Empties the oldest segment of the arena, where the next blocks go. Not while a block runs. */
+function nextSegment(cpu: usize): void {
+  const arena = load<u32>(cpu, S_AREA) + A_ARENA;
+  const last = arena + ARENA_SEGMENTS * ARENA_SEGMENT_BYTES;
+  const start: u32 = load<u32>(cpu, S_ARENA_END) == last ? arena : load<u32>(cpu, S_ARENA_END);
+  const end = start + ARENA_SEGMENT_BYTES;
+  let evicted: u32 = 0;
+  for (let page: u32 = 0; page < <u32>PAGE_HEADS; page++) {
+    let at = pageHead(cpu, page);
+    for (;;) {
+      const link: usize = load<u32>(at);
+      if (link == 0) break;
+      const block: usize = load<u32>(link, 4);
+      if (<u32>block < start || <u32>block >= end) {
+        unlinkBlock(block, start, end);
+        at = link;
+        continue;
+      }
+      if (load<u32>(block, B_COUNT) != 0) {
+        kill(cpu, block);
+        evicted++;
+      }
+      store<u32>(at, load<u32>(link));
+    }
+  }
+  store<u32>(cpu, start, S_ARENA_NEXT);
+  store<u32>(cpu, end, S_ARENA_END);
+  if (evicted == 0) return;
+  store<u64>(cpu, load<u64>(cpu, S_STAT_EVICTED) + evicted, S_STAT_EVICTED);
+  ageJumpCache(cpu);
+  block_dropped(BLOCKS_EVICTED);
 }
 
 /** Drops all blocks of this vCPU. Not while one runs. */
@@ -251,6 +310,7 @@ export function drop_blocks(cpu: usize): void {
     store<u8>(map + page, load<u8>(map + page) & ~PAGE_CODE);
   }
   store<u32>(cpu, area + A_ARENA, S_ARENA_NEXT);
+  store<u32>(cpu, area + A_ARENA + ARENA_SEGMENT_BYTES, S_ARENA_END);
   memory.fill(area + A_JUMP_CACHE, 0, JUMP_ENTRIES * 16);
   ageJumpCache(cpu);
   block_dropped(0);
@@ -278,6 +338,10 @@ export function link_block(cpu: usize, rec: usize, slot: u32): usize {
     load<u32>(cpu, S_JUMP_GEN) == generation
   ) {
     store<u32>(rec + slot, <u32>block);
+    const records = load<u32>(from, B_RECORDS);
+    const index = <u32>(rec - from - B_HEADER) / REC_SIZE;
+    const isLast = index + 1 == (records & B_RECORDS_MASK);
+    store<u32>(from, records | (isLast ? B_LINKED_LAST : B_LINKED_ENDING), B_RECORDS);
   }
   return block;
 }

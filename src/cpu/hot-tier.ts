@@ -2,6 +2,7 @@ import {
   A_REGION_PAGES,
   B_COUNT,
   B_HEAT,
+  BLOCKS_EVICTED,
   HEAT_KEPT,
   HEAT_START,
   REGION_PAGES,
@@ -47,6 +48,7 @@ export interface HotTierStats {
   regions: number;
   kept: number;
   dropped: number;
+  evicted: number;
   refused: number;
   insns: number;
   wasmBytes: number;
@@ -74,6 +76,9 @@ export interface UsedBatch extends KeptBatch {
 /** Slots that regions of earlier runs may hold before they come to life. */
 const MOST_RESERVED = REGION_SLOTS / 2;
 
+/** WebAssembly that is held at most; its machine code takes several times as much. */
+const MOST_WASM_BYTES = 48 * 1024 * 1024;
+
 /** How often a block is looked for among the regions of earlier runs. */
 const MOST_TRIES = 3;
 
@@ -83,6 +88,7 @@ export class HotTier {
     regions: 0,
     kept: 0,
     dropped: 0,
+    evicted: 0,
     refused: 0,
     insns: 0,
     wasmBytes: 0,
@@ -105,6 +111,10 @@ export class HotTier {
   readonly #kept: KeptRegions;
   readonly #units = new Map<WebAssembly.Module, Unit>();
   #reserved = 0;
+  #wasmHeld = 0;
+  readonly #mostWasmBytes: number;
+  /** Blocks that a region has been asked for and that are still there, in this epoch. */
+  readonly #asked = new Set<number>();
   /** Blocks for which a region of an earlier run may stand, and how often each was looked for in vain. */
   #waiting: RegionRequest[] = [];
   readonly #tries = new Map<number, number>();
@@ -116,7 +126,9 @@ export class HotTier {
     core: Record<string, unknown>,
     translator: Translator,
     decode: (paddr: number, rip: bigint, key: number) => number,
+    mostWasmBytes: number = MOST_WASM_BYTES,
   ) {
+    this.#mostWasmBytes = mostWasmBytes;
     const { memory, table } = parts;
     this.#table = table;
     this.#imports = { env: { memory, hot: table }, core };
@@ -160,19 +172,39 @@ export class HotTier {
     const tries = this.#tries.get(block) ?? 0;
     if (entry !== undefined && tries < MOST_TRIES && this.#places(entry).length > 0)
       this.#waiting.push(request);
-    else this.#translator.request(request, this.#epoch);
+    else {
+      this.#asked.add(block);
+      this.#translator.request(request, this.#epoch);
+    }
   }
 
-  /** The bytes of a block have changed; 0: all blocks are gone. */
+  /** A block is gone; 0: all are; BLOCKS_EVICTED: those that went since the last call went for others, in whose place they lay. */
   blockDropped(block: number): void {
     if (block === 0) {
       this.#epoch++;
       this.#waiting = [];
       this.#tries.clear();
+      this.#asked.clear();
       for (const slot of [...this.#live.keys()]) this.#drop(slot);
       return;
     }
+    if (block === BLOCKS_EVICTED) {
+      this.#forgetAsked();
+      return;
+    }
+    this.#asked.delete(block);
     for (const slot of this.#users.get(block) ?? []) this.#drop(slot);
+  }
+
+  /** What is being translated may be of blocks whose place has been taken: it is void, and the others become hot again. */
+  #forgetAsked(): void {
+    this.#epoch++;
+    this.#waiting = this.#waiting.filter(
+      ({ block }) => this.#view.getUint32(block + B_COUNT, true) !== 0,
+    );
+    this.#tries.clear();
+    for (const block of this.#asked) this.#setHeat(block, HEAT_START);
+    this.#asked.clear();
   }
 
   /** Puts to use what has been translated. Between blocks only. */
@@ -212,12 +244,40 @@ export class HotTier {
       (r) => batch.epoch === this.#epoch && r.blocks.every((b) => this.#blocks.isSame(b)),
     );
     this.#instantiate(unit, (i) => valid[i] === true);
-    this.#units.set(batch.module, unit);
+    this.#hold(unit);
     for (const [index, region] of batch.regions.entries()) {
+      if (batch.epoch === this.#epoch) this.#asked.delete(region.blocks[0]?.address ?? 0);
       if (valid[index] === true) this.#enter({ ...region, unit }, index);
       else if (batch.epoch === this.#epoch)
         this.#setHeat(region.blocks[0]?.address ?? 0, HEAT_START);
     }
+  }
+
+  /** Keeps a module; the oldest go where there are too many. */
+  #hold(unit: Unit): void {
+    this.#units.set(unit.module, unit);
+    this.#wasmHeld += unit.wasm.length;
+    for (const oldest of this.#units.values()) {
+      if (this.#wasmHeld <= this.#mostWasmBytes || oldest === unit) break;
+      this.#release(oldest);
+    }
+  }
+
+  /** Takes the regions of a module out of use, so that nothing holds its instances. */
+  #release(unit: Unit): void {
+    for (const [slot, region] of this.#live)
+      if (region.unit === unit) {
+        this.#drop(slot);
+        this.#stats.evicted++;
+      }
+    for (const slot of unit.reserved) {
+      if (slot === undefined) continue;
+      this.#table.set(slot, null);
+      this.#free.push(slot);
+      this.#reserved--;
+    }
+    this.#units.delete(unit.module);
+    this.#wasmHeld -= unit.wasm.length;
   }
 
   /** Makes an instance that puts the wanted regions into the table. */
@@ -286,17 +346,20 @@ export class HotTier {
     const entry = this.#blocks.read(block);
     if (entry === undefined) return;
     let unmapped = false;
+    this.#asked.add(block);
     for (const place of this.#places(entry)) {
       const epoch = this.#epoch;
       const at = { entry, rip };
       const found = locateRegion(this.#blocks, place.region, at, (...code) => this.#block(...code));
       if (epoch !== this.#epoch) return;
       if (typeof found === 'object') {
+        this.#asked.delete(block);
         this.#reenter(place, found);
         return;
       }
       unmapped ||= found === 'unmapped';
     }
+    this.#asked.delete(block);
     const tries = (this.#tries.get(block) ?? 0) + 1;
     this.#tries.set(block, unmapped ? tries : MOST_TRIES);
     this.#setHeat(block, unmapped ? HEAT_KEPT * 4 ** tries : HEAT_START);
@@ -311,7 +374,7 @@ export class HotTier {
     if (unit === undefined) {
       const { wasm, module, regions } = batch;
       unit = { wasm, module, regions: [...regions], reserved: regions.map(() => undefined) };
-      this.#units.set(module, unit);
+      this.#hold(unit);
       const all = this.#reserved < MOST_RESERVED;
       this.#instantiate(unit, (i) => all || i === index);
     } else if (unit.reserved[index] === undefined) this.#instantiate(unit, (i) => i === index);

@@ -146,6 +146,8 @@ export interface SoftwareParts {
   /** Runs the hot tier and the interpreter in lockstep. */
   readonly verify?: boolean;
   readonly pace?: Pace | undefined;
+  /** WebAssembly of the hot tier that is kept at most. */
+  readonly mostWasmBytes?: number;
 }
 
 /** Thrown by core/ to leave everything at once; its identity is all it has. */
@@ -205,8 +207,13 @@ export class SoftwareVcpu {
       predecoder: this.#predecoder,
       hot: { memory: parts.memory, table },
     };
-    this.#hot = new HotTier(hot, cpu, this.core, parts.translator, (paddr, rip, key) =>
-      predecoder.predecode(paddr, rip, key),
+    this.#hot = new HotTier(
+      hot,
+      cpu,
+      this.core,
+      parts.translator,
+      (paddr, rip, key) => predecoder.predecode(paddr, rip, key),
+      parts.mostWasmBytes,
     );
     this.#predecoder.heatOf = this.#hot.heatOf.bind(this.#hot);
   }

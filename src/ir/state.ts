@@ -184,6 +184,10 @@ export const S_STAT_REGION_INSNS = 1840;
 export const S_F128 = 3584;
 /** u32: entries written to the log of transfers; wraps. */
 export const S_JUMP_LOGGED = 1848;
+/** u32: end of the segment of the arena that blocks are laid into now. */
+export const S_ARENA_END = 1852;
+/** u64: blocks that have made room for others. */
+export const S_STAT_EVICTED = 1856;
 export const S_SIZE = 4096;
 
 // S_ATTENTION bits.
@@ -245,6 +249,11 @@ export const REGION_PAGES = 8;
 export const A_ARENA = 1146880; // blocks are laid here one after another
 /** Whole area of a vCPU, arena included. */
 export const AREA_BYTES = 25165824;
+/** The arena is filled segment by segment; the oldest one is emptied when the last is full. A multiple of 8. */
+export const ARENA_SEGMENT_BYTES = 3002368;
+export const ARENA_SEGMENTS = 8;
+/** What `block_dropped` gets when blocks, each of which it was told of, have made room for others. */
+export const BLOCKS_EVICTED = 1;
 
 // Bits of the page map.
 export const PAGE_CODE = 1; // some vCPU has translated code of the page
@@ -261,7 +270,11 @@ export const B_PADDR = 0; // u32: physical address of the first byte
 export const B_KEY = 4; // u32
 export const B_COUNT = 8; // u32: guest instructions; 0 when the block is no longer valid
 export const B_CHAIN = 12; // u32: next block of the bucket
-export const B_RECORDS = 16; // u32
+/** u32: records; above them whether the last record and the one before it have been linked to other blocks. */
+export const B_RECORDS = 16;
+export const B_RECORDS_MASK = 0xffff;
+export const B_LINKED_LAST = 0x10000;
+export const B_LINKED_ENDING = 0x20000;
 export const B_PADDR2 = 20; // u32: physical page of the last byte where it is another page, else 0
 // Links in the chains of blocks by page: next link u32, block u32. The second is used with B_PADDR2.
 export const B_LINK1 = 24;

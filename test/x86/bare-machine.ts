@@ -65,6 +65,8 @@ export interface BareOptions {
   /** How often a block runs before it is translated. */
   readonly heat?: number;
   readonly verify?: boolean;
+  /** Of the regions held at once. */
+  readonly mostWasmBytes?: number;
 }
 
 /** A virtual CPU with RAM and nothing else; exceptions are not delivered but reported. */
@@ -88,7 +90,10 @@ export class BareMachine {
   #stop = false;
   #polls = 0;
 
-  constructor(ramBytes: number, { host, heat, verify = false }: BareOptions = {}) {
+  constructor(
+    ramBytes: number,
+    { host, heat, verify = false, mostWasmBytes }: BareOptions = {},
+  ) {
     const layout = layOut(1, ramBytes, 0);
     this.memory = new WebAssembly.Memory({ initial: layout.pages, maximum: 65536, shared: true });
     this.cpu = layout.cpus[0] ?? 0;
@@ -97,6 +102,7 @@ export class BareMachine {
     this.view = new DataView(this.memory.buffer);
     const features = new Set(ALL_FEATURES);
     const parts = {
+      ...(mostWasmBytes !== undefined && { mostWasmBytes }),
       memory: this.memory,
       ...engine,
       features,
