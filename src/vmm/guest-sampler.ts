@@ -18,6 +18,8 @@ import { type StackLimits, stackTrace } from './stack-trace.ts';
 
 /** The time between two looks, to begin with. */
 const PERIOD_NS = 1_000_000;
+/** A look may take this part of the time at most: deep stacks on a slow host are looked at less often. */
+const MOST_SHARE = 0.05;
 /** More are thinned out: each second goes, and from then on the time between two is twice as long. */
 const MOST_SAMPLES = 1_000_000;
 /** Stacks that are told apart; those beyond are counted at their innermost function. */
@@ -71,10 +73,12 @@ export class GuestSampler {
     // When a guest falls asleep and when it wakes are told apart however short it was.
     if (nowNs < this.#due && halted === this.#wasIdle) return;
     if (halted && this.#wasIdle) return;
-    this.#due = nowNs + this.#period;
+    const began = performance.now();
     this.#wasIdle = halted;
     this.#which.push(halted ? this.#indexOf('idle', []) : this.#here());
     this.#times.push(nowNs);
+    const tookNs = (performance.now() - began) * 1e6;
+    this.#due = nowNs + Math.max(this.#period, tookNs / MOST_SHARE);
     if (this.#which.length >= MOST_SAMPLES) this.#thin();
   }
 
