@@ -32,10 +32,6 @@ function guestOf(sections: readonly Section[]): string {
   const calls = sections.map((_, n) => `call fresh\ncall section_${n}\ncli\ncall new_line\n`);
   const bodies = sections.map(({ body }, n) => `section_${n}:\n${body}\nret\n`);
   return `${RUNTIME}${INTERRUPT_RUNTIME}
-_start: xor %ebx, %ebx
-mov $1, %ecx
-jmp begin
-bodies: .long body
 body: call interrupts
 ${calls.join('')}ret
 new_line: mov $'\\n', %al

@@ -4,6 +4,11 @@
  * interrupt as `hook` has it; with `quiet` set it only counts in `counts`. Time is that of the TSC, a nanosecond a tick.
  */
 export const INTERRUPT_RUNTIME = `
+# The guest is what stands at body, once.
+_start: xor %ebx, %ebx
+  mov $1, %ecx
+  jmp begin
+bodies: .long body
 .set PIC1, 0x20
 .set PIC2, 0xa0
 .set COM1, 0x3f8

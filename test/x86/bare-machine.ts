@@ -90,10 +90,7 @@ export class BareMachine {
   #stop = false;
   #polls = 0;
 
-  constructor(
-    ramBytes: number,
-    { host, heat, verify = false, mostWasmBytes }: BareOptions = {},
-  ) {
+  constructor(ramBytes: number, { host, heat, verify = false, mostWasmBytes }: BareOptions = {}) {
     const layout = layOut(1, ramBytes, 0);
     this.memory = new WebAssembly.Memory({ initial: layout.pages, maximum: 65536, shared: true });
     this.cpu = layout.cpus[0] ?? 0;

@@ -13,7 +13,7 @@ const TURNS = 16;
 const CODE = [0xb9, TURNS, 0, 0, 0, 0x40, 0x49, 0x75, 0xfc, 0xf4];
 
 describe('regions without end', () => {
-  const machine = new BareMachine(8 * 1024 * 1024, false, MOST_WASM_BYTES);
+  const machine = new BareMachine(8 * 1024 * 1024, { mostWasmBytes: MOST_WASM_BYTES });
   const { memory, cpu, vcpu, bytes, ram } = machine;
   const flat = { selector: 0x10, base: 0n, limit: 0xffffffff, rights: 0xc093 };
   const code = { selector: 0x8, base: 0n, limit: 0xffffffff, rights: 0xc09b };
