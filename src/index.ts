@@ -1,4 +1,10 @@
+import type { ExplainRequest, Explanation } from '#control/explain.ts';
+
 export type { ExplainRequest, Explanation } from '#control/explain.ts';
 export type { Vm, VmConfig, VmExit, VmStats } from '#control/vm.ts';
-export { explain } from '#vmm/explain.ts';
 export { createVm } from '#vmm/vm.ts';
+
+/** How guest code is translated. Loads the translator, which a virtual machine has on a thread of its own. */
+export async function explain(request: ExplainRequest): Promise<Explanation> {
+  return (await import('#vmm/explain.ts')).explain(request);
+}

@@ -2,9 +2,7 @@ import { parentPort } from 'node:worker_threads';
 import type { VcpuExit } from '#accel/accel.ts';
 import { applyModel, findModel } from '#cpu/cpuid.ts';
 import type { Translator } from '#cpu/hot-tier.ts';
-import { ImmediateTranslator } from '#cpu/immediate-translator.ts';
 import { LockstepError } from '#cpu/lockstep/lockstep-error.ts';
-import { RegionCompiler } from '#cpu/region-compiler.ts';
 import { type SoftwareParts, SoftwareVcpu } from '#cpu/vcpu.ts';
 import { readState, writeState } from '#cpu/vcpu-state.ts';
 import type { Clock } from '#hw/device.ts';
@@ -15,7 +13,7 @@ import { GuestSampler } from './guest-sampler.ts';
 import { guestSymbols } from './guest-symbols.ts';
 import { TraceError, TraceSink } from './trace-sink.ts';
 import { TracedBoardHost } from './traced-board-host.ts';
-import { Tracer, traceBits } from './tracer.ts';
+import type { Tracer } from './tracer.ts';
 import { writeCache } from './translation-cache.ts';
 import { readStats } from './vm-stats.ts';
 import type { FromWorker, TraceStart, WorkerStart } from './worker-protocol.ts';
@@ -41,9 +39,10 @@ function startClock(startedAtMs: number): Clock {
   };
 }
 
-function startTracer(start: WorkerStart, trace: TraceStart): Tracer {
+async function startTracer(start: WorkerStart, trace: TraceStart): Promise<Tracer> {
   const { memory, layout, ramBytes } = start;
   const ram = new Uint8Array(memory.buffer, layout.ram, ramBytes);
+  const { Tracer } = await import('./tracer.ts');
   const sink = new TraceSink(trace.fd, trace.file);
   return new Tracer(memory, layout, sink, guestSymbols(trace.symbols, ram));
 }
@@ -57,13 +56,19 @@ function makeHost(
   return new TracedBoardHost(options, tracer, trace?.kinds.includes('io') ?? false);
 }
 
-/** What translates: another thread, or this one at once. */
-function hotParts(
+type HotParts = Pick<SoftwareParts, 'features' | 'pace'> & {
+  readonly translator: Translator | undefined;
+};
+
+/** What translates: another thread, or this one at once, which has the translator loaded then. */
+async function hotParts(
   { memory, layout, translateAtOnce }: WorkerStart,
   features: SoftwareParts['features'],
   background: Translator | undefined,
-): Pick<SoftwareParts, 'features' | 'pace'> & { readonly translator: Translator | undefined } {
+): Promise<HotParts> {
   if (!translateAtOnce) return { features, translator: background };
+  const { ImmediateTranslator } = await import('#cpu/immediate-translator.ts');
+  const { RegionCompiler } = await import('#cpu/region-compiler.ts');
   const compiler = new RegionCompiler(memory, layout.cpus[0] ?? 0, features);
   return { features, translator: new ImmediateTranslator(compiler), pace: { heat: AT_ONCE_HEAT } };
 }
@@ -77,12 +82,12 @@ function runVcpu(vcpu: SoftwareVcpu): VcpuExit {
   }
 }
 
-function runGuest(start: WorkerStart): void {
+async function runGuest(start: WorkerStart): Promise<void> {
   const { memory, layout } = start;
   const cpu = layout.cpus[0] ?? 0;
   const reported = new Set<string>();
   const model = findModel(start.cpuModel);
-  const tracer = start.trace && startTracer(start, start.trace);
+  const tracer = start.trace && (await startTracer(start, start.trace));
   const options: BoardOptions = {
     memory,
     layout,
@@ -106,13 +111,16 @@ function runGuest(start: WorkerStart): void {
   const sampler = start.sampling && new GuestSampler(memory, layout, start.sampling === 'stacks');
   if (sampler !== undefined) host.sample = sampler.look.bind(sampler);
   const background = start.translator && new BackgroundTranslator(start.translator, memory, cpu);
-  const parts = hotParts(start, model.features, background);
+  const parts = await hotParts(start, model.features, background);
   const vcpu = new SoftwareVcpu({ ...start, ...parts }, cpu, host);
   vcpu.core.reset_cpu(cpu, model.signature);
   applyModel(memory, cpu, model);
   writeState(memory, cpu, start.state);
   const view = new DataView(memory.buffer);
-  view.setUint32(cpu + S_TRACE, traceBits(start.trace?.kinds ?? []), true);
+  if (start.trace !== undefined) {
+    const { traceBits } = await import('./tracer.ts');
+    view.setUint32(cpu + S_TRACE, traceBits(start.trace.kinds), true);
+  }
   vcpu.core.updateKey(cpu);
   host.a20Changed = () => vcpu.core.flush_tlb(cpu);
   const began = performance.now();
@@ -132,9 +140,9 @@ function runGuest(start: WorkerStart): void {
   });
 }
 
-parentPort?.once('message', (start: WorkerStart) => {
+parentPort?.once('message', async (start: WorkerStart) => {
   try {
-    runGuest(start);
+    await runGuest(start);
   } catch (error) {
     if (!(error instanceof TraceError)) throw error;
     send({ type: 'failed', field: 'trace', message: error.message });
