@@ -245,10 +245,10 @@ export const A_JUMP_LOG = 753664;
 export const JUMP_LOG_ENTRIES = 8192;
 /** REGION_SLOTS of REGION_PAGES u32: the physical pages besides its own that a region's code was taken from. */
 export const A_REGION_PAGES = 884736;
-export const REGION_PAGES = 8;
-export const A_ARENA = 1146880; // blocks are laid here one after another
+export const REGION_PAGES = 32;
+export const A_ARENA = 1933312; // blocks are laid here one after another
 /** Whole area of a vCPU, arena included. */
-export const AREA_BYTES = 25165824;
+export const AREA_BYTES = 25952256;
 /** The arena is filled segment by segment; the oldest one is emptied when the last is full. A multiple of 8. */
 export const ARENA_SEGMENT_BYTES = 3002368;
 export const ARENA_SEGMENTS = 8;
