@@ -134,6 +134,8 @@ export class HotEmitter extends BlockEmitter {
         break;
       default:
         if (op.terminator === true) this.#cx.terminate(inst);
+        else if (op.name.startsWith('fresh'))
+          this.f.i32(Number(inst.attr.imm) | 0).mem(LOADS[op.width] ?? I32_LOAD, 0);
         else this.#flagsAndRip(inst, op.name);
     }
   }

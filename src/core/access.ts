@@ -19,7 +19,7 @@ import {
   SEG_SS,
 } from '../ir/state.ts';
 import { EVENT_STORE, TRACE_STORES } from '../ir/state-system.ts';
-import { invalidateRange } from './blocks.ts';
+import { hasCode, invalidateRange } from './blocks.ts';
 import { checkDataBreakpoint } from './debug.ts';
 import { mmio_read, mmio_write } from './host.ts';
 import {
@@ -32,7 +32,7 @@ import {
   walk,
 } from './paging.ts';
 import { AC, raiseError } from './raise.ts';
-import { fillEntry, TLB_PAGE, tlbEntry, tlbTable } from './tlb.ts';
+import { codeTable, fillEntry, TLB_PAGE, tlbEntry, tlbTable } from './tlb.ts';
 import { traceEvent } from './trace.ts';
 
 // Data accesses of the guest by linear address. Translated code probes the TLB itself and comes here on a miss; core/
@@ -101,9 +101,31 @@ export function fillForWrite(cpu: usize, vaddr: u64, mode: u32, found: u64): usi
   store<u64>(cpu, load<u64>(cpu, S_STAT_TLB_MISS) + 1, S_STAT_TLB_MISS);
   const paddr = found & PADDR;
   const bits = pageBits(cpu, paddr);
-  if ((bits & (PAGE_RAM | PAGE_ROM | PAGE_CODE)) != PAGE_RAM) return 0;
+  if ((bits & (PAGE_RAM | PAGE_ROM | PAGE_CODE)) != PAGE_RAM) {
+    if ((bits & (PAGE_RAM | PAGE_ROM)) == PAGE_RAM) fill(cpu, codeTable(cpu, mode), vaddr, found);
+    return 0;
+  }
   store<u8>(load<u32>(cpu, S_PAGE_MAP) + <usize>(paddr >> 12), bits | PAGE_DIRTY);
   return fill(cpu, tlbTable(cpu, mode, 1), vaddr, found);
+}
+
+/**
+ * Where `size` bytes of a page with translated code are to be written at once, because no block was made from them; 0 when
+ * one was, or when `fillForWrite` has not met the page of late.
+ */
+export function besideCode(cpu: usize, vaddr: u64, size: u32, mode: u32): usize {
+  const entry = tlbEntry(codeTable(cpu, mode), vaddr);
+  if ((vaddr ^ entry.tag) >= 4096) return 0;
+  const page = entry.page & TLB_PAGE;
+  const at = load<u32>(cpu, S_PAGE_MAP) + page;
+  const bits = load<u8>(at);
+  // Without code it is to have an entry for writes.
+  if ((bits & (PAGE_RAM | PAGE_ROM | PAGE_CODE)) != (PAGE_RAM | PAGE_CODE)) return 0;
+  const paddr = (page << 12) | (<u32>vaddr & 0xfff);
+  if (hasCode(cpu, paddr, size)) return 0;
+  traceEvent(cpu, TRACE_STORES, EVENT_STORE, paddr, 0);
+  store<u8>(at, bits | PAGE_DIRTY);
+  return <usize>(<u32>vaddr + entry.delta);
 }
 
 /** Reads `size` (1-8) bytes that lie in one page. */
@@ -150,7 +172,13 @@ function storeBytes(host: usize, size: u32, value: u64): void {
 
 /** Writes `size` (1-8) bytes that lie in one page, whose rights have been checked. */
 function writeIn(cpu: usize, vaddr: u64, size: u32, value: u64, mode: u32): void {
-  const host = writable(cpu, vaddr, mode);
+  const entry = tlbEntry(tlbTable(cpu, mode, 1), vaddr);
+  let host = <usize>(<u32>vaddr + entry.delta);
+  if ((vaddr ^ entry.tag) >= 4096) {
+    host = besideCode(cpu, vaddr, size, mode);
+    if (host == 0) host = fillForWrite(cpu, vaddr, mode, walk(cpu, vaddr, ACCESS_WRITE, mode));
+    if (host == 0) host = besideCode(cpu, vaddr, size, mode);
+  }
   if (host != 0) storeBytes(host, size, value);
   else storeSlow(cpu, walk(cpu, vaddr, ACCESS_WRITE, mode) & PADDR, size, value);
 }

@@ -1,7 +1,9 @@
 import {
   A_ARENA,
   A_BLOCK_TABLE,
+  A_CODE_LINES,
   A_JUMP_CACHE,
+  A_NO_CODE,
   A_PAGE_HEADS,
   ARENA_SEGMENT_BYTES,
   ARENA_SEGMENTS,
@@ -17,6 +19,7 @@ import {
   B_LINKED_LAST,
   B_PADDR,
   B_PADDR2,
+  B_PATCHED,
   B_RECORDS,
   B_RECORDS_MASK,
   BLOCK_BUCKETS,
@@ -53,8 +56,9 @@ import {
   SEG_LIMIT,
   SEG_SIZE,
 } from '../ir/state.ts';
-import { block_dropped, predecode } from './host.ts';
+import { block_dropped, patched_block, predecode } from './host.ts';
 import { ACCESS_FETCH, checkCanonical, fetchMode, walk } from './paging.ts';
+import { isReloaded } from './patched.ts';
 import { GP, raiseError } from './raise.ts';
 import { ageJumpCache, execTable, fillEntry, protectPage, TLB_PAGE, tlbEntry } from './tlb.ts';
 
@@ -169,7 +173,14 @@ export function add_block(cpu: usize, block: usize): void {
   store<u32>(bucket, <u32>block);
   addToPage(cpu, block, block + B_LINK1, paddr >> 12);
   const paddr2 = load<u32>(block, B_PADDR2);
-  if (paddr2 != 0) addToPage(cpu, block, block + B_LINK2, paddr2 >> 12);
+  const bytes = load<u32>(block, B_BYTES);
+  const first = paddr2 == 0 ? bytes : 4096 - (paddr & 0xfff);
+  addLines(cpu, paddr, first);
+  if (paddr2 != 0) {
+    addToPage(cpu, block, block + B_LINK2, paddr2 >> 12);
+    addLines(cpu, paddr2, bytes - first);
+  }
+  store<u64>(load<u32>(cpu, S_AREA), 0, A_NO_CODE);
   store<u64>(cpu, load<u64>(cpu, S_STAT_BLOCKS) + 1, S_STAT_BLOCKS);
 }
 
@@ -184,8 +195,28 @@ function addToPage(cpu: usize, block: usize, link: usize, page: u32): void {
   protectPage(cpu, page);
 }
 
-/** True when the block has bytes in [paddr, paddr + size), which lies in one page. */
+function linesAt(cpu: usize, paddr: u32): usize {
+  return load<u32>(cpu, S_AREA) + A_CODE_LINES + ((paddr >> 12) & (PAGE_HEADS - 1)) * 8;
+}
+
+/** The lines of 64 bytes that [paddr, paddr + size), which lies in one page, has a part in. */
+function linesOf(paddr: u32, size: u32): u64 {
+  const first: u64 = ~0 << (<u64>(paddr >> 6) & 63);
+  return first & (<u64>~0 >> (63 - (<u64>((paddr + size - 1) >> 6) & 63)));
+}
+
+function addLines(cpu: usize, paddr: u32, size: u32): void {
+  const at = linesAt(cpu, paddr);
+  store<u64>(at, load<u64>(at) | linesOf(paddr, size));
+}
+
+/** True when the block was made from bytes in [paddr, paddr + size), which lies in one page. */
 function overlaps(block: usize, paddr: u32, size: u32): bool {
+  if (!covers(block, paddr, size)) return false;
+  return !(load<u32>(block, B_RECORDS) & B_PATCHED && isReloaded(block, paddr, size));
+}
+
+function covers(block: usize, paddr: u32, size: u32): bool {
   const start = load<u32>(block, B_PADDR);
   const bytes = load<u32>(block, B_BYTES);
   const page2 = load<u32>(block, B_PADDR2);
@@ -196,6 +227,9 @@ function overlaps(block: usize, paddr: u32, size: u32): bool {
 
 /** True when a block was made from a byte of [paddr, paddr + size), which lies in one page. */
 export function hasCode(cpu: usize, paddr: u32, size: u32): bool {
+  if (!(load<u64>(linesAt(cpu, paddr)) & linesOf(paddr, size))) return false;
+  const known: usize = load<u32>(cpu, S_AREA) + A_NO_CODE;
+  if (paddr >= load<u32>(known) && paddr + size <= load<u32>(known, 4)) return false;
   const page = paddr >> 12;
   let link: usize = load<u32>(pageHead(cpu, page));
   while (link != 0) {
@@ -205,6 +239,8 @@ export function hasCode(cpu: usize, paddr: u32, size: u32): bool {
     if (mine && load<u32>(block, B_COUNT) != 0 && overlaps(block, paddr, size)) return true;
     link = load<u32>(link);
   }
+  store<u32>(known, paddr);
+  store<u32>(known, paddr + size, 4);
   return false;
 }
 
@@ -229,8 +265,10 @@ export function invalidateRange(cpu: usize, paddr: u32, size: u32): void {
   const page = paddr >> 12;
   const bits = load<u32>(cpu, S_PAGE_MAP) + page;
   if (!(load<u8>(bits) & PAGE_CODE)) return;
+  if (!(load<u64>(linesAt(cpu, paddr)) & linesOf(paddr, size))) return;
   let at = pageHead(cpu, page);
   let left = false;
+  let patched: u32 = 0;
   for (;;) {
     const link: usize = load<u32>(at);
     if (link == 0) break;
@@ -238,6 +276,7 @@ export function invalidateRange(cpu: usize, paddr: u32, size: u32): void {
     const mine =
       load<u32>(block, B_PADDR) >> 12 == page || load<u32>(block, B_PADDR2) >> 12 == page;
     if (load<u32>(block, B_COUNT) != 0 && mine && overlaps(block, paddr, size)) {
+      if (patched == 0 && size <= 8) patched = patched_block(<u32>block, paddr, size);
       kill(cpu, block);
       store<u64>(cpu, load<u64>(cpu, S_STAT_DROPPED) + 1, S_STAT_DROPPED);
     }
@@ -248,7 +287,15 @@ export function invalidateRange(cpu: usize, paddr: u32, size: u32): void {
     if (mine) left = true;
     at = link;
   }
-  if (!left) store<u8>(bits, load<u8>(bits) & ~PAGE_CODE);
+  if (patched != 0) add_block(cpu, patched);
+  else if (!left) forgetPage(cpu, page);
+}
+
+/** A page has no translated code any more. */
+function forgetPage(cpu: usize, page: u32): void {
+  const bits = load<u32>(cpu, S_PAGE_MAP) + page;
+  store<u8>(bits, load<u8>(bits) & ~PAGE_CODE);
+  if (load<u32>(pageHead(cpu, page)) == 0) store<u64>(linesAt(cpu, page << 12), 0);
 }
 
 /** Forgets the links of a record to blocks in [start, end). */
@@ -305,6 +352,7 @@ export function drop_blocks(cpu: usize): void {
   const area = load<u32>(cpu, S_AREA);
   memory.fill(area + A_BLOCK_TABLE, 0, BLOCK_BUCKETS * 4);
   memory.fill(area + A_PAGE_HEADS, 0, PAGE_HEADS * 4);
+  memory.fill(area + A_CODE_LINES, 0, PAGE_HEADS * 8);
   const map = load<u32>(cpu, S_PAGE_MAP);
   for (let page: u32 = 0; page < <u32>PAGE_MAP_BYTES; page++) {
     store<u8>(map + page, load<u8>(map + page) & ~PAGE_CODE);

@@ -18,6 +18,14 @@ export declare function predecode(cpu: usize, paddr: u32, lin: u64): usize;
 @external('env', 'block_dropped')
 export declare function block_dropped(block: u32): void;
 
+/**
+ * A copy of a block, not registered, in which the immediate that has the bytes [paddr, paddr + size) is read from memory
+ * each time; 0 when they are no immediate, or there is no room.
+ */
+// @ts-expect-error asc's own syntax
+@external('env', 'patched_block')
+export declare function patched_block(block: u32, paddr: u32, size: u32): u32;
+
 /** A block has been entered HEAT_START times. */
 // @ts-expect-error asc's own syntax
 @external('env', 'block_hot')

@@ -3,33 +3,31 @@ import {
   A_REGIONS,
   KEY_CODE64,
   KEY_USER,
-  PAGE_CODE,
-  PAGE_DIRTY,
-  PAGE_RAM,
-  PAGE_ROM,
   S_AREA,
   S_JUMP_GEN,
   S_KEY,
-  S_PAGE_MAP,
   S_SCRATCH,
 } from '../ir/state.ts';
-import { EVENT_STORE, TRACE_STORES } from '../ir/state-system.ts';
-import { dataMode, fillForRead, fillForWrite, following, splits, watched } from './access.ts';
-import { hasCode } from './blocks.ts';
+import {
+  besideCode,
+  dataMode,
+  fillForRead,
+  fillForWrite,
+  following,
+  splits,
+  watched,
+} from './access.ts';
 import { hostBlockHot } from './host.ts';
 import {
   ACCESS_FETCH,
   ACCESS_READ,
   ACCESS_WRITE,
   fetchMode,
-  hostOf,
   isCanonical,
-  pageBits,
   tryWalk,
   WALK_FAULT,
 } from './paging.ts';
 import { execTable, fillEntry, TLB_PAGE, tlbEntry, tlbTable } from './tlb.ts';
-import { traceEvent } from './trace.ts';
 
 // What regions (the hot tier) call. Nothing here raises: 0 says that the interpreter is to do the instruction.
 
@@ -74,20 +72,12 @@ export function hot_write(cpu: usize, vaddr: u64, size: u32): usize {
   const mode = dataMode(cpu);
   const entry = tlbEntry(tlbTable(cpu, mode, 1), vaddr);
   if ((vaddr ^ entry.tag) < 4096) return <usize>(<u32>vaddr + entry.delta);
+  const known = besideCode(cpu, vaddr, size, mode);
+  if (known != 0) return known;
   const found = tryWalk(cpu, vaddr, ACCESS_WRITE, mode);
   if (found == WALK_FAULT) return 0;
   const host = fillForWrite(cpu, vaddr, mode, found);
-  return host != 0 ? host : besideCode(cpu, found & PADDR, size);
-}
-
-/** A write to a page with translated code, to bytes that no block was made from: they never get an entry. */
-function besideCode(cpu: usize, paddr: u64, size: u32): usize {
-  const bits = pageBits(cpu, paddr);
-  if ((bits & (PAGE_RAM | PAGE_ROM)) != PAGE_RAM || !(bits & PAGE_CODE)) return 0;
-  if (hasCode(cpu, <u32>paddr, size)) return 0;
-  traceEvent(cpu, TRACE_STORES, EVENT_STORE, paddr, 0);
-  store<u8>(load<u32>(cpu, S_PAGE_MAP) + <usize>(paddr >> 12), bits | PAGE_DIRTY);
-  return hostOf(cpu, paddr);
+  return host != 0 ? host : besideCode(cpu, vaddr, size, mode);
 }
 
 /** 1 when instructions at `lin` are fetched from the physical page that stands in `place` of A_REGION_PAGES. */

@@ -11,6 +11,7 @@ export * from './iret';
 export * from './key';
 export * from './msr';
 export * from './paging-registers';
+export { reload_immediate } from './patched';
 export { raise, raiseError as raise_error } from './raise';
 export * from './reset';
 export * from './segments';

@@ -1,5 +1,6 @@
 import {
   A_TLB,
+  A_TLB_CODE,
   A_TLB_EXEC,
   A_TLB_FILLED,
   A_TLB_NONE,
@@ -38,6 +39,11 @@ export function tlbTable(cpu: usize, mode: u32, kind: u32): usize {
 /** Table for fetches. */
 export function execTable(cpu: usize, user: bool): usize {
   return load<u32>(cpu, S_AREA) + A_TLB_EXEC + (user ? TLB_BYTES : 0);
+}
+
+/** Table of a mode for writes to pages that have translated code, which those for writes never have. */
+export function codeTable(cpu: usize, mode: u32): usize {
+  return load<u32>(cpu, S_AREA) + A_TLB_CODE + mode * TLB_BYTES;
 }
 
 /** The entry of `table` for `vaddr`. It may belong to another page: the caller compares the tag. */
@@ -83,6 +89,9 @@ export function resetTlb(cpu: usize): void {
   }
   for (let i: u32 = 0; i < <u32>(2 * TLB_ENTRIES); i++) {
     clear(changetype<TlbEntry>(area + A_TLB_EXEC + i * TLB_ENTRY_SIZE));
+  }
+  for (let i: u32 = 0; i < <u32>(3 * TLB_ENTRIES); i++) {
+    clear(changetype<TlbEntry>(area + A_TLB_CODE + i * TLB_ENTRY_SIZE));
   }
   for (let i: u32 = 0; i < <u32>TLB_ENTRIES; i++) {
     clear(changetype<TlbEntry>(area + A_TLB_NONE + i * TLB_ENTRY_SIZE));
@@ -137,6 +146,7 @@ export function flushTlbPage(cpu: usize, vaddr: u64): void {
   for (let mode: u32 = 0; mode < 3; mode++) {
     flushIfSame(tlbTable(cpu, mode, 0), vaddr);
     flushIfSame(tlbTable(cpu, mode, 1), vaddr);
+    flushIfSame(codeTable(cpu, mode), vaddr);
   }
   flushIfSame(execTable(cpu, false), vaddr);
   flushIfSame(execTable(cpu, true), vaddr);

@@ -75,6 +75,12 @@ export const ADDRESS_FORMS: Readonly<Record<string, () => Block>> = {
     b.add('call.void', [b.add('rec.self')], { helper: 'ea_segmented' });
     return b;
   },
+  /** The next record's immediate is one that the guest changes. */
+  reload: () => {
+    const b = new Block();
+    b.add('call.void', [b.add('rec.self')], { helper: 'reload_immediate' });
+    return b;
+  },
   /** The block goes on at the next instruction. */
   fallThrough: () => {
     const b = new Block();

@@ -9,6 +9,8 @@ import {
   B_KEY,
   B_PADDR,
   B_PADDR2,
+  B_PATCHED,
+  B_RECORDS,
   BLOCK_BUCKETS,
   HEAT_START,
   JUMP_LOG_ENTRIES,
@@ -34,6 +36,8 @@ export interface BlockInfo {
   readonly key: number;
   readonly count: number;
   readonly bytes: number;
+  /** Some of its immediates are read when it runs. */
+  readonly patched: boolean;
 }
 
 /**
@@ -65,6 +69,7 @@ export class BlockView {
       key: this.#get(address + B_KEY),
       count,
       bytes: this.#get(address + B_BYTES),
+      patched: (this.#get(address + B_RECORDS) & B_PATCHED) !== 0,
     };
   }
 

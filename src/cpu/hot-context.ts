@@ -15,7 +15,7 @@ import {
   SEG_SS,
 } from '#ir/state.ts';
 import type { OperandSpec } from '#isa/x86/insn.ts';
-import type { Insn, MemoryOperand } from '#translate/x86/decode.ts';
+import { type Insn, immediateBytes, isSigned, type MemoryOperand } from '#translate/x86/decode.ts';
 import type { Binding, LiftContext } from '#translate/x86/lifter.ts';
 import {
   byteRegister,
@@ -47,9 +47,9 @@ export function isFlatKey(key: number): boolean {
 
 /**
  * The context in which the lift of one instruction makes its meaning with operands known: registers at fixed slots,
- * immediates as constants. Undefined for addressing that only the interpreter does.
+ * immediates as constants, but for one that is to be read at `immediateAt` in linear memory. Undefined for addressing that only the interpreter does.
  */
-export function hotContext(insn: Insn, key: number): LiftContext | undefined {
+export function hotContext(insn: Insn, key: number, immediateAt?: number): LiftContext | undefined {
   const codeSize = codeSizeOf(key);
   const { row, opSize, memory } = insn;
   const usesMemory =
@@ -62,6 +62,7 @@ export function hotContext(insn: Insn, key: number): LiftContext | undefined {
     const size = operandBytes(spec.size, opSize);
     if (spec.kind === 'one') return constant(1, 1n);
     if (spec.kind === 'J') return { kind: 'rel', size: opSize };
+    if (isImmediate(spec) && immediateAt !== undefined) return fresh(spec, opSize, immediateAt);
     if (isImmediate(spec)) return immediate(size, insn.immediates[immediates++] ?? 0n, narrow);
     if (isMemoryOperand(spec, mem)) return { kind: 'mem', size };
     return register(insn, spec, size);
@@ -101,6 +102,20 @@ function cut(type: 'i32' | 'i64', value: bigint): number | bigint {
 /** Of two immediates each is 32 bits wide and zero-extended, as records have them. */
 function immediate(size: number, value: bigint, narrow: boolean): Binding {
   return constant(size, narrow ? value & LOW32 : value);
+}
+
+/** An immediate that is read when the instruction runs. */
+function fresh(spec: OperandSpec, opSize: number, at: number): Binding {
+  const bytes = immediateBytes(spec, opSize);
+  const signed = isSigned(spec);
+  const make = (b: Block, type: 'i32' | 'i64') => {
+    const value = b.add(`fresh${bytes * 8}`, [], { imm: at });
+    if (bytes === 8) return type === 'i64' ? value : b.add('i32.wrap_i64', [value]);
+    const whole = signed && bytes < 4 ? b.add(`i32.extend${bytes * 8}_s`, [value]) : value;
+    if (type === 'i32') return whole;
+    return b.add(signed ? 'i64.extend_i32_s' : 'i64.extend_i32_u', [whole]);
+  };
+  return { kind: 'imm', size: operandBytes(spec.size, opSize), make };
 }
 
 function register(insn: Insn, spec: OperandSpec, size: number): Binding {

@@ -9,6 +9,7 @@ import { Lifter } from '#translate/x86/lifter.ts';
 import { LIFTS } from '#translate/x86/lifts.ts';
 import type { BlockInfo, BlockView } from './block-view.ts';
 import { codeSizeOf, hotContext } from './hot-context.ts';
+import { reloadedImmediates } from './patched-blocks.ts';
 
 /** A guest block, lifted as far as regions can do it. */
 export interface LiftedBlock {
@@ -21,6 +22,7 @@ export interface LiftedBlock {
   readonly leavesCold: boolean;
 }
 
+const NONE_RELOADED: ReadonlyMap<number, number> = new Map();
 const TERMINATORS = new Set(['jump', 'branch', 'goto']);
 
 function isOffered({ row }: Insn, key: number, features: ReadonlySet<Feature>): boolean {
@@ -38,12 +40,20 @@ function isSupported(ir: Block): boolean {
   );
 }
 
-/** The meaning of one instruction with its operands known; why the interpreter is to do it where that is so. */
-export function liftHot(insn: Insn, key: number, features: ReadonlySet<Feature>): Block | string {
+/**
+ * The meaning of one instruction with its operands known, but for an immediate at `immediateAt` in linear memory; why the interpreter is
+ * to do it where that is so.
+ */
+export function liftHot(
+  insn: Insn,
+  key: number,
+  features: ReadonlySet<Feature>,
+  immediateAt?: number,
+): Block | string {
   const lift = LIFTS[insn.row.name];
   if (lift === undefined || !isOffered(insn, key, features))
     return 'the processor does not have it in this mode';
-  const context = hotContext(insn, key);
+  const context = hotContext(insn, key, immediateAt);
   if (context === undefined) return 'its address needs checks of the segment';
   const isBranch = insn.row.operands.some((o) => o.kind === 'J') || insn.row.name.endsWith('Ind');
   if ((isBranch || insn.row.name === 'ret') && insn.opSize !== codeSizeOf(key))
@@ -82,10 +92,15 @@ export class HotLifter {
     if (host === undefined) return undefined;
     const decoder = new Decoder(this.#view.bytes, codeSizeOf(block.key));
     const insns: RegionInsn[] = [];
+    const reloaded = block.patched ? reloadedImmediates(this.#view, block.address) : NONE_RELOADED;
     let last: Insn | undefined;
     let at = 0;
     while (at < block.bytes) {
-      const found = this.#insn(decoder, block, host + at, host + block.bytes);
+      const found = this.#insn(decoder, block, {
+        at: host + at,
+        end: host + block.bytes,
+        immediateAt: reloaded.get(at),
+      });
       if (found === undefined)
         return { insns, last: undefined, end: offset + at, leavesCold: true };
       const { insn, ir } = found;
@@ -96,9 +111,18 @@ export class HotLifter {
     return { insns, last, end: offset + at, leavesCold: false };
   }
 
-  #insn(decoder: Decoder, block: BlockInfo, at: number, end: number): CachedInsn | undefined {
+  #insn(
+    decoder: Decoder,
+    block: BlockInfo,
+    place: { readonly at: number; readonly end: number; readonly immediateAt: number | undefined },
+  ): CachedInsn | undefined {
+    const { at, end, immediateAt } = place;
     const insn = decoder.decode(at, end);
     if (typeof insn === 'string') return undefined;
+    if (immediateAt !== undefined) {
+      const ir = liftHot(insn, block.key, this.#features, immediateAt);
+      return typeof ir === 'string' ? undefined : { insn, ir };
+    }
     const bytes = this.#view.bytes.subarray(at, at + insn.length);
     const name = String.fromCharCode(block.key, ...bytes);
     const known = this.#cache.get(name);

@@ -308,7 +308,9 @@ export class HotTier {
     const area = this.#view.getUint32(this.#cpu + S_AREA, true) + A_REGION_PAGES;
     for (const [i, page] of pages.entries())
       this.#view.setUint32(area + (slot * REGION_PAGES + i) * 4, page, true);
-    unit.regions[index] ??= describeRegion(this.#blocks, region);
+    // One that reads immediates knows where they lie in this memory.
+    if (!region.blocks.some((b) => b.patched))
+      unit.regions[index] ??= describeRegion(this.#blocks, region);
     this.#setHeat(region.blocks[0]?.address ?? 0, -slot);
     this.#stats.regions++;
     this.#stats.insns += region.insns;
@@ -336,7 +338,8 @@ export class HotTier {
 
   // ---- regions of earlier runs
 
-  #places({ paddr, bytes, key }: BlockInfo): readonly KeptPlace[] {
+  #places({ paddr, bytes, key, patched }: BlockInfo): readonly KeptPlace[] {
+    if (patched) return [];
     const host = this.#blocks.hostOf(paddr);
     return host === undefined ? [] : this.#kept.at(host, bytes, key);
   }
@@ -366,7 +369,8 @@ export class HotTier {
   }
 
   #block(paddr: number, rip: bigint, key: number): BlockInfo | undefined {
-    return this.#blocks.find(paddr, key) ?? this.#blocks.read(this.#decode(paddr, rip, key));
+    const block = this.#blocks.find(paddr, key) ?? this.#blocks.read(this.#decode(paddr, rip, key));
+    return block?.patched === true ? undefined : block; // one that is kept has its immediates in it
   }
 
   #reenter({ batch, index }: KeptPlace, region: CompiledRegion): void {

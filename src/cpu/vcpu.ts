@@ -34,6 +34,7 @@ import type { HandlerMap } from './handlers.ts';
 import { HotTier, type HotTierStats, type Translator, type UsedBatch } from './hot-tier.ts';
 import { Lockstep, type LockstepStats } from './lockstep/lockstep.ts';
 import type { LockstepCore } from './lockstep/lockstep-memory.ts';
+import { PatchedBlocks } from './patched-blocks.ts';
 import { Predecoder } from './predecode.ts';
 import { X87Exceptions } from './x87-exceptions.ts';
 
@@ -162,6 +163,7 @@ export class SoftwareVcpu {
   readonly #words: Int32Array;
   readonly #view: DataView;
   readonly #predecoder: Predecoder;
+  readonly #patched: PatchedBlocks;
   readonly #x87: X87Exceptions;
   #hot: HotTier | undefined;
   readonly #pace: Pace | undefined;
@@ -201,6 +203,8 @@ export class SoftwareVcpu {
     this.#run = interpreter.exports['run'] as (cpu: number) => number;
     this.#lockstep?.attach(this.core, this.#run);
     this.#predecoder = new Predecoder(parts.memory, cpu, this.core, parts.handlers, parts.features);
+    const reload = parts.handlers.special['reload'] ?? 0;
+    this.#patched = new PatchedBlocks(parts.memory, cpu, this.core, reload);
     this.#x87 = new X87Exceptions(parts.memory, cpu, (rip) => this.#predecoder.instructionAt(rip));
     if (parts.translator === undefined) return;
     const { predecoder, hot } = {
@@ -229,6 +233,10 @@ export class SoftwareVcpu {
         // So that a slice of a million instructions ends in time also when each is in a new block.
         if (++this.#blocksMade % BLOCKS_BETWEEN_LOOKS === 0) this.#look();
         return this.#paced(this.#predecoder.predecode(paddr >>> 0, BigInt.asUintN(64, lin)));
+      },
+      patched_block: (block: number, paddr: number, size: number) => {
+        const copy = this.#patched.patch(block >>> 0, paddr >>> 0, size);
+        return copy === 0 ? 0 : this.#paced(copy);
       },
       block_dropped: (block: number) => this.#hot?.blockDropped(block >>> 0),
       block_hot: (block: number) => this.#blockHot(block >>> 0),

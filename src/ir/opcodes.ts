@@ -262,6 +262,12 @@ row('rec.self', 'i32', []);
 row('next_rip', 'i64', []);
 row('this_rip', 'i64', []);
 
+// An immediate that guests change while they run (hot tier only), zero-extended: `imm` is its linear-memory address.
+row('fresh8', 'i32', [], { reads: true });
+row('fresh16', 'i32', [], { reads: true });
+row('fresh32', 'i32', [], { reads: true });
+row('fresh64', 'i64', [], { reads: true });
+
 // Registers: `slot` says which. 8- and 16-bit values are zero-extended; set_reg writes just its bytes.
 row('get8', 'i32', [], { reads: true });
 row('get16', 'i32', [], { reads: true });

@@ -246,9 +246,15 @@ export const JUMP_LOG_ENTRIES = 8192;
 /** REGION_SLOTS of REGION_PAGES u32: the physical pages besides its own that a region's code was taken from. */
 export const A_REGION_PAGES = 884736;
 export const REGION_PAGES = 32;
-export const A_ARENA = 1933312; // blocks are laid here one after another
+/** Three tables as those for writes, of pages that have translated code: each write looks whether it hits any. */
+export const A_TLB_CODE = 1933312; // TLB_BYTES each, by mode
+/** PAGE_HEADS u64: a bit for each 64 bytes of a page of which a block may have been made; pages share them as they share heads. */
+export const A_CODE_LINES = 2031616;
+/** Two u32: physical addresses of bytes that no block was made from, found by the last look, and of what follows them. */
+export const A_NO_CODE = 2162688;
+export const A_ARENA = 2162752; // blocks are laid here one after another
 /** Whole area of a vCPU, arena included. */
-export const AREA_BYTES = 25952256;
+export const AREA_BYTES = 26214400;
 /** The arena is filled segment by segment; the oldest one is emptied when the last is full. A multiple of 8. */
 export const ARENA_SEGMENT_BYTES = 3002368;
 export const ARENA_SEGMENTS = 8;
@@ -275,6 +281,8 @@ export const B_RECORDS = 16;
 export const B_RECORDS_MASK = 0xffff;
 export const B_LINKED_LAST = 0x10000;
 export const B_LINKED_ENDING = 0x20000;
+/** It has reload records: some of its immediates are not code, but data that it reads. */
+export const B_PATCHED = 0x40000;
 export const B_PADDR2 = 20; // u32: physical page of the last byte where it is another page, else 0
 // Links in the chains of blocks by page: next link u32, block u32. The second is used with B_PADDR2.
 export const B_LINK1 = 24;
@@ -305,6 +313,11 @@ export const REC_IMM = 16; // i64: immediate; of a direct branch two u32: linked
 export const REC_LINK = 16;
 export const REC_LINK2 = 20;
 export const REC_SIZE = 24;
+
+// A reload record: the record behind it takes its immediate from memory anew. REC_IMM holds the linear-memory address,
+// REC_DISP the offset of the immediate in the block, REC_A its bytes, REC_B 1 when it is sign-extended. REC_SHIFT, which
+// is 3 at most elsewhere, tells it from other records.
+export const RELOAD_MARK = 0x80;
 
 // What `run` returns.
 export const RUN_BOUNDARY = 0; // attention or budget: look at interrupts and the clock

@@ -37,6 +37,26 @@ export interface Insn {
 /** `undefined` is an encoding that raises #UD, `too-long` one of more than 15 bytes (#GP), `short` one cut off by the end of the bytes. */
 export type Decoded = Insn | 'undefined' | 'too-long' | 'short';
 
+/** Bytes of an immediate operand. */
+export function immediateBytes({ size }: OperandSpec, opSize: number): number {
+  switch (size) {
+    case 'bs':
+    case 'b':
+      return 1;
+    case 'w':
+      return 2;
+    case 'z':
+      return opSize === 2 ? 2 : 4;
+    default:
+      return opSize;
+  }
+}
+
+/** Whether an immediate operand is sign-extended. */
+export function isSigned({ size }: OperandSpec): boolean {
+  return size !== 'b' && size !== 'w';
+}
+
 const MAX_LENGTH = 15; // Intel SDM vol. 2, 2.3.11
 const SEG_OVERRIDES: Readonly<Record<number, number>> = {
   38: 0,
@@ -267,18 +287,7 @@ export class Decoder {
   }
 
   #operandImmediate(spec: OperandSpec, opSize: number): bigint {
-    switch (spec.size) {
-      case 'bs':
-        return this.#immediate(1, true);
-      case 'b':
-        return this.#immediate(1, false);
-      case 'w':
-        return this.#immediate(2, false);
-      case 'z':
-        return this.#immediate(opSize === 2 ? 2 : 4, true);
-      default:
-        return this.#immediate(opSize, true);
-    }
+    return this.#immediate(immediateBytes(spec, opSize), isSigned(spec));
   }
 
   /** Selector in the upper half, offset in the lower. */

@@ -8,6 +8,7 @@ export const HELPERS: Readonly<Record<string, Helper>> = {
   ...parseHelpers(`
     raise(i) -
     raise_error(ii) -
+    reload_immediate(i) -
     div8(i) -
     div16(i) -
     div32(i) -
