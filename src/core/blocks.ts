@@ -201,8 +201,10 @@ function linesAt(cpu: usize, paddr: u32): usize {
 
 /** The lines of 64 bytes that [paddr, paddr + size), which lies in one page, has a part in. */
 function linesOf(paddr: u32, size: u32): u64 {
-  const first: u64 = ~0 << (<u64>(paddr >> 6) & 63);
-  return first & (<u64>~0 >> (63 - (<u64>((paddr + size - 1) >> 6) & 63)));
+  const all: u64 = ~0;
+  const first: u64 = (paddr >> 6) & 63;
+  const last: u64 = ((paddr + size - 1) >> 6) & 63;
+  return (all << first) & (all >> (63 - last));
 }
 
 function addLines(cpu: usize, paddr: u32, size: u32): void {

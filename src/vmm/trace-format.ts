@@ -10,9 +10,10 @@ import { exceptionName } from './exception-names.ts';
 // The lines of a trace. Each begins with what it is of, so that grep finds its kind.
 
 const SIZES: Readonly<Record<number, string>> = { 1: 'byte', 2: 'word', 4: 'dword', 8: 'qword' };
-/** Tables of the private area in their order (A_TLB, A_TLB_EXEC of ir/state.ts). */
+/** Tables of the private area in their order (A_TLB, A_TLB_EXEC, A_TLB_CODE of ir/state.ts). */
 const DATA_MODES = ['user', 'supervisor', 'smap'];
 const EXEC_TABLE = 14;
+const CODE_TABLE = 59;
 const PAGE_GLOBAL = 0x8000_0000n;
 const PAGE_LARGE = 0x4000_0000n;
 const PAGE_HUGE = 0x2000_0000n;
@@ -83,9 +84,11 @@ export function mmuLine(event: number, a: bigint, b: bigint): string {
 function fillLine(vaddr: bigint, entry: bigint): string {
   const table = Number(entry >> 32n);
   const mode =
-    table >= EXEC_TABLE
-      ? `fetch ${table === EXEC_TABLE ? 'supervisor' : 'user'}`
-      : `${table % 2 === 0 ? 'read' : 'write'} ${DATA_MODES[table >> 1]}`;
+    table >= CODE_TABLE
+      ? `write beside code ${DATA_MODES[table - CODE_TABLE]}`
+      : table >= EXEC_TABLE
+        ? `fetch ${table === EXEC_TABLE ? 'supervisor' : 'user'}`
+        : `${table % 2 === 0 ? 'read' : 'write'} ${DATA_MODES[table >> 1]}`;
   const size = (entry & PAGE_HUGE) !== 0n ? ' 1G' : (entry & PAGE_LARGE) !== 0n ? ' large' : '';
   const global = (entry & PAGE_GLOBAL) !== 0n ? ' global' : '';
   const paddr = ((entry & PAGE_NUMBER) << 12n) | (vaddr & 0xfffn);

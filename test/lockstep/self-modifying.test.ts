@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { readState } from '#cpu/vcpu-state.ts';
+import { S_STAT_DROPPED } from '#ir/state.ts';
 import { assemble, GuestMachine, type GuestOptions, missingTools } from './guest-machine.ts';
 
 // Code that changes while it is translated and runs. Each guest gives its result in R14; what it must be follows from the
@@ -17,6 +18,8 @@ interface Guest {
   /** Behind the loop. */
   readonly more?: string;
   readonly expected: bigint;
+  /** The blocks that the changes may drop at most: immediates are read from memory once they have changed. */
+  readonly dropped?: number;
 }
 
 /** RBX gets what R15 was when `write` has put it into the next instruction. */
@@ -61,6 +64,68 @@ const writers: { name: string; write: string }[] = [
   },
 ];
 
+const MARKER = Buffer.of(0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77);
+/** Instructions that give RBX an immediate in which AX, RAX's low half, has been put. */
+const immediates: {
+  readonly name: string;
+  readonly write: string;
+  readonly insn: string;
+  readonly of: (turn: bigint) => bigint;
+}[] = [
+  {
+    name: '8 bits, sign-extended',
+    write: 'neg %eax\n mov %al, patched + 3',
+    insn: 'patched: add $1, %rbx',
+    of: (turn) => -turn,
+  },
+  {
+    name: '8 bits',
+    write: 'neg %eax\n mov %al, patched + 1',
+    insn: 'patched: mov $1, %bl',
+    of: (turn) => 256n - turn,
+  },
+  {
+    name: '16 bits',
+    write: 'neg %eax\n mov %ax, patched + 3',
+    insn: 'patched: add $0x1234, %bx',
+    of: (turn) => 65536n - turn,
+  },
+  {
+    name: '32 bits',
+    write: 'neg %eax\n mov %eax, patched + 2',
+    insn: 'patched: add $0x12345678, %ebx',
+    of: (turn) => (1n << 32n) - turn,
+  },
+  {
+    name: '32 bits, sign-extended',
+    write: 'neg %eax\n mov %eax, patched + 3',
+    insn: 'patched: add $0x12345678, %rbx',
+    of: (turn) => -turn,
+  },
+  {
+    name: '64 bits, of which 8 change',
+    write: 'mov %al, patched + 9',
+    insn: 'patched: movabs $0x77665544332211, %rbx',
+    // No region that has it in its code may outlive the run.
+    of: (turn) => (turn << 56n) | 0x77665544332211n,
+  },
+  {
+    name: 'a shift',
+    write: 'and $15, %eax\n mov %al, patched + 3',
+    insn: 'mov $1, %ebx\n patched: shl $2, %rbx',
+    of: (turn) => 1n << (turn & 15n),
+  },
+  {
+    name: 'an instruction with an operand in memory, some bytes of it',
+    write: 'push $0\n mov %ax, patched + 3',
+    insn: 'patched: addl $0x12345678, (%rsp)\n pop %rbx\n movzwl %bx, %ebx',
+    of: (turn) => turn,
+  },
+];
+
+const sumOf = (of: (turn: bigint) => bigint): bigint =>
+  Array.from({ length: TURNS }, (_, i) => of(BigInt(i + 1))).reduce((sum, value) => sum + value);
+
 const guests: Guest[] = [
   ...writers.map(({ name, write }) => ({
     name: `the next instruction, by ${name}`,
@@ -83,6 +148,35 @@ const guests: Guest[] = [
     name: 'what the callee comes back to',
     body: 'call 1f\n patched: mov $0, %al\n movzbl %al, %eax\n add %rax, %r14\n jmp 2f\n 1: mov %r15b, patched + 1\n ret\n 2:',
     expected: SUM,
+  },
+  ...immediates.map(({ name, write, insn, of }) => ({
+    name: `an immediate of ${name}`,
+    body: `mov %r15, %rax\n ${write}\n xor %ebx, %ebx\n ${insn}\n add %rbx, %r14`,
+    expected: BigInt.asUintN(64, sumOf(of)),
+    dropped: 8,
+  })),
+  {
+    name: 'the immediate of the instruction that changes it',
+    // ADD of a doubleword of its own to itself.
+    body: `own: .byte 0x81, 0x04, 0x25
+      .long own + 7, 1
+      mov own + 7, %eax
+      add %rax, %r14`,
+    expected: (1n << 32n) - 2n,
+    dropped: 8,
+  },
+  {
+    name: 'an immediate, then the opcode before it',
+    body: `mov %r15b, patched + 1
+      mov $1, %ecx
+      call callee
+      movb $0x2c, patched
+      call callee
+      movb $0x04, patched
+      movzbl %cl, %ecx
+      add %rcx, %r14`,
+    more: 'callee: mov %cl, %al\n patched: add $0, %al\n mov %al, %cl\n ret',
+    expected: BigInt(TURNS),
   },
   {
     name: 'the opcode of a branch',
@@ -157,7 +251,7 @@ function run(code: Uint8Array, options: GuestOptions): { machine: GuestMachine; 
 const skip = missingTools();
 
 describe('code that changes', { skip }, () => {
-  for (const { name, body, more = '', expected } of guests) {
+  for (const { name, body, more = '', expected, dropped } of guests) {
     it(name, () => {
       const code = assemble(`
         on_irq: on_fault: hlt
@@ -173,7 +267,19 @@ describe('code that changes', { skip }, () => {
         1: jmp 1b
         ${more}\n`);
       assert.equal(run(code, { verify: false, heat: 0 }).result, expected, 'interpreted');
-      assert.equal(run(code, { verify: false, heat: 1 }).result, expected, 'translated');
+      const translated = run(code, { verify: false, heat: 1 });
+      assert.equal(translated.result, expected, 'translated');
+      if (dropped !== undefined) {
+        const drops = new DataView(translated.machine.memory.buffer).getBigUint64(
+          translated.machine.cpu + S_STAT_DROPPED,
+          true,
+        );
+        assert.ok(drops <= dropped, `${drops} blocks were dropped`);
+        const later = run(code, { verify: false, heat: 20 });
+        assert.ok((later.machine.vcpu.hotStats?.executed ?? 0) > 0);
+        const kept = later.machine.vcpu.usedRegions().flatMap(({ regions }) => regions);
+        assert.ok(kept.every((r) => !Buffer.from(r?.code ?? []).includes(MARKER)));
+      }
       const { machine, result } = run(code, { verify: true, heat: 1 });
       assert.equal(result, expected, 'in lockstep');
       assert.ok((machine.vcpu.lockstepStats?.compared ?? 0) > 0);
