@@ -34,13 +34,13 @@ _start: mov $stack, %esp
   leave
   ret
   function spin
-  mov $40000000, %ecx
+  mov $160000000, %ecx
 1: dec %ecx
   jnz 1b
   leave
   ret
   function rest
-  mov $2000000, %ecx
+  mov $8000000, %ecx
 1: dec %ecx
   jnz 1b
   leave
