@@ -6,7 +6,7 @@ import { PassThrough } from 'node:stream';
 import { after, describe, it } from 'node:test';
 import { RequestError } from '#base/errors.ts';
 import { MIB } from '#base/units.ts';
-import type { Vm, VmConfig, VmExit } from '#control/vm.ts';
+import type { DiskStatus, Vm, VmConfig, VmExit } from '#control/vm.ts';
 import { explain } from '#vmm/explain.ts';
 import type { CliHost } from './host.ts';
 import { main } from './main.ts';
@@ -43,6 +43,16 @@ class FakeVm implements Vm {
       this.received += Buffer.from(bytes).toString('latin1');
     },
   };
+
+  disks(): readonly DiskStatus[] {
+    return [];
+  }
+
+  async addDisk(): Promise<string> {
+    return 'disk0';
+  }
+
+  async removeDisk(): Promise<void> {}
 
   async run(): Promise<VmExit> {
     this.#listener(Buffer.from('hello from the guest\n'));

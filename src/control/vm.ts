@@ -44,6 +44,8 @@ export interface VmConfig {
 
 /** A disk of the machine, in the order given. */
 export interface DiskConfig {
+  /** By which it is removed, each once. Without one it is `disk0`, `disk1`, …: the first that is free. */
+  id?: string;
   /** A file or block device of the host. */
   path: string;
   /** Name of an image format. Without one it is found by looking, which a guest that writes its own header can mislead. */
@@ -63,6 +65,19 @@ export interface DiskConfig {
   bytesPerSecond?: number;
 }
 
+/** A disk that the machine has now. */
+export interface DiskStatus {
+  readonly id: string;
+  readonly path: string;
+  readonly format: string;
+  readonly bus: DiskBus;
+  readonly sizeBytes: number;
+  readonly readOnly: boolean;
+  readonly snapshot: boolean;
+  /** The guest has been asked to give it up. */
+  readonly isLeaving: boolean;
+}
+
 export type DiskBus = 'virtio' | 'nvme' | 'scsi';
 
 export interface Vm {
@@ -74,6 +89,18 @@ export interface Vm {
     /** Queued until the guest reads it. */
     write(bytes: Uint8Array): void;
   };
+  disks(): readonly DiskStatus[];
+  /**
+   * Plugs a disk in, while the guest runs too, which must know ACPI's PCI hotplug. Resolves with its id.
+   * @throws {RequestError} when the file cannot be used, the id is taken, or no slot is free.
+   */
+  addDisk(config: DiskConfig): Promise<string>;
+  /**
+   * Asks the guest to give a disk up; resolves when it has, or has ended or was reset, and the file is complete and closed.
+   * With `force` it is taken away at once: what the guest has not yet written is lost.
+   * @throws {RequestError} when there is no such disk.
+   */
+  removeDisk(id: string, options?: { readonly force?: boolean }): Promise<void>;
   /** Runs the guest from power-on until it ends. Called once; after `stop` it resolves with `stopped`. */
   run(): Promise<VmExit>;
   /** Makes `run` resolve with `stopped`, and resolves when threads and files are released. Does nothing the second time. */

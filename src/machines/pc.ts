@@ -2,7 +2,8 @@ import { DebugExit, E9Port, POST_STATE, PostPort } from '#devices/pc/debug-ports
 import { HPET_STATE, Hpet } from '#devices/pc/hpet.ts';
 import { I8042, I8042_STATE } from '#devices/pc/i8042.ts';
 import { NUMERIC_ERROR_STATE, NumericError } from '#devices/pc/numeric-error.ts';
-import { PM_PORTS, PM_STATE, PowerManagement } from '#devices/pc/pm-timer.ts';
+import { HOTPLUG_PORTS, HOTPLUG_STATE, PciHotplug } from '#devices/pc/pci-hotplug.ts';
+import { GPE_PCI_HOTPLUG, PM_PORTS, PM_STATE, PowerManagement } from '#devices/pc/pm-timer.ts';
 import {
   RESET_CONTROL_STATE,
   ResetControl,
@@ -29,6 +30,7 @@ const I8042_COMMAND_PORT = 0x64;
 const KEYBOARD_GSI = 1;
 const PM_PORT = 0x600;
 const SCI_GSI = 9;
+const HOTPLUG_PORT = 0xae00;
 const SYSTEM_CONTROL_PORT = 0x92;
 const NUMERIC_ERROR = { port: 0xf0, gsi: 13 };
 const PCI_PORT = 0xcf8;
@@ -66,6 +68,8 @@ export interface PcWires {
   readonly debugExit: (value: number) => void;
   readonly cards: readonly PciSlot[];
   readonly cardRegisters: CardRegisters;
+  /** A slot has been switched off, by the guest or by `pullCard`. */
+  readonly cardLeft: (slot: number) => void;
   readonly sendMsi: (address: number, data: number) => void;
 }
 
@@ -74,6 +78,8 @@ export class PcBoard {
   readonly ports: PortBus;
   readonly mmio: MmioBus;
   readonly cards: PciCards;
+  readonly #hotplug: PciHotplug;
+  readonly #cardLeft: (slot: number) => void;
   readonly #com1: Uart;
   readonly #numericError: NumericError;
   readonly #devices: Device[] = [];
@@ -105,9 +111,17 @@ export class PcBoard {
       }),
     );
     this.ports.map(NUMERIC_ERROR.port, 1, this.#numericError, 'numeric-error');
-    this.#timers(carver, wires);
+    const pm = this.#timers(carver, wires);
     this.#control(carver, wires);
     this.cards = this.#pci(carver, wires);
+    this.#cardLeft = wires.cardLeft;
+    this.#hotplug = this.#own(
+      new PciHotplug(carver.take(HOTPLUG_STATE), {
+        notify: () => pm.raiseGpe(GPE_PCI_HOTPLUG),
+        eject: (slot) => this.#switchOff(slot, true),
+      }),
+    );
+    this.ports.map(HOTPLUG_PORT, HOTPLUG_PORTS, this.#hotplug, 'pci-hotplug');
     this.ports.map(POST_PORT, 1, this.#own(new PostPort(carver.take(POST_STATE))), 'post');
     this.ports.map(DEBUG_EXIT_PORT, 1, new DebugExit(wires.debugExit), 'debug-exit');
     for (const port of [E9_PORT, FIRMWARE_DEBUG_PORT])
@@ -119,7 +133,7 @@ export class PcBoard {
     return device;
   }
 
-  #timers(carver: StateCarver, wires: PcWires): void {
+  #timers(carver: StateCarver, wires: PcWires): PowerManagement {
     const { clock, line } = wires;
     const rtc = this.#own(new Rtc(carver.take(RTC_STATE), clock, line(RTC.gsi)));
     this.ports.map(RTC.port, RTC_PORTS, rtc, 'rtc');
@@ -141,6 +155,7 @@ export class PcBoard {
     });
     this.mmio.map(HPET.paddr, HPET.bytes, this.#own(hpet), 'hpet');
     this.#timed.push(rtc, pm, hpet);
+    return pm;
   }
 
   #control(carver: StateCarver, wires: PcWires): void {
@@ -171,6 +186,28 @@ export class PcBoard {
   reset(): void {
     for (const device of this.#devices) device.reset();
     this.cards.reset();
+  }
+
+  /** A card comes while the guest runs, which is told. */
+  plugCard(slot: PciSlot): void {
+    this.cards.plug(slot);
+    this.#hotplug.arrived(slot.slot);
+  }
+
+  /** Asks the guest to give a card up. */
+  askForCard(slot: number): void {
+    this.#hotplug.leave(slot);
+  }
+
+  /** Switches a slot off, whatever the guest is doing with it. */
+  pullCard(slot: number): void {
+    this.#switchOff(slot, false);
+  }
+
+  #switchOff(slot: number, byGuest: boolean): void {
+    if (!this.cards.unplug(slot)) return;
+    this.#hotplug.left(slot, byGuest);
+    this.#cardLeft(slot);
   }
 
   /** A byte from the console; false when COM1 has no room. */

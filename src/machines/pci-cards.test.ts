@@ -86,6 +86,25 @@ describe('cards on the board', () => {
     ]);
   });
 
+  it('come and go: an empty slot decodes nothing, and a new card starts afresh', () => {
+    const { slot, log, line, ports, cards, config } = rig();
+    cards.assign();
+    config(4, 2, 7);
+    cards.setLines(1 << SLOT);
+    assert.equal(line.high, true);
+    assert.equal(cards.unplug(SLOT), true);
+    assert.equal(cards.unplug(SLOT), false);
+    assert.equal(line.high, false);
+    ports.read(0xc000, 1);
+    cards.plug(slot);
+    assert.throws(() => cards.plug(slot), RangeError);
+    ports.read(0xc000, 1);
+    config(0x10, 4, 0xd000);
+    config(4, 2, 1);
+    assert.equal(ports.read(0xd000, 1), 0x34 + 0x1200);
+    assert.deepEqual(log, ['read of port 0xc000', 'read of port 0xc000', 'read 3.0+0 1']);
+  });
+
   it('keep their MSI-X here, for the device thread to see', () => {
     const { slot, log, mmio, cards, config, send } = rig();
     const far = makeFunction(slot, send);

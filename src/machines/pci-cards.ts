@@ -78,6 +78,19 @@ class CardSide {
     this.#msix?.reset();
   }
 
+  /** As the slot gets power: nothing that an earlier card left there stays. */
+  powerOn(): void {
+    this.#fn.reset();
+    this.#msix?.reset();
+  }
+
+  /** The slot loses power: its BARs decode nowhere, and its pin is silent. */
+  powerOff(): void {
+    this.setIntx(false);
+    this.#fn.reset();
+    this.#wires.host.remove(this.#slot.slot);
+  }
+
   /** Gives the BARs addresses from `next` on; the driver enables them. */
   assign(next: { paddr: number; port: number }): void {
     for (const [bar, { kind, sizeBytes }] of this.#slot.plan.description.bars ?? []) {
@@ -125,9 +138,11 @@ class CardSide {
 /** All cards of the board. */
 export class PciCards {
   readonly #cards = new Map<number, CardSide>();
+  readonly #wires: PciCardsWires;
   #lines = 0;
 
   constructor(slots: readonly PciSlot[], wires: PciCardsWires) {
+    this.#wires = wires;
     for (const slot of slots) this.#cards.set(slot.slot, new CardSide(slot, wires));
   }
 
@@ -139,6 +154,20 @@ export class PciCards {
   assign(): void {
     const next = { paddr: FIRST_PADDR, port: FIRST_PORT };
     for (const card of this.#cards.values()) card.assign(next);
+  }
+
+  /** A card comes while the machine runs. Its BARs are the guest's to place. */
+  plug(slot: PciSlot): void {
+    const card = new CardSide(slot, this.#wires);
+    card.powerOn();
+    this.#cards.set(slot.slot, card);
+  }
+
+  /** Switches a slot off; false when there is nothing in it. */
+  unplug(slot: number): boolean {
+    const card = this.#cards.get(slot);
+    card?.powerOff();
+    return this.#cards.delete(slot);
   }
 
   /** INTx# of the cards as they drive it now, a bit a slot. */

@@ -18,8 +18,9 @@ import {
 } from '#ir/state.ts';
 import { S_IGNNE } from '#ir/state-system.ts';
 import { PcBoard } from '#machines/pc.ts';
+import type { PciSlot } from '#machines/pci-cards.ts';
 import { chipState } from './chip-state.ts';
-import { type CardAccess, DeviceLink, type PlacedCard } from './device-link.ts';
+import { type CardAccess, DeviceLink, type PlacedCard, type SlotEvent } from './device-link.ts';
 import { InputRing } from './mailbox.ts';
 import { describeUndefined } from './undefined-instruction.ts';
 
@@ -42,6 +43,8 @@ export interface BoardOptions {
   readonly cards: readonly PlacedCard[];
   /** No firmware runs that would place the cards' registers. */
   readonly assignCards: boolean;
+  /** The next slot event that the device thread has sent. */
+  readonly takeSlotEvent: () => SlotEvent | undefined;
   /** Makes the device thread look at its link. */
   readonly wakeDevices: () => void;
 }
@@ -73,6 +76,7 @@ export class BoardHost implements VcpuHost {
   #outputSince = 0;
   #undefined = 0;
   #exitsSinceLook = 0;
+  #slotEvents = 0;
 
   constructor(options: BoardOptions) {
     const { memory, layout, clock, log } = options;
@@ -105,10 +109,13 @@ export class BoardHost implements VcpuHost {
       powerOff: () => this.#end({ type: 'power-off' }),
       reset: () => this.#end({ type: 'reset' }),
       debugExit: (value) => this.#end({ type: 'debug-exit', value: value & 0xff }),
-      cards: options.cards.map((card) => ({ ...card, state: this.#link.slotState(card.slot) })),
+      cards: options.cards.map((card) => this.#inSlot(card)),
       cardRegisters: {
         read: (slot, bar, offset, size) => this.#readCard(slot, bar, offset, size),
         write: (slot, bar, offset, size, value) => this.#post({ slot, bar, offset, size, value }),
+      },
+      cardLeft: (slot) => {
+        if (this.#link.postSlotOff(slot)) options.wakeDevices();
       },
       sendMsi: (address, data) => void this.#irqchip.sendMsi(address, data),
     });
@@ -147,6 +154,21 @@ export class BoardHost implements VcpuHost {
   }
 
   // ---- cards, which are on the device thread
+
+  #inSlot(card: PlacedCard): PciSlot {
+    return { ...card, state: this.#link.slotState(card.slot) };
+  }
+
+  #takeSlotEvents(): void {
+    this.#slotEvents = this.#link.slotEvents;
+    for (;;) {
+      const event = this.#options.takeSlotEvent();
+      if (event === undefined) return;
+      if (event.type === 'plug') this.#board.plugCard(this.#inSlot(event.card));
+      else if (event.type === 'ask') this.#board.askForCard(event.slot);
+      else this.#board.pullCard(event.slot);
+    }
+  }
 
   #post(access: CardAccess): void {
     if (this.#link.post(access)) this.#options.wakeDevices();
@@ -322,6 +344,7 @@ export class BoardHost implements VcpuHost {
     if (this.#irqchip.nextDeadlineNs(0) <= nowNs) this.#irqchip.advance(0, nowNs);
     this.#board.advance(nowNs);
     this.#board.cards.setLines(this.#link.lines);
+    if (this.#link.slotEvents !== this.#slotEvents) this.#takeSlotEvents();
     if (this.#input.peek() >= 0) this.#feedConsole();
     if (this.#outputLength > 0 && nowNs - this.#outputSince > OUTPUT_DELAY_NS) this.flush();
   }

@@ -1,3 +1,4 @@
+import { RequestError } from '#base/errors.ts';
 import { IrqChip } from '#cpu/irqchip/irqchip.ts';
 import type { MemoryLayout } from '#cpu/layout.ts';
 import type { PciCard, PciCardWires } from '#devices/pci/pci-card.ts';
@@ -6,11 +7,19 @@ import { ATTN_INTERRUPT, ATTN_INVALIDATE, PHYS_BITS, S_ATTENTION } from '#ir/sta
 import { FIRST_CARD_SLOT } from '#machines/pc.ts';
 import { makeFunction } from '#machines/pci-cards.ts';
 import { chipState } from './chip-state.ts';
-import { type CardAccess, DeviceLink, type PlacedCard } from './device-link.ts';
+import {
+  type CardAccess,
+  DeviceLink,
+  type PlacedCard,
+  SLOT_OFF,
+  type SlotEvent,
+} from './device-link.ts';
 import { VmMemory } from './vm-memory.ts';
 
 /** Accesses served before other work of the thread has its turn. */
 const MOST_AT_ONCE = 1024;
+
+const LAST_CARD_SLOT = 31;
 
 export type MakeCard = (wires: PciCardWires) => PciCard;
 
@@ -21,10 +30,18 @@ export interface DeviceHostOptions {
   readonly cards: readonly MakeCard[];
   /** The vCPU runs in lockstep mode, which devices must not disturb. */
   readonly verify: boolean;
+  /** Sends to the vCPU's thread, which looks for it when it is counted. */
+  readonly tellVcpu?: (event: SlotEvent) => void;
+  /** A slot has been switched off, and its card has nothing under way. */
+  readonly slotOff?: (slot: number) => void;
 }
 
 /** The cards of a VM, on the thread where devices live: serves what the vCPU posts, and interrupts it. */
 export class DeviceHost {
+  readonly #options: DeviceHostOptions;
+  readonly #memory: GuestMemory;
+  readonly #sendMsi: (address: number, data: number) => void;
+  /** Those that are there from the beginning. */
   readonly placed: readonly PlacedCard[];
   readonly #link: DeviceLink;
   readonly #words: Int32Array;
@@ -36,7 +53,9 @@ export class DeviceHost {
   /** The vCPU waits for a read. */
   #isAnswering = false;
 
-  constructor({ memory, layout, ramBytes, cards, verify }: DeviceHostOptions) {
+  constructor(options: DeviceHostOptions) {
+    const { memory, layout, ramBytes, cards, verify } = options;
+    this.#options = options;
     this.#link = new DeviceLink(memory, layout);
     this.#words = new Int32Array(memory.buffer);
     this.#attentionAt = ((layout.cpus[0] ?? 0) + S_ATTENTION) >> 2;
@@ -52,24 +71,48 @@ export class DeviceHost {
       tscToNs: () => 0,
       attention: () => this.#attention(),
     });
-    const sendMsi = (address: number, data: number): void => void irqchip.sendMsi(address, data);
-    this.placed = cards.map((make, index) => {
-      const slot = FIRST_CARD_SLOT + index;
-      const card = this.#plug(slot, make, verify ? this.#gated(vmMemory) : vmMemory, sendMsi);
-      this.#cards.set(slot, card);
-      return { slot, plan: card.plan };
-    });
+    this.#sendMsi = (address, data) => void irqchip.sendMsi(address, data);
+    this.#memory = verify ? this.#gated(vmMemory) : vmMemory;
+    this.placed = cards.map((make) => this.#place(make));
   }
 
-  #plug(
-    slot: number,
-    make: MakeCard,
-    memory: GuestMemory,
-    sendMsi: (address: number, data: number) => void,
-  ): PciCard {
+  /** A card for the first empty slot. @throws {RequestError} when there is none. */
+  #place(make: MakeCard): PlacedCard {
+    for (let slot = FIRST_CARD_SLOT; slot <= LAST_CARD_SLOT; slot++) {
+      if (this.#cards.has(slot)) continue;
+      const card = this.#connect(slot, make);
+      this.#cards.set(slot, card);
+      return { slot, plan: card.plan };
+    }
+    const most = LAST_CARD_SLOT - FIRST_CARD_SLOT + 1;
+    throw new RequestError(
+      `the machine has ${most} slots, and all are taken; remove a disk`,
+      'disk',
+    );
+  }
+
+  /** Puts a card into an empty slot while the guest runs; gives the slot. @throws {RequestError} when there is none. */
+  plug(make: MakeCard): number {
+    const card = this.#place(make);
+    this.#tell({ type: 'plug', card });
+    return card.slot;
+  }
+
+  /** Has the guest give up the card in a slot (`ask`), or takes it away at once; `slotOff` tells when that is done. */
+  unplug(slot: number, how: 'ask' | 'pull'): void {
+    this.#tell({ type: how, slot });
+  }
+
+  #tell(event: SlotEvent): void {
+    this.#options.tellVcpu?.(event);
+    this.#link.countSlotEvent();
+    this.#attention();
+  }
+
+  #connect(slot: number, make: MakeCard): PciCard {
     let msix: ReturnType<typeof makeFunction>['msix'];
     const card = make({
-      memory,
+      memory: this.#memory,
       interrupts: {
         get isMsixEnabled() {
           return msix?.isEnabled ?? false;
@@ -82,7 +125,7 @@ export class DeviceHost {
     });
     ({ msix } = makeFunction(
       { slot, plan: card.plan, state: this.#link.slotState(slot) },
-      sendMsi,
+      this.#sendMsi,
     ));
     return card;
   }
@@ -129,7 +172,8 @@ export class DeviceHost {
       if (access === undefined) return;
       const { slot, bar, offset, size, value } = access;
       const card = this.#cards.get(slot);
-      if (value !== undefined) card?.writeBar(bar, offset, size, value);
+      if (bar === SLOT_OFF) void this.#takeOut(slot);
+      else if (value !== undefined) card?.writeBar(bar, offset, size, value);
       else {
         this.#isAnswering = true;
         this.#link.answer(card?.readBar(bar, offset, size) ?? 0xffff_ffff);
@@ -137,6 +181,15 @@ export class DeviceHost {
       }
     }
     setImmediate(() => this.serve());
+  }
+
+  /** The slot stays taken until nothing of its card touches memory any more. */
+  async #takeOut(slot: number): Promise<void> {
+    const card = this.#cards.get(slot);
+    card?.reset();
+    await card?.idle();
+    this.#cards.delete(slot);
+    this.#options.slotOff?.(slot);
   }
 
   /** The next access; without one the vCPU is to wake this thread for it. */

@@ -20,6 +20,7 @@ const STALE_PUSHED = 6; // pages written by devices that held code; wraps
 const STALE_TAKEN = 7;
 const STALE_LOST = 8; // 1 when there were too many
 const GATE = 9; // of hw/memory-gate.ts
+const SLOT_EVENTS = 10; // told to the vCPU; wraps
 const RING = 64;
 const RING_ENTRIES = 1024;
 const ENTRY_WORDS = 4; // what, offset, value
@@ -43,6 +44,15 @@ export interface CardAccess {
   /** Undefined for a read. */
   readonly value: number | undefined;
 }
+
+/** What the vCPU's side is told of slots, while the guest runs. */
+export type SlotEvent =
+  | { readonly type: 'plug'; readonly card: PlacedCard }
+  /** The guest is to give the card up, or loses it at once. */
+  | { readonly type: 'ask' | 'pull'; readonly slot: number };
+
+/** In the place of a BAR's number: the slot has been switched off. */
+export const SLOT_OFF = 0xff;
 
 const IS_READ = 1 << 31;
 
@@ -101,6 +111,16 @@ export class DeviceLink {
     return Atomics.load(this.#words, ANSWER) >>> 0;
   }
 
+  /** Behind all accesses to the card: none follow. True when the device thread must be woken. */
+  postSlotOff(slot: number): boolean {
+    return this.post({ slot, bar: SLOT_OFF, offset: 0, size: 0, value: 0 });
+  }
+
+  /** The count of slot events: they themselves come by message. */
+  get slotEvents(): number {
+    return Atomics.load(this.#words, SLOT_EVENTS);
+  }
+
   get lines(): number {
     return Atomics.load(this.#words, LINES);
   }
@@ -151,6 +171,11 @@ export class DeviceLink {
     Atomics.store(this.#words, ANSWER, value | 0);
     Atomics.add(this.#words, ANSWERED, 1);
     Atomics.notify(this.#words, ANSWERED);
+  }
+
+  /** A slot event has been sent. */
+  countSlotEvent(): void {
+    Atomics.add(this.#words, SLOT_EVENTS, 1);
   }
 
   /** True when the line has changed. */

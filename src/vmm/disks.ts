@@ -24,41 +24,85 @@ const RETRY_MS = 500;
 /** A guest uses as many as it has processors. */
 const BLK_QUEUES = 4;
 
-/** The images of a VM's disks, open as long as it lives. */
+export interface OpenDisk {
+  readonly id: string;
+  readonly config: DiskConfig;
+  readonly image: DiskImage;
+  /** Its card has been taken away: requests wait for nothing any more. */
+  isGone: boolean;
+}
+
+/** The images of a VM's disks, open as long as it has them. */
 export class Disks {
   readonly warnings: string[] = [];
   #isEnding = false;
-  readonly #open: { readonly config: DiskConfig; readonly image: DiskImage }[] = [];
+  #isClosed = false;
+  /** Those of disks that are being opened too. */
+  readonly #ids = new Set<string>();
+  readonly #open: OpenDisk[] = [];
 
   /** @throws {RequestError} of the field `disk`. */
   static async open(configs: readonly DiskConfig[]): Promise<Disks> {
     const disks = new Disks();
     try {
-      for (const config of configs) await disks.#openOne(config);
+      for (const config of configs) await disks.add(config);
       for (const line of await overSubscribed(disks.#growing()))
         disks.warnings.push(`--disk: ${line}`);
     } catch (error) {
       await disks.close();
-      if (!(error instanceof ImageError)) throw error;
-      throw new RequestError(error.message, 'disk', { cause: error });
+      throw error;
     }
     return disks;
   }
 
-  async #openOne(config: DiskConfig): Promise<void> {
+  get list(): readonly OpenDisk[] {
+    return this.#open;
+  }
+
+  /** @throws {RequestError} of the field `disk`. */
+  async add(config: DiskConfig): Promise<OpenDisk> {
+    if (this.#isClosed) throw new RequestError('the machine has ended', 'disk');
+    const id = config.id ?? this.#freeId();
+    if (this.#ids.has(id))
+      throw new RequestError(`there is a disk '${id}' already; give another id`, 'disk');
+    this.#ids.add(id);
+    try {
+      const disk: OpenDisk = { id, config, image: await this.#openImage(config), isGone: false };
+      if (!this.#isClosed) {
+        this.#open.push(disk);
+        return disk;
+      }
+      await disk.image.close();
+      throw new RequestError('the machine has ended', 'disk');
+    } catch (error) {
+      this.#ids.delete(id);
+      if (!(error instanceof ImageError)) throw error;
+      throw new RequestError(error.message, 'disk', { cause: error });
+    }
+  }
+
+  #freeId(): string {
+    let number = 0;
+    while (this.#ids.has(`disk${number}`)) number++;
+    return `disk${number}`;
+  }
+
+  async #openImage(config: DiskConfig): Promise<DiskImage> {
     const { path: file, format, readOnly, snapshot } = config;
     const image = await openImage(file, nodeStorageHost, {
       readOnly: readOnly || snapshot,
       probe: format === undefined,
       ...(format !== undefined && { format }),
     });
-    this.#open.push({ config, image: snapshot && !readOnly ? await overlay(image) : image });
-    if (image.sizeBytes === 0)
+    if (image.sizeBytes === 0) {
+      await image.close();
       throw new RequestError(`${file}: the disk has no size; give an image of a disk`, 'disk');
+    }
     if (format === undefined && image.format === 'raw')
       this.warnings.push(
         `--disk: ${file}: no format is named, and it looks raw; a guest could make it look like another one. Add ,format=raw`,
       );
+    return snapshot && !readOnly ? await overlay(image) : image;
   }
 
   /** The first one's image. */
@@ -76,20 +120,24 @@ export class Disks {
   /** A card for each disk; `failed` hears what goes wrong on the host. */
   cards(failed: (message: string) => void): MakeCard[] {
     this.#isEnding = false;
-    return this.#open.map(({ config, image }): MakeCard => {
-      const backend = new DiskBackend(image, {
-        serial: config.serial ?? serialOf(config.path),
-        flushes: config.cache !== 'unsafe',
-        onFull: config.onFull ?? 'wait',
-        failed,
-        retry: async () => {
-          if (!this.#isEnding) await sleep(RETRY_MS);
-          return !this.#isEnding;
-        },
-        ...limiterOf(config),
-      });
-      return (wires) => makeCard(config.bus, backend, wires);
+    return this.#open.map((disk) => this.card(disk, failed));
+  }
+
+  card(disk: OpenDisk, failed: (message: string) => void): MakeCard {
+    const { config, image } = disk;
+    const backend = new DiskBackend(image, {
+      serial: config.serial ?? serialOf(config.path),
+      flushes: config.cache !== 'unsafe',
+      onFull: config.onFull ?? 'wait',
+      failed,
+      retry: async () => {
+        const isOver = () => this.#isEnding || disk.isGone;
+        if (!isOver()) await sleep(RETRY_MS);
+        return !isOver();
+      },
+      ...limiterOf(config),
     });
+    return (wires) => makeCard(config.bus, backend, wires);
   }
 
   /** Requests that wait for room on the host wait no longer. */
@@ -97,9 +145,19 @@ export class Disks {
     this.#isEnding = true;
   }
 
+  /** Closes a disk that no card has any more. Does nothing the second time. */
+  async remove(disk: OpenDisk): Promise<void> {
+    const index = this.#open.indexOf(disk);
+    if (index < 0) return;
+    this.#open.splice(index, 1);
+    await disk.image.close();
+    this.#ids.delete(disk.id);
+  }
+
   async close(): Promise<void> {
-    const images = this.#open.splice(0);
-    for (const { image } of images) await image.close();
+    this.#isClosed = true;
+    const disks = this.#open.splice(0);
+    for (const { image } of disks) await image.close();
   }
 }
 

@@ -1,4 +1,4 @@
-import { parentPort } from 'node:worker_threads';
+import { parentPort, receiveMessageOnPort } from 'node:worker_threads';
 import type { VcpuExit } from '#accel/accel.ts';
 import { applyModel, findModel } from '#cpu/cpuid.ts';
 import type { Translator } from '#cpu/hot-tier.ts';
@@ -9,6 +9,7 @@ import type { Clock } from '#hw/device.ts';
 import { S_TRACE } from '#ir/state-system.ts';
 import { BackgroundTranslator } from './background-translator.ts';
 import { BoardHost, type BoardOptions } from './board-host.ts';
+import type { SlotEvent } from './device-link.ts';
 import { GuestSampler } from './guest-sampler.ts';
 import { guestSymbols } from './guest-symbols.ts';
 import { TraceError, TraceSink } from './trace-sink.ts';
@@ -105,6 +106,7 @@ async function runGuest(start: WorkerStart): Promise<void> {
     output: (bytes) => send({ type: 'output', bytes }),
     cards: start.cards,
     assignCards: start.assignCards,
+    takeSlotEvent: () => receiveMessageOnPort(start.slotEvents)?.message as SlotEvent | undefined,
     wakeDevices: () => send({ type: 'devices' }),
   };
   const host = makeHost(options, start.trace, tracer);

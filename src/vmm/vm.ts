@@ -5,7 +5,7 @@ import { gunzipSync, zstdDecompressSync } from 'node:zlib';
 import type { VcpuState } from '#accel/accel.ts';
 import { RequestError } from '#base/errors.ts';
 import { hostReason } from '#base/host-reason.ts';
-import type { Vm, VmConfig, VmExit, VmStats } from '#control/vm.ts';
+import type { DiskConfig, DiskStatus, Vm, VmConfig, VmExit, VmStats } from '#control/vm.ts';
 import { findModel } from '#cpu/cpuid.ts';
 import type { HandlerMap } from '#cpu/handlers.ts';
 import { layOut, type MemoryLayout } from '#cpu/layout.ts';
@@ -30,6 +30,7 @@ import { buildTables } from '#machines/tables/tables.ts';
 import { bootFromDisk } from './boot-disk.ts';
 import { crashExit, differenceExit } from './crash-exit.ts';
 import { DeviceHost } from './device-host.ts';
+import { DiskPlugs } from './disk-plugs.ts';
 import { Disks } from './disks.ts';
 import { GuestProfile } from './guest-profile.ts';
 import { symbolFiles, userSymbols } from './guest-symbols.ts';
@@ -39,7 +40,7 @@ import { cacheFile } from './translation-cache.ts';
 import { addStats, NO_STATS } from './vm-stats.ts';
 import type { FromWorker, TraceStart, TranslatorStart, WorkerStart } from './worker-protocol.ts';
 
-type PreparedVm = Omit<WorkerStart, 'translator' | 'cards'>;
+type PreparedVm = Omit<WorkerStart, 'translator' | 'cards' | 'slotEvents'>;
 
 const STDERR = 2;
 /** How long the vCPU's thread has to end by itself. */
@@ -117,6 +118,7 @@ class SoftwareVm implements Vm {
   readonly #config: VmConfig;
   readonly #engine: Engine;
   readonly #disks: Disks;
+  readonly #plugs: DiskPlugs;
   #devices: DeviceHost | undefined;
   readonly #listeners: ((bytes: Uint8Array) => void)[] = [];
   #early: Uint8Array[] = [];
@@ -136,6 +138,7 @@ class SoftwareVm implements Vm {
     this.#config = config;
     this.#engine = engine;
     this.#disks = disks;
+    this.#plugs = new DiskPlugs(disks, (message) => this.#notes.push(message));
   }
 
   get warnings(): readonly string[] {
@@ -153,6 +156,18 @@ class SoftwareVm implements Vm {
       this.#passInput();
     },
   };
+
+  disks(): readonly DiskStatus[] {
+    return this.#plugs.status();
+  }
+
+  addDisk(config: DiskConfig): Promise<string> {
+    return this.#plugs.add(config);
+  }
+
+  removeDisk(id: string, { force = false }: { force?: boolean } = {}): Promise<void> {
+    return this.#plugs.remove(id, force);
+  }
 
   stats(): VmStats {
     return { ...this.#stats, missing: [...new Set(this.#notes)] };
@@ -205,6 +220,7 @@ class SoftwareVm implements Vm {
       await Promise.all([threads.vcpu.terminate(), threads.translator?.terminate()]);
       this.#disks.end();
       await this.#devices?.stop();
+      await this.#plugs.disconnect();
     }
   }
 
@@ -226,19 +242,26 @@ class SoftwareVm implements Vm {
     this.#attentionAt = ((layout.cpus[0] ?? 0) + S_ATTENTION) >> 2;
     this.#input = new InputRing(memory.buffer, layout.devices);
     this.#passInput();
+    const { port1: toVcpu, port2: slotEvents } = new MessageChannel();
     const devices = new DeviceHost({
       memory,
       layout,
       ramBytes: start.ramBytes,
-      cards: this.#disks.cards((message) => this.#notes.push(message)),
+      cards: this.#plugs.cards(),
       verify: this.#config.verify === true,
+      tellVcpu: (event) => toVcpu.postMessage(event),
+      slotOff: (slot) => void this.#plugs.slotOff(slot),
     });
     this.#devices = devices;
+    this.#plugs.connect(devices);
     this.#running = this.#serve(vcpu, devices);
     const port = translator && connectTranslator(translator, { ...start, ...cached });
     vcpu.postMessage(
-      { ...start, ...cached, cards: devices.placed, translator: port } satisfies WorkerStart,
-      port ? [port] : [],
+      {
+        ...{ ...start, ...cached, cards: devices.placed },
+        ...{ translator: port, slotEvents },
+      } satisfies WorkerStart,
+      port ? [port, slotEvents] : [slotEvents],
     );
     try {
       const end = await this.#running;
@@ -251,6 +274,7 @@ class SoftwareVm implements Vm {
       return this.#toVmExit(end, memory, layout);
     } finally {
       clearTimeout(this.#inputRetry);
+      toVcpu.close();
       this.#input = undefined;
     }
   }

@@ -28,6 +28,8 @@ export interface WorkerStart {
   /** The file of code that earlier runs have translated, which this one adds to. */
   readonly translationCache?: string;
   readonly cards: readonly PlacedCard[];
+  /** Slot events come by it, looked for when the device link counts one. */
+  readonly slotEvents: MessagePort;
   readonly assignCards: boolean;
   readonly verify: boolean;
   /** All code is translated, on the vCPU's thread. */

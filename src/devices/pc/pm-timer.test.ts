@@ -42,6 +42,21 @@ describe('ACPI power management', () => {
     assert.equal(chip.readPort(pm.PM1_STATUS, 4), 0x0100_0000);
   });
 
+  it('a general-purpose event raises the SCI while it is enabled and not cleared', () => {
+    const { sci, chip } = rig();
+    chip.raiseGpe(pm.GPE_PCI_HOTPLUG);
+    assert.equal(sci.high, false);
+    chip.writePort(pm.GPE0 + 2, 1, 0x02);
+    assert.equal(sci.high, true);
+    assert.equal(chip.readPort(pm.GPE0, 4), 0x0002_0002);
+    chip.writePort(pm.GPE0, 1, 0x01);
+    assert.equal(sci.high, true);
+    chip.writePort(pm.GPE0, 1, 0x02);
+    assert.equal(sci.high, false);
+    chip.reset();
+    assert.equal(chip.readPort(pm.GPE0, 4), 0);
+  });
+
   const sleeps = [
     { name: 'S5', writes: [0x3400], off: 1 },
     { name: 'another sleep type', writes: [0x2400], off: 0 },

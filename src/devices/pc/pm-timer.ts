@@ -1,4 +1,4 @@
-// ACPI fixed hardware: PM1a event and control blocks and the PM timer. Source: ACPI 6.4, 4.8.3.
+// ACPI fixed hardware: PM1a event and control blocks, the PM timer and the GPE0 block. Source: ACPI 6.4, 4.8.3, 4.8.4.1.
 import type { Clock, DeviceState, IrqLine, PortDevice, TimedDevice } from '#hw/device.ts';
 import { type StateSize, StateWords } from '#hw/state.ts';
 
@@ -7,7 +7,12 @@ export const PM1_STATUS = 0;
 export const PM1_ENABLE = 2;
 export const PM1_CONTROL = 4;
 export const PM_TIMER = 8;
-export const PM_PORTS = 12;
+/** Status, then enable, two bytes each. */
+export const GPE0 = 12;
+export const PM_PORTS = 16;
+const GPE0_ENABLE = GPE0 + 2;
+/** Cards have come, or are to go: \_GPE._E01 of machines/tables/hotplug.ts. */
+export const GPE_PCI_HOTPLUG = 1 << 1;
 
 const PM_TIMER_HZ = 3_579_545;
 
@@ -26,10 +31,12 @@ const CONTROL_WRITABLE = 0x1c02; // SLP_TYP, BM_RLD
 const STATUS = 0;
 const ENABLE = 1;
 const CONTROL = 2;
+const GPE_STATUS = 3;
+const GPE_ENABLE = 4;
 /** Times that the timer's top bit has changed and was told. */
 const CARRIES = 0;
 
-export const PM_STATE: StateSize = { i32: 3, f64: 1 };
+export const PM_STATE: StateSize = { i32: 5, f64: 1 };
 
 const CARRY_TICKS = 2 ** 31;
 const NS_PER_TICK = 1_000_000_000 / PM_TIMER_HZ;
@@ -64,7 +71,19 @@ export class PowerManagement implements PortDevice, TimedDevice {
     this.#raise(STATUS_POWER_BUTTON);
   }
 
+  /** General-purpose events, a bit each. */
+  raiseGpe(bits: number): void {
+    this.#w.set(GPE_STATUS, this.#w.get(GPE_STATUS) | bits);
+    this.#updateSci();
+  }
+
   readPort(offset: number, size: number): number {
+    if (offset >= GPE0)
+      return part(
+        this.#w.get(GPE_STATUS) + this.#w.get(GPE_ENABLE) * 0x1_0000,
+        offset - GPE0,
+        size,
+      );
     if (offset >= PM_TIMER) return part(this.#ticks(), offset - PM_TIMER, size);
     if (offset < PM1_CONTROL) {
       this.advance(this.#clock.nowNs());
@@ -83,7 +102,10 @@ export class PowerManagement implements PortDevice, TimedDevice {
     const shift = (offset & 1) * 8;
     const bits = byte << shift;
     const kept = 0xff00 >> shift;
-    if (offset < PM1_ENABLE) this.#w.set(STATUS, this.#w.get(STATUS) & ~(bits & STATUS_CLEARABLE));
+    if (offset >= GPE0_ENABLE) this.#w.set(GPE_ENABLE, (this.#w.get(GPE_ENABLE) & kept) | bits);
+    else if (offset >= GPE0) this.#w.set(GPE_STATUS, this.#w.get(GPE_STATUS) & ~bits);
+    else if (offset < PM1_ENABLE)
+      this.#w.set(STATUS, this.#w.get(STATUS) & ~(bits & STATUS_CLEARABLE));
     else if (offset < PM1_CONTROL)
       this.#w.set(ENABLE, (this.#w.get(ENABLE) & kept) | (bits & ENABLE_WRITABLE));
     else if (offset < PM1_CONTROL + 2) {
@@ -100,7 +122,8 @@ export class PowerManagement implements PortDevice, TimedDevice {
 
   #updateSci(): void {
     const active = this.#w.get(STATUS) & this.#w.get(ENABLE) & ENABLE_WRITABLE;
-    this.#wires.sci.set(active !== 0);
+    const events = this.#w.get(GPE_STATUS) & this.#w.get(GPE_ENABLE);
+    this.#wires.sci.set(active !== 0 || events !== 0);
   }
 
   #ticks(): number {

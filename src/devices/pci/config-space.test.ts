@@ -178,6 +178,14 @@ describe('configuration mechanism #1', () => {
     assert.throws(() => host.add(1, fn(CARD), 2), RangeError);
   });
 
+  it('finds nobody in a slot whose card was taken out, which has room again', () => {
+    const { host, read } = rig();
+    assert.notEqual(read(3, 0, 4), 0xffff_ffff);
+    host.remove(3);
+    assert.equal(read(3, 0, 4), 0xffff_ffff);
+    host.add(3, fn(CARD));
+  });
+
   it('a GSI shared by two slots is asserted while either is', () => {
     const { host, line } = rig();
     const [a, b] = [host.intx(2, 1), host.intx(6, 1)];

@@ -54,6 +54,11 @@ export class PciHost implements PortDevice {
     this.#functions.set(key, fn);
   }
 
+  /** The slot is empty: reads of it find nobody. */
+  remove(slot: number): void {
+    for (let n = 0; n < FUNCTIONS; n++) this.#functions.delete(slot * FUNCTIONS + n);
+  }
+
   /** The functions too: RST# reaches the whole bus. */
   reset(): void {
     this.#w.clear(0, PCI_HOST_STATE.i32);

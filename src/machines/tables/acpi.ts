@@ -34,9 +34,9 @@ export function fadt(facs: number, dsdt: number): Uint8Array {
     .u32(0)
     .u32(0)
     .u32(PM_PORT + 8)
-    .u32(0)
+    .u32(PM_PORT + 12)
     .u32(0);
-  table.u8(4, 2, 0, 4, 0, 0, 0, 0).u16(0xfff).u16(0xfff).u16(0).u16(0).u8(0, 0, 0, 0, 0x32);
+  table.u8(4, 2, 0, 4, 4, 0, 0, 0).u16(0xfff).u16(0xfff).u16(0).u16(0).u8(0, 0, 0, 0, 0x32);
   table
     .u16(LEGACY_DEVICES | HAS_8042)
     .u8(0)
@@ -54,6 +54,7 @@ export function fadt(facs: number, dsdt: number): Uint8Array {
 function fadtTail(table: AcpiTable): Uint8Array {
   return table
     .port(PM_PORT + 8, 32)
+    .port(PM_PORT + 12, 32)
     .padTo(268)
     .done();
 }

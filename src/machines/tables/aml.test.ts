@@ -16,6 +16,34 @@ describe('AML', () => {
     { name: 'a name at the root', term: aml.scope('\\_SB'), expected: '10065c5f53425f' },
     { name: 'a device', term: aml.device('RTC'), expected: '5b82055254435f' },
     {
+      name: 'a path',
+      term: aml.path('\\_SB.PCI0.X'),
+      expected: '5c2f03' + '5f53425f50434930585f5f5f',
+    },
+    {
+      name: 'a region',
+      term: aml.portRegion('R', 0xae00, 12),
+      expected: '5b80525f5f5f010b00ae0a0c',
+    },
+    {
+      name: 'words of it',
+      term: aml.wordFields('R', 'AAAA', 'BBBB'),
+      expected: '5b8110525f5f5f43' + '4141414120' + '4242424220',
+    },
+    {
+      name: 'a method',
+      term: aml.method('_EJ0', aml.store(aml.integer(4), aml.path('EJ')), 1),
+      expected: '140d5f454a3001' + '700a04454a5f5f',
+    },
+    {
+      name: 'a condition',
+      term: aml.when(
+        aml.and(aml.LOCAL_0, aml.integer(8)),
+        aml.notify(aml.path('S03'), aml.integer(1)),
+      ),
+      expected: 'a00c7b600a0800' + '865330335f01',
+    },
+    {
       name: 'a list',
       term: aml.list(aml.integer(1), aml.integer(5)),
       expected: '12050201' + '0a05',

@@ -15,11 +15,16 @@ function withLength(body: Aml): Aml {
   return [lead, ...u32(length >>> 4).slice(0, more), ...body];
 }
 
-/** A name of up to four characters; `\` before it starts at the root. */
-function nameString(name: string): Aml {
+/** 20.2.2: up to three names of up to four characters, with dots between them; `\` before them starts at the root. */
+export function path(name: string): Aml {
   const root = name.startsWith('\\');
-  const segment = (root ? name.slice(1) : name).padEnd(4, '_');
-  return [...new TextEncoder().encode(root ? `\\${segment}` : segment)];
+  const segments = (root ? name.slice(1) : name).split('.').map((part) => part.padEnd(4, '_'));
+  const prefix = { 1: [], 2: [0x2e], 3: [0x2f, 3] }[segments.length] ?? [];
+  return [...(root ? ascii('\\') : []), ...prefix, ...ascii(segments.join(''))];
+}
+
+function ascii(text: string): Aml {
+  return [...new TextEncoder().encode(text)];
 }
 
 /** 32 bits, unsigned. */
@@ -30,16 +35,16 @@ export function integer(value: number): Aml {
   return [0x0c, ...u32(value)];
 }
 
-export function name(path: string, value: Aml): Aml {
-  return [0x08, ...nameString(path), ...value];
+export function name(of: string, value: Aml): Aml {
+  return [0x08, ...path(of), ...value];
 }
 
-export function scope(path: string, ...terms: readonly Aml[]): Aml {
-  return [0x10, ...withLength([...nameString(path), ...terms.flat()])];
+export function scope(of: string, ...terms: readonly Aml[]): Aml {
+  return [0x10, ...withLength([...path(of), ...terms.flat()])];
 }
 
-export function device(path: string, ...terms: readonly Aml[]): Aml {
-  return [0x5b, 0x82, ...withLength([...nameString(path), ...terms.flat()])];
+export function device(of: string, ...terms: readonly Aml[]): Aml {
+  return [0x5b, 0x82, ...withLength([...path(of), ...terms.flat()])];
 }
 
 /** At most 255 elements. */
@@ -53,6 +58,46 @@ export function eisaId(id: string): Aml {
   const product = Number.parseInt(id.slice(3), 16);
   const packed = [(a << 2) | (b >> 3), ((b & 7) << 5) | c, product >> 8, product & 0xff];
   return [0x0c, ...packed];
+}
+
+// ---- registers and methods
+
+/** A region of I/O ports. */
+export function portRegion(of: string, port: number, count: number): Aml {
+  const SYSTEM_IO = 1;
+  return [0x5b, 0x80, ...path(of), SYSTEM_IO, ...integer(port), ...integer(count)];
+}
+
+/** Words of 32 bits, one behind the other from the region's beginning; each name has four characters. */
+export function wordFields(region: string, ...names: readonly string[]): Aml {
+  const DWORD_ACCESS = 3;
+  const WRITE_AS_ZEROS = 2 << 5;
+  const fields = names.flatMap((field) => [...path(field), 32]);
+  return [0x5b, 0x81, ...withLength([...path(region), DWORD_ACCESS | WRITE_AS_ZEROS, ...fields])];
+}
+
+/** A method with that many arguments. */
+export function method(of: string, body: Aml, argumentCount = 0): Aml {
+  return [0x14, ...withLength([...path(of), argumentCount, ...body])];
+}
+
+export const LOCAL_0: Aml = [0x60];
+
+export function store(value: Aml, to: Aml): Aml {
+  return [0x70, ...value, ...to];
+}
+
+export function and(a: Aml, b: Aml): Aml {
+  const NO_TARGET = 0;
+  return [0x7b, ...a, ...b, NO_TARGET];
+}
+
+export function when(condition: Aml, body: Aml): Aml {
+  return [0xa0, ...withLength([...condition, ...body])];
+}
+
+export function notify(object: Aml, value: Aml): Aml {
+  return [0x86, ...object, ...value];
 }
 
 // ---- resources

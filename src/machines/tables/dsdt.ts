@@ -1,5 +1,6 @@
 import { AcpiTable } from './acpi-table.ts';
 import * as aml from './aml.ts';
+import { hotplugEvent, hotplugSlots } from './hotplug.ts';
 
 // What cannot be probed: the PCI root, the ISA devices, and how to power off. Addresses are those of machines/pc.ts.
 
@@ -17,6 +18,7 @@ export function dsdt(): Uint8Array {
   const terms = [
     aml.scope('\\_SB', pciRoot()),
     aml.name('\\_S5', aml.list(soft, soft, none, none)),
+    hotplugEvent(),
   ];
   return new AcpiTable('DSDT', 2).u8(...terms.flat()).done();
 }
@@ -40,6 +42,7 @@ function pciRoot(): aml.Aml {
     ),
     aml.name('_PRT', interruptRouting()),
     isaBridge(),
+    hotplugSlots(),
   );
 }
 

@@ -1,0 +1,118 @@
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { after, describe, it } from 'node:test';
+import { DEFAULT_CPU_MODEL } from '#control/config.ts';
+import type { DiskConfig, Vm } from '#control/vm.ts';
+import { DEFAULT_GUEST_APPEND, ensureDefaultGuest } from '#guests/default-guest.ts';
+import { createVm } from '#vmm/vm.ts';
+
+// Disks that come and go while Debian's kernel runs, which knows of it from the board's ACPI methods.
+
+const PROMPT = '/ # ';
+const PATIENCE_MS = 240_000;
+const DISK_BYTES = 4 << 20;
+
+const dir = mkdtempSync(path.join(os.tmpdir(), 'ring0-hotplug-'));
+after(() => rmSync(dir, { recursive: true }));
+
+function disk(name: string, bus: DiskConfig['bus']): DiskConfig & { content: Buffer } {
+  const file = path.join(dir, name);
+  const content = randomBytes(DISK_BYTES);
+  writeFileSync(file, content);
+  const common = { cache: 'writeback', readOnly: false, snapshot: false } as const;
+  return { ...common, path: file, format: 'raw', bus, id: name, content };
+}
+
+/** A guest's console. */
+class Shell {
+  readonly #vm: Vm;
+  text = '';
+
+  constructor(vm: Vm) {
+    this.#vm = vm;
+    vm.console.onOutput((bytes) => {
+      this.text += Buffer.from(bytes).toString('latin1');
+    });
+  }
+
+  async #until(wanted: string, from: number): Promise<void> {
+    const deadline = Date.now() + PATIENCE_MS;
+    while (!this.text.slice(from).includes(wanted)) {
+      if (Date.now() > deadline)
+        throw new Error(`no '${wanted}' on the console:\n${this.text.slice(-2000)}`);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+
+  async boot(): Promise<void> {
+    await this.#until(PROMPT, 0);
+  }
+
+  /** What a command prints. */
+  async run(command: string): Promise<string> {
+    const from = this.text.length;
+    this.#vm.console.write(Buffer.from(`${command}; echo don''e\n`));
+    await this.#until('\ndone', from);
+    return this.text.slice(from).split('\n').slice(1, -1).join('\n');
+  }
+
+  /** Waits for a block device to be there, or to be gone. */
+  async waitFor(device: string, there = true): Promise<void> {
+    const not = there ? '!' : '';
+    await this.run(`while [ ${not} -b /dev/${device} ]; do sleep 0.05; done`);
+  }
+}
+
+describe('disks that come and go', { timeout: PATIENCE_MS * 2 }, () => {
+  it('are seen by a running guest, written, given up, and complete on the host', async () => {
+    const guest = await ensureDefaultGuest({ env: process.env, progress: () => {} });
+    const first = disk('first', 'nvme');
+    const vm = await createVm({
+      memoryBytes: 192 << 20,
+      kernel: readFileSync(guest.kernel),
+      initrd: readFileSync(guest.initrd),
+      append: DEFAULT_GUEST_APPEND,
+      disks: [first],
+      cpuModel: DEFAULT_CPU_MODEL,
+      accel: 'software',
+      noReboot: true,
+      stats: false,
+    });
+    const shell = new Shell(vm);
+    const end = vm.run();
+    try {
+      await shell.boot();
+      const second = disk('second', 'nvme');
+      assert.equal(await vm.addDisk(second), 'second');
+      await assert.rejects(vm.addDisk(second), { field: 'disk' });
+      await shell.waitFor('nvme1n1');
+      await shell.run('dd if=/dev/nvme0n1 of=/dev/nvme1n1 bs=64k; sync');
+      await vm.removeDisk('second');
+      await shell.waitFor('nvme1n1', false);
+      assert.ok(readFileSync(second.path).equals(first.content));
+
+      // The slot is used again, by a card of another kind.
+      const third = disk('third', 'virtio');
+      await vm.addDisk(third);
+      assert.deepEqual(
+        vm.disks().map(({ id, bus }) => `${id} ${bus}`),
+        ['first nvme', 'third virtio'],
+      );
+      await shell.run('for m in $(cat /lib/modules/virtio); do insmod /lib/modules/$m; done');
+      await shell.waitFor('vda');
+      await shell.run('dd if=/dev/nvme0n1 of=/dev/vda bs=64k; sync');
+      await vm.removeDisk('third');
+      assert.ok(readFileSync(third.path).equals(first.content));
+      // Without asking, and one that was there from the beginning: the guest finds nothing where the disk was.
+      await vm.removeDisk('first', { force: true });
+      assert.deepEqual(vm.disks(), []);
+      await shell.waitFor('nvme0n1', false);
+    } finally {
+      await vm.stop();
+    }
+    assert.deepEqual(await end, { type: 'stopped' });
+  });
+});
