@@ -1,10 +1,10 @@
 import { RequestError } from '#base/errors.ts';
-import { parseSize } from '#base/units.ts';
 import type { DiskConfig } from '#control/vm.ts';
+import { isLimitWord, parseLimits } from './disk-limits.ts';
 
 const KEYS = [
-  ...(['format', 'bus', 'cache', 'readonly', 'serial', 'snapshot'] as const),
-  ...(['full', 'iops', 'bps'] as const),
+  ...(['id', 'format', 'bus', 'cache', 'readonly', 'serial', 'snapshot'] as const),
+  'full',
 ];
 type Key = (typeof KEYS)[number];
 const BUSES: readonly DiskConfig['bus'][] = ['virtio', 'nvme', 'scsi'];
@@ -13,52 +13,62 @@ const FULL: readonly NonNullable<DiskConfig['onFull']>[] = ['wait', 'report'];
 /** The shortest that a device has room for: NVMe's and virtio's. */
 const MOST_SERIAL = 20;
 
-/** `FILE[,format=F][,bus=B][,cache=C][,readonly][,serial=S][,snapshot]…`; a comma in the name is doubled. */
+/** `FILE[,id=I][,format=F][,bus=B][,cache=C][,readonly][,serial=S][,snapshot]…`; a comma in the name is doubled. */
 export function parseDisk(text: string): DiskConfig {
   const [path = '', ...options] = splitCommas(text);
   if (path === '') throw wrong(`'${text}' names no file; give FILE or FILE,OPTION,…`);
-  const values = new Map<Key, string>();
-  for (const option of options) {
-    const [name = '', ...rest] = option.split('=');
-    const key = KEYS.find((known) => known === name);
-    if (key === undefined) throw wrong(`'${name}' is no option; there are ${KEYS.join(', ')}`);
-    if (values.has(key)) throw wrong(`'${name}' is given twice; give it once`);
-    values.set(key, rest.length === 0 ? '' : rest.join('='));
-  }
+  const { values, limits } = sortOptions(options);
   const format = values.get('format');
   const serial = values.get('serial');
+  const id = values.get('id');
   if (format === '') throw wrong("'format' has no value; give format=raw, format=qcow2, …");
+  if (id !== undefined && !/^[\w.-]{1,64}$/.test(id))
+    throw wrong(`'${id}' is no id; give letters, digits, '.', '-' and '_'`);
   if (serial !== undefined && !/^[!-~][ -~]{0,19}$/.test(serial))
     throw wrong(`'${serial}' is no serial number; give 1 to ${MOST_SERIAL} ASCII characters`);
   return {
     path,
+    ...(id !== undefined && { id }),
     ...(format !== undefined && { format }),
     bus: oneOf(values.get('bus'), BUSES, 'bus') ?? 'virtio',
     cache: oneOf(values.get('cache'), CACHES, 'cache') ?? 'writeback',
     readOnly: isOn(values.get('readonly'), 'readonly'),
     ...(serial !== undefined && { serial }),
     snapshot: isOn(values.get('snapshot'), 'snapshot'),
-    ...policy(values),
+    ...policy(values, limits),
   };
 }
 
-function policy(values: ReadonlyMap<Key, string>): Partial<DiskConfig> {
+interface Options {
+  readonly values: ReadonlyMap<Key, string>;
+  /** Those that parseLimits knows. */
+  readonly limits: ReadonlyMap<string, string>;
+}
+
+function sortOptions(options: readonly string[]): Options {
+  const values = new Map<Key, string>();
+  const limits = new Map<string, string>();
+  const put = <K extends string>(map: Map<K, string>, name: K, value: string): void => {
+    if (map.has(name)) throw wrong(`'${name}' is given twice; give it once`);
+    map.set(name, value);
+  };
+  for (const option of options) {
+    const [name = '', ...rest] = option.split('=');
+    const key = KEYS.find((known) => known === name);
+    if (key !== undefined) put(values, key, rest.join('='));
+    else if (isLimitWord(name)) put(limits, name, rest.join('='));
+    else throw wrong(`'${name}' is no option; there are ${[...KEYS, 'iops', 'bps'].join(', ')}`);
+  }
+  return { values, limits };
+}
+
+function policy(
+  values: ReadonlyMap<Key, string>,
+  words: ReadonlyMap<string, string>,
+): Partial<DiskConfig> {
   const onFull = oneOf(values.get('full'), FULL, 'full');
-  const requestsPerSecond = rate(values.get('iops'), 'iops');
-  const bytesPerSecond = rate(values.get('bps'), 'bps');
-  return {
-    ...(onFull !== undefined && { onFull }),
-    ...(requestsPerSecond !== undefined && { requestsPerSecond }),
-    ...(bytesPerSecond !== undefined && { bytesPerSecond }),
-  };
-}
-
-function rate(text: string | undefined, name: Key): number | undefined {
-  if (text === undefined) return undefined;
-  const value = /^[1-9]\d{0,14}$/.test(text) ? Number(text) : parseSize(text, 'M');
-  if (value === undefined || value === 0)
-    throw wrong(`${name}='${text}' is no rate; give a number a second, for example 500 or 10M`);
-  return value;
+  const limits = parseLimits(words);
+  return { ...(onFull !== undefined && { onFull }), ...(limits !== undefined && { limits }) };
 }
 
 function wrong(message: string): RequestError {

@@ -29,12 +29,17 @@ describe('EscapeKeys', () => {
       let text = '';
       const all: EscapeAction[] = [];
       for (const part of typed) {
-        const result = keys.feed(Buffer.from(part, 'latin1'));
-        text += Buffer.from(result.forGuest).toString('latin1');
-        all.push(...result.actions);
+        for (const result of keys.feed(Buffer.from(part, 'latin1')))
+          if (typeof result === 'string') all.push(result);
+          else text += Buffer.from(result).toString('latin1');
       }
       assert.equal(text, forGuest);
       assert.deepEqual(all, actions);
     });
   }
+
+  it('keeps what is typed around a sequence apart', () => {
+    const parts = new EscapeKeys().feed(Buffer.from('a\x01cb', 'latin1'));
+    assert.deepEqual(parts, [Uint8Array.of(0x61), 'monitor', Uint8Array.of(0x62)]);
+  });
 });

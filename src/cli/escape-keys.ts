@@ -6,7 +6,7 @@ const CTRL_A = 0x01;
 export const ESCAPE_HELP = [
   'Ctrl-A X       end the guest and ring0',
   'Ctrl-A Ctrl-A  send Ctrl-A to the guest',
-  'Ctrl-A C       the monitor (not available yet)',
+  'Ctrl-A C       to the monitor, and back to the guest',
   'Ctrl-A H       this help',
 ];
 
@@ -15,12 +15,13 @@ export class EscapeKeys {
   #afterEscape = false;
 
   /** What goes to the guest, and what ring0 shall do, in order. A sequence may be split between calls. */
-  feed(typed: Uint8Array): {
-    readonly forGuest: Uint8Array;
-    readonly actions: readonly EscapeAction[];
-  } {
-    const forGuest: number[] = [];
-    const actions: EscapeAction[] = [];
+  feed(typed: Uint8Array): readonly (Uint8Array | EscapeAction)[] {
+    const parts: (Uint8Array | EscapeAction)[] = [];
+    let forGuest: number[] = [];
+    const endPart = (): void => {
+      if (forGuest.length > 0) parts.push(Uint8Array.from(forGuest));
+      forGuest = [];
+    };
     for (const key of typed) {
       if (!this.#afterEscape) {
         if (key === CTRL_A) this.#afterEscape = true;
@@ -29,11 +30,14 @@ export class EscapeKeys {
       }
       this.#afterEscape = false;
       const action = actionOf(key);
-      if (action !== undefined) actions.push(action);
-      else if (key === CTRL_A || String.fromCharCode(key).toLowerCase() === 'a')
+      if (action !== undefined) {
+        endPart();
+        parts.push(action);
+      } else if (key === CTRL_A || String.fromCharCode(key).toLowerCase() === 'a')
         forGuest.push(CTRL_A);
     }
-    return { forGuest: Uint8Array.from(forGuest), actions };
+    endPart();
+    return parts;
   }
 }
 

@@ -44,15 +44,11 @@ class FakeVm implements Vm {
     },
   };
 
-  disks(): readonly DiskStatus[] {
-    return [];
-  }
-
-  async addDisk(): Promise<string> {
-    return 'disk0';
-  }
-
-  async removeDisk(): Promise<void> {}
+  readonly disks = (): readonly DiskStatus[] => [];
+  readonly addDisk = async (): Promise<string> => 'disk0';
+  readonly removeDisk = async (): Promise<void> => {};
+  readonly resizeDisk = async (): Promise<void> => {};
+  readonly limitDisk = (): void => {};
 
   async run(): Promise<VmExit> {
     this.#listener(Buffer.from('hello from the guest\n'));

@@ -109,6 +109,10 @@ async function connectConsole(
       const terminal = new Terminal(host, {
         input: (bytes) => vm.console.write(bytes),
         quit: () => stop({ status: 0 }),
+        command: async (line, say) => {
+          const { runMonitorLine } = await import('./monitor.ts');
+          await runMonitorLine(line, { vm, say, quit: () => stop({ status: 0 }) });
+        },
         outputFailed: (error) => stop(outputFailure(error)),
       });
       vm.console.onOutput((bytes) => terminal.write(bytes));

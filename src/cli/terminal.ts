@@ -1,5 +1,10 @@
 import type { Readable, Writable } from 'node:stream';
 import { ESCAPE_HELP, type EscapeAction, EscapeKeys } from './escape-keys.ts';
+import { LineEditor } from './line-editor.ts';
+
+const PROMPT = '(ring0) ';
+const MONITOR_HELLO =
+  "ring0's monitor: 'help' lists commands, Ctrl-A C leads back to the guest\r\n";
 
 /** What of the process's streams is used: a terminal, a pipe or a file each. */
 export interface TerminalStreams {
@@ -17,6 +22,8 @@ interface TerminalEvents {
   input(bytes: Uint8Array): void;
   /** Ctrl-A X. */
   quit(): void;
+  /** A line typed in the monitor. `say` may be called later too. */
+  command(line: string, say: (lines: readonly string[]) => void): Promise<void>;
   /** Standard output takes nothing any more. */
   outputFailed(error: Error): void;
 }
@@ -29,6 +36,8 @@ export class Terminal {
   readonly #streams: TerminalStreams;
   readonly #events: TerminalEvents;
   readonly #keys = new EscapeKeys();
+  /** Of the monitor, while keys go there. */
+  #monitor: LineEditor | undefined;
   #closed = false;
 
   constructor(streams: TerminalStreams, events: TerminalEvents) {
@@ -71,10 +80,27 @@ export class Terminal {
       this.#events.input(chunk);
       return;
     }
-    const { forGuest, actions } = this.#keys.feed(chunk);
-    if (forGuest.length > 0) this.#events.input(forGuest);
-    for (const action of actions) this.#act(action);
+    for (const part of this.#keys.feed(chunk)) {
+      if (typeof part === 'string') this.#act(part);
+      else if (this.#monitor === undefined) this.#events.input(part);
+      else void this.#command(this.#monitor, part);
+    }
   };
+
+  async #command(editor: LineEditor, typed: Uint8Array): Promise<void> {
+    const { echo, lines } = editor.feed(typed);
+    this.#streams.stderr.write(echo);
+    for (const line of lines) {
+      let isDone = false;
+      await this.#events.command(line, (said) => {
+        this.#say(said, isDone && this.#monitor !== undefined ? '\r\x1b[K' : '');
+        if (isDone && this.#monitor !== undefined)
+          this.#streams.stderr.write(PROMPT + this.#monitor.pending);
+      });
+      isDone = true;
+      if (this.#monitor === editor) this.#streams.stderr.write(PROMPT + editor.pending);
+    }
+  }
 
   #act(action: EscapeAction): void {
     switch (action) {
@@ -85,13 +111,20 @@ export class Terminal {
         this.#say(ESCAPE_HELP);
         break;
       case 'monitor':
-        this.#say(['ring0: the monitor is not available yet']);
+        this.#switch();
         break;
     }
   }
 
-  #say(lines: readonly string[]): void {
-    this.#streams.stderr.write(`\r\n${lines.join('\r\n')}\r\n`);
+  #switch(): void {
+    const editor = this.#monitor === undefined ? new LineEditor() : undefined;
+    this.#monitor = editor;
+    this.#streams.stderr.write(editor === undefined ? '\r\n' : `\r\n${MONITOR_HELLO}${PROMPT}`);
+  }
+
+  #say(lines: readonly string[], before = '\r\n'): void {
+    if (lines.length > 0 && !this.#closed)
+      this.#streams.stderr.write(`${before}${lines.join('\r\n')}\r\n`);
   }
 
   /** Also after a stop and `fg`: the shell has meanwhile set the terminal to its liking. */

@@ -60,9 +60,28 @@ export interface DiskConfig {
   snapshot: boolean;
   /** When the host has no room: the guest waits until there is some (the default), or gets an error. */
   onFull?: 'wait' | 'report';
-  /** Limits of what it does in a second. */
-  requestsPerSecond?: number;
-  bytesPerSecond?: number;
+  limits?: IoLimits;
+}
+
+/** A rate in the long run, and a higher one for so long at a time as what was not used before allows. */
+export interface RateLimit {
+  readonly perSecond: number;
+  readonly burst?: { readonly perSecond: number; readonly seconds: number };
+}
+
+/** Of reads and writes together, and of each. Flushes and discards count as writes of no bytes. */
+export interface KindLimits {
+  readonly total?: RateLimit;
+  readonly read?: RateLimit;
+  readonly write?: RateLimit;
+}
+
+/** What a disk may do. */
+export interface IoLimits {
+  readonly requests?: KindLimits;
+  readonly bytes?: KindLimits;
+  /** A larger request counts as several. */
+  readonly bytesPerRequest?: number;
 }
 
 /** A disk that the machine has now. */
@@ -101,6 +120,13 @@ export interface Vm {
    * @throws {RequestError} when there is no such disk.
    */
   removeDisk(id: string, options?: { readonly force?: boolean }): Promise<void>;
+  /**
+   * Gives a disk another size, a multiple of 512, and tells the guest. With `shrink` it may lose its end.
+   * @throws {RequestError} when there is no such disk, or it keeps its size.
+   */
+  resizeDisk(id: string, sizeBytes: number, options?: { readonly shrink?: boolean }): Promise<void>;
+  /** Gives a disk other limits, or with undefined none. @throws {RequestError} when there is no such disk. */
+  limitDisk(id: string, limits: IoLimits | undefined): void;
   /** Runs the guest from power-on until it ends. Called once; after `stop` it resolves with `stopped`. */
   run(): Promise<VmExit>;
   /** Makes `run` resolve with `stopped`, and resolves when threads and files are released. Does nothing the second time. */

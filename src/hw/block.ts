@@ -16,6 +16,8 @@ export interface BlockBackend {
   write(offsetBytes: number, from: Uint8Array): Promise<BlockStatus>;
   writeZeroes(offsetBytes: number, lengthBytes: number, mayUnmap: boolean): Promise<BlockStatus>;
   discard(offsetBytes: number, lengthBytes: number): Promise<BlockStatus>;
+  /** Hears of each change of `sizeBytes`. */
+  onResize(listener: () => void): void;
   /** Resolves when all writes that had completed are on stable storage. */
   flush(): Promise<BlockStatus>;
 }

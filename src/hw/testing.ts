@@ -51,8 +51,9 @@ export class TestMemory implements GuestMemory {
 
 /** A disk in memory that notes what is asked of it, and fails when told to. */
 export class TestDisk implements BlockBackend {
-  readonly bytes: Uint8Array;
+  bytes: Uint8Array;
   readonly log: string[] = [];
+  #resized: () => void = () => {};
   readonly serial = 'serial-1';
   readonly unitBytes = 4096;
   readOnly = false;
@@ -64,6 +65,16 @@ export class TestDisk implements BlockBackend {
 
   get sizeBytes(): number {
     return this.bytes.length;
+  }
+
+  onResize(listener: () => void): void {
+    this.#resized = listener;
+  }
+
+  /** Gives the disk another size, and forgets what was in it. */
+  resize(sizeBytes: number): void {
+    this.bytes = new Uint8Array(sizeBytes);
+    this.#resized();
   }
 
   #done(what: string, offsetBytes: number, lengthBytes: number): Promise<BlockStatus> {

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import type { IoLimits } from '#control/vm.ts';
 import { type DiskImage, ImageError } from '#storage/image.ts';
 import { openImage } from '#storage/open.ts';
 import { MemoryFile, MemoryHost } from '#storage/testing.ts';
 import { DiskBackend, type DiskPolicy } from './disk-backend.ts';
-import { IoLimiter, type IoLimits } from './io-limit.ts';
+import { IoLimiter } from './io-limit.ts';
 
 const BYTES = new Uint8Array(512);
 
@@ -30,7 +31,7 @@ async function rig(policy: Partial<DiskPolicy>, failures: ImageError['kind'][] =
     retry: () => Promise.resolve(true),
     ...policy,
   });
-  return { backend, told };
+  return { backend, told, image };
 }
 
 describe('a disk of the machine', () => {
@@ -55,6 +56,38 @@ describe('a disk of the machine', () => {
     assert.equal(await reporting.backend.write(0, BYTES), 'no-space');
   });
 
+  it('changes its size between requests, and tells of it', async () => {
+    const log: string[] = [];
+    let finish: () => void = () => {};
+    const { backend, image } = await rig({});
+    const { read, resize } = image;
+    image.read = async (offsetBytes, into) => {
+      log.push('read');
+      await new Promise<void>((resolve) => {
+        finish = resolve;
+      });
+      await read.call(image, offsetBytes, into);
+      log.push('done');
+    };
+    image.resize = async (sizeBytes, options) => {
+      log.push('resize');
+      await resize?.call(image, sizeBytes, options);
+    };
+    backend.onResize(() => log.push(`told ${backend.sizeBytes}`));
+    const first = backend.read(0, new Uint8Array(512));
+    const resized = backend.resize(2 << 20, false);
+    const second = backend.write((2 << 20) - 512, BYTES);
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.deepEqual(log, ['read']);
+    finish();
+    assert.equal(await first, 'ok');
+    await resized;
+    assert.equal(await second, 'ok');
+    assert.deepEqual(log, ['read', 'done', 'resize', `told ${2 << 20}`]);
+    await assert.rejects(backend.resize(512, false), ImageError);
+    assert.equal(await backend.write(0, BYTES), 'ok');
+  });
+
   it('keeps flushes to itself when told to', async () => {
     const { backend } = await rig({ flushes: false });
     assert.equal(await backend.flush(), 'ok');
@@ -62,13 +95,16 @@ describe('a disk of the machine', () => {
 });
 
 describe('limits', () => {
+  const rate = (perSecond: number): IoLimits => ({ requests: { total: { perSecond } } });
+  const bytes = (perSecond: number): IoLimits => ({ bytes: { total: { perSecond } } });
+
   /** When requests of so many bytes begin that all come at 0. */
   async function begins(limits: IoLimits, sizes: readonly number[]): Promise<number[]> {
     const times: number[] = [];
     const clock = { nowMs: () => 0, wait: (ms: number) => Promise.resolve(void times.push(ms)) };
     const limiter = new IoLimiter(limits, clock);
     for (const size of sizes) {
-      const turn = limiter.admit(size);
+      const turn = limiter.admit('read', size);
       if (turn === undefined) times.push(0);
       await turn;
     }
@@ -77,23 +113,25 @@ describe('limits', () => {
 
   const cases = [
     { name: 'none', limits: {}, sizes: [1e9, 1e9], expected: [0, 0] },
-    {
-      name: 'requests',
-      limits: { requestsPerSecond: 20 },
-      sizes: [1, 1, 1, 1],
-      expected: [0, 0, 50, 100],
-    },
-    {
-      name: 'bytes',
-      limits: { bytesPerSecond: 1000 },
-      sizes: [100, 500, 500],
-      expected: [0, 500, 1000],
-    },
+    { name: 'requests', limits: rate(20), sizes: [1, 1, 1, 1], expected: [0, 0, 50, 100] },
+    { name: 'bytes', limits: bytes(1000), sizes: [100, 500, 500], expected: [0, 500, 1000] },
     {
       name: 'both',
-      limits: { requestsPerSecond: 10, bytesPerSecond: 1000 },
+      limits: { ...rate(10), ...bytes(1000) },
       sizes: [0, 0, 1000],
       expected: [0, 100, 900],
+    },
+    {
+      name: 'requests by their size',
+      limits: { ...rate(20), bytesPerRequest: 4096 },
+      sizes: [4096, 4097, 1, 1],
+      expected: [0, 50, 100, 150],
+    },
+    {
+      name: 'writes alone',
+      limits: { bytes: { write: { perSecond: 1 } } },
+      sizes: [1e9, 1e9],
+      expected: [0, 0],
     },
   ];
   for (const { name, limits, sizes, expected } of cases)
@@ -102,10 +140,44 @@ describe('limits', () => {
   it('give back with time, but no more than a burst', () => {
     let nowMs = 0;
     const clock = { nowMs: () => nowMs, wait: () => Promise.resolve() };
-    const limiter = new IoLimiter({ requestsPerSecond: 10 }, clock);
-    assert.equal(limiter.admit(0), undefined);
+    const limiter = new IoLimiter(rate(10), clock);
+    assert.equal(limiter.admit('read', 0), undefined);
     nowMs = 10_000;
-    assert.equal(limiter.admit(0), undefined);
-    assert.ok(limiter.admit(0));
+    assert.equal(limiter.admit('write', 0), undefined);
+    assert.ok(limiter.admit('read', 0));
+  });
+
+  /** Requests that a guest completes in each second which always has one under way. */
+  function perSecond(limits: IoLimits, seconds: number, idleSeconds = 0): number[] {
+    let nowMs = 0;
+    let waited = 0;
+    const wait = (ms: number): Promise<void> => {
+      waited = ms;
+      return Promise.resolve();
+    };
+    const limiter = new IoLimiter(limits, { nowMs: () => nowMs, wait });
+    const counts = new Array<number>(seconds).fill(0);
+    nowMs = idleSeconds * 1000;
+    for (;;) {
+      waited = 0;
+      void limiter.admit('write', 4096);
+      nowMs += waited + 0.01;
+      const second = Math.floor(nowMs / 1000 - idleSeconds);
+      if (second >= seconds) return counts;
+      counts[second] = (counts[second] ?? 0) + 1;
+    }
+  }
+
+  it('let a burst have its rate for its time, then the steady one, and a new burst after a pause', () => {
+    const burst = { perSecond: 1000, seconds: 2 };
+    const limits = { requests: { total: { perSecond: 100, burst } } };
+    for (const idleSeconds of [0, 60]) {
+      const [first = 0, second = 0, third = 0, ...rest] = perSecond(limits, 8, idleSeconds);
+      // A tenth of a second's worth more, at the beginning.
+      assert.ok(first >= 1000 && first <= 1101, `${first}`);
+      assert.ok(second >= 999 && second <= 1001, `${second}`);
+      assert.ok(third <= 301, `${third}`);
+      for (const count of rest) assert.ok(count >= 99 && count <= 101, `${count}`);
+    }
   });
 });

@@ -12,7 +12,7 @@ export interface DiskPolicy {
   readonly failed: (message: string) => void;
   /** Resolves after a while in which the host may have got room; false when the machine ends. */
   readonly retry: () => Promise<boolean>;
-  readonly limiter?: IoLimiter;
+  readonly limiter?: IoLimiter | undefined;
 }
 
 const MOST_TOLD = 100;
@@ -22,12 +22,20 @@ export class DiskBackend implements BlockBackend {
   readonly serial: string;
   readonly #image: DiskImage;
   readonly #policy: DiskPolicy;
+  #limiter: IoLimiter | undefined;
   readonly #told = new Set<string>();
+  readonly #listeners: (() => void)[] = [];
+  /** Requests at the image, and who waits for there to be none. */
+  #running = 0;
+  #drained: (() => void) | undefined;
+  /** Resolves when the image has its new size: requests wait for that. */
+  #resizing: Promise<void> | undefined;
 
   constructor(image: DiskImage, policy: DiskPolicy) {
     this.#image = image;
     this.#policy = policy;
     this.serial = policy.serial;
+    this.#limiter = policy.limiter;
   }
 
   get sizeBytes(): number {
@@ -43,29 +51,76 @@ export class DiskBackend implements BlockBackend {
   }
 
   read(offsetBytes: number, into: Uint8Array): Promise<BlockStatus> {
-    return this.#do(into.length, () => this.#image.read(offsetBytes, into));
+    return this.#do('read', into.length, () => this.#image.read(offsetBytes, into));
   }
 
   write(offsetBytes: number, from: Uint8Array): Promise<BlockStatus> {
-    return this.#do(from.length, () => this.#image.write(offsetBytes, from));
+    return this.#do('write', from.length, () => this.#image.write(offsetBytes, from));
   }
 
   /** Counts as one request of no bytes: the host writes none. */
   writeZeroes(offsetBytes: number, lengthBytes: number, mayUnmap: boolean): Promise<BlockStatus> {
-    return this.#do(0, () => this.#image.writeZeroes(offsetBytes, lengthBytes, { mayUnmap }));
+    return this.#do('write', 0, () =>
+      this.#image.writeZeroes(offsetBytes, lengthBytes, { mayUnmap }),
+    );
   }
 
   discard(offsetBytes: number, lengthBytes: number): Promise<BlockStatus> {
-    return this.#do(0, () => this.#image.discard(offsetBytes, lengthBytes));
+    return this.#do('write', 0, () => this.#image.discard(offsetBytes, lengthBytes));
   }
 
   flush(): Promise<BlockStatus> {
-    return this.#policy.flushes ? this.#do(0, () => this.#image.flush()) : Promise.resolve('ok');
+    return this.#policy.flushes
+      ? this.#do('write', 0, () => this.#image.flush())
+      : Promise.resolve('ok');
   }
 
-  async #do(lengthBytes: number, request: () => Promise<void>): Promise<BlockStatus> {
-    const turn = this.#policy.limiter?.admit(lengthBytes);
+  onResize(listener: () => void): void {
+    this.#listeners.push(listener);
+  }
+
+  /** For requests that come from now on. */
+  limit(limiter: IoLimiter | undefined): void {
+    this.#limiter = limiter;
+  }
+
+  /** Between requests, not during any. @throws {ImageError} */
+  async resize(sizeBytes: number, shrink: boolean): Promise<void> {
+    while (this.#resizing !== undefined) await this.#resizing;
+    let done: () => void = () => {};
+    this.#resizing = new Promise((resolve) => {
+      done = resolve;
+    });
+    try {
+      if (this.#running > 0)
+        await new Promise<void>((resolve) => {
+          this.#drained = resolve;
+        });
+      await this.#image.resize?.(sizeBytes, { shrink });
+    } finally {
+      this.#drained = undefined;
+      this.#resizing = undefined;
+      done();
+    }
+    for (const listener of this.#listeners) listener();
+  }
+
+  async #do(
+    kind: 'read' | 'write',
+    lengthBytes: number,
+    request: () => Promise<void>,
+  ): Promise<BlockStatus> {
+    const turn = this.#limiter?.admit(kind, lengthBytes);
     if (turn !== undefined) await turn;
+    while (this.#resizing !== undefined) await this.#resizing;
+    this.#running++;
+    const status = await this.#try(request);
+    this.#running--;
+    if (this.#running === 0) this.#drained?.();
+    return status;
+  }
+
+  async #try(request: () => Promise<void>): Promise<BlockStatus> {
     for (;;) {
       const status = await this.#status(request());
       if (status !== 'no-space' || this.#policy.onFull === 'report') return status;

@@ -1,5 +1,5 @@
 import { RequestError } from '#base/errors.ts';
-import type { DiskConfig, DiskStatus } from '#control/vm.ts';
+import type { DiskConfig, DiskStatus, IoLimits } from '#control/vm.ts';
 import type { DeviceHost, MakeCard } from './device-host.ts';
 import type { Disks, OpenDisk } from './disks.ts';
 
@@ -78,6 +78,14 @@ export class DiskPlugs {
       this.#host?.unplug(slot, force ? 'pull' : 'ask');
     }
     await leaving.done;
+  }
+
+  async resize(id: string, sizeBytes: number, shrink: boolean): Promise<void> {
+    await this.#disks.resize(this.#find(id), sizeBytes, shrink);
+  }
+
+  limit(id: string, limits: IoLimits | undefined): void {
+    this.#disks.limit(this.#find(id), limits);
   }
 
   /** A slot has been switched off, whether we had asked for it or the guest did it by itself. */

@@ -3,19 +3,19 @@ import { rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { RequestError, unreachable } from '#base/errors.ts';
-import type { DiskConfig } from '#control/vm.ts';
+import type { DiskConfig, IoLimits } from '#control/vm.ts';
 import { Nvme } from '#devices/nvme/nvme.ts';
 import { VirtioBlk } from '#devices/virtio/blk/blk.ts';
 import { VirtioScsi } from '#devices/virtio/scsi/scsi.ts';
 import { VirtioPci } from '#devices/virtio/transport/pci.ts';
 import type { BlockBackend } from '#hw/block.ts';
-import { type DiskImage, ImageError } from '#storage/image.ts';
+import { type DiskImage, ImageError, SECTOR_BYTES } from '#storage/image.ts';
 import { overSubscribed, type ThinDisk } from '#storage/node/free-space.ts';
 import { nodeStorageHost } from '#storage/node/node-host.ts';
 import { openImage } from '#storage/open.ts';
 import { OverlayImage } from '#storage/overlay.ts';
 import type { MakeCard } from './device-host.ts';
-import { DiskBackend, type DiskPolicy } from './disk-backend.ts';
+import { DiskBackend } from './disk-backend.ts';
 import { IoLimiter } from './io-limit.ts';
 
 /** How long a write waits before it asks the host again for room. */
@@ -30,6 +30,9 @@ export interface OpenDisk {
   readonly image: DiskImage;
   /** Its card has been taken away: requests wait for nothing any more. */
   isGone: boolean;
+  limits: IoLimits | undefined;
+  /** As its card sees it, when it has one. */
+  backend?: DiskBackend;
 }
 
 /** The images of a VM's disks, open as long as it has them. */
@@ -67,7 +70,8 @@ export class Disks {
       throw new RequestError(`there is a disk '${id}' already; give another id`, 'disk');
     this.#ids.add(id);
     try {
-      const disk: OpenDisk = { id, config, image: await this.#openImage(config), isGone: false };
+      const image = await this.#openImage(config);
+      const disk: OpenDisk = { id, config, image, isGone: false, limits: config.limits };
       if (!this.#isClosed) {
         this.#open.push(disk);
         return disk;
@@ -135,9 +139,38 @@ export class Disks {
         if (!isOver()) await sleep(RETRY_MS);
         return !isOver();
       },
-      ...limiterOf(config),
+      limiter: limiterOf(disk.limits),
     });
+    disk.backend = backend;
     return (wires) => makeCard(config.bus, backend, wires);
+  }
+
+  limit(disk: OpenDisk, limits: IoLimits | undefined): void {
+    disk.limits = limits;
+    disk.backend?.limit(limiterOf(limits));
+  }
+
+  /** @throws {RequestError} */
+  async resize(
+    { config, image, backend }: OpenDisk,
+    sizeBytes: number,
+    shrink: boolean,
+  ): Promise<void> {
+    const wrong = (message: string) => new RequestError(`${config.path}: ${message}`, 'disk');
+    if (image.resize === undefined || config.snapshot)
+      throw wrong('the disk keeps its size: its format, or a snapshot, does not let it change');
+    if (image.readOnly) throw wrong('opened for reading only; it keeps its size');
+    if (!Number.isSafeInteger(sizeBytes) || sizeBytes <= 0 || sizeBytes % SECTOR_BYTES !== 0)
+      throw wrong(`${sizeBytes} is no size of a disk; give a multiple of ${SECTOR_BYTES} bytes`);
+    if (sizeBytes < image.sizeBytes && !shrink)
+      throw wrong(`what lies beyond ${sizeBytes} bytes would be lost; say that it is to shrink`);
+    try {
+      if (backend === undefined) await image.resize(sizeBytes, { shrink });
+      else await backend.resize(sizeBytes, shrink);
+    } catch (error) {
+      if (!(error instanceof ImageError)) throw error;
+      throw new RequestError(error.message, 'disk', { cause: error });
+    }
   }
 
   /** Requests that wait for room on the host wait no longer. */
@@ -161,14 +194,9 @@ export class Disks {
   }
 }
 
-function limiterOf(config: DiskConfig): Pick<DiskPolicy, 'limiter'> {
-  const { requestsPerSecond, bytesPerSecond } = config;
-  if (requestsPerSecond === undefined && bytesPerSecond === undefined) return {};
-  const limits = {
-    ...(requestsPerSecond !== undefined && { requestsPerSecond }),
-    ...(bytesPerSecond !== undefined && { bytesPerSecond }),
-  };
-  return { limiter: new IoLimiter(limits, { nowMs: () => performance.now(), wait: sleep }) };
+function limiterOf(limits: IoLimits | undefined): IoLimiter | undefined {
+  if (limits === undefined) return undefined;
+  return new IoLimiter(limits, { nowMs: () => performance.now(), wait: sleep });
 }
 
 function sleep(ms: number): Promise<void> {

@@ -1,8 +1,4 @@
-/** What a disk may do in a second; undefined: as much as it can. */
-export interface IoLimits {
-  readonly requestsPerSecond?: number;
-  readonly bytesPerSecond?: number;
-}
+import type { IoLimits, RateLimit } from '#control/vm.ts';
 
 export interface LimitClock {
   nowMs(): number;
@@ -10,52 +6,86 @@ export interface LimitClock {
   wait(ms: number): Promise<void>;
 }
 
-/** What has not been used may be used at once, for as much as a tenth of a second's worth. */
-const BURST_SECONDS = 0.1;
+/** What has not been used may be used at once: of the steady rate, without a burst, and of the burst's. */
+const SLACK_SECONDS = 0.1;
 
 /** A bucket that fills with time; what is taken beyond its content is waited for. */
 class Bucket {
   readonly #perSecond: number;
+  readonly #size: number;
   #content: number;
   #sinceMs: number;
 
-  constructor(perSecond: number, nowMs: number) {
+  constructor(perSecond: number, seconds: number, nowMs: number) {
     this.#perSecond = perSecond;
-    this.#content = perSecond * BURST_SECONDS;
+    this.#size = perSecond * seconds;
+    this.#content = this.#size;
     this.#sinceMs = nowMs;
+  }
+
+  /** One as large as a burst at a higher rate, which fills at the lower. */
+  static ofBurst(perSecond: number, burst: NonNullable<RateLimit['burst']>, nowMs: number): Bucket {
+    return new Bucket(perSecond, (burst.perSecond * burst.seconds) / perSecond, nowMs);
   }
 
   /** Milliseconds until what is taken is there. */
   take(amount: number, nowMs: number): number {
     const gained = ((nowMs - this.#sinceMs) / 1000) * this.#perSecond;
-    this.#content = Math.min(this.#perSecond * BURST_SECONDS, this.#content + gained) - amount;
+    this.#content = Math.min(this.#size, this.#content + gained) - amount;
     this.#sinceMs = nowMs;
     return this.#content >= 0 ? 0 : (-this.#content / this.#perSecond) * 1000;
+  }
+}
+
+/** One limit: the long run, and in bursts the rate that they may have. */
+class Limit {
+  readonly #buckets: readonly Bucket[];
+
+  constructor({ perSecond, burst }: RateLimit, nowMs: number) {
+    this.#buckets =
+      burst === undefined
+        ? [new Bucket(perSecond, SLACK_SECONDS, nowMs)]
+        : [
+            Bucket.ofBurst(perSecond, burst, nowMs),
+            new Bucket(burst.perSecond, SLACK_SECONDS, nowMs),
+          ];
+  }
+
+  take(amount: number, nowMs: number): number {
+    return Math.max(...this.#buckets.map((bucket) => bucket.take(amount, nowMs)));
   }
 }
 
 /** Holds requests back so that a disk keeps its limits; they begin in the order in which they come. */
 export class IoLimiter {
   readonly #clock: LimitClock;
-  readonly #requests: Bucket | undefined;
-  readonly #bytes: Bucket | undefined;
+  readonly #bytesPerCount: number;
+  readonly #requests: { readonly read: readonly Limit[]; readonly write: readonly Limit[] };
+  readonly #bytes: { readonly read: readonly Limit[]; readonly write: readonly Limit[] };
 
   constructor(limits: IoLimits, clock: LimitClock) {
-    const { requestsPerSecond, bytesPerSecond } = limits;
-    const now = clock.nowMs();
+    const nowMs = clock.nowMs();
+    const { requests, bytes } = limits;
+    // What both kinds share is one object.
+    const both = (total: RateLimit | undefined, read?: RateLimit, write?: RateLimit) => {
+      const shared = total === undefined ? [] : [new Limit(total, nowMs)];
+      const own = (limit: RateLimit | undefined) =>
+        limit === undefined ? shared : [...shared, new Limit(limit, nowMs)];
+      return { read: own(read), write: own(write) };
+    };
     this.#clock = clock;
-    this.#requests =
-      requestsPerSecond === undefined ? undefined : new Bucket(requestsPerSecond, now);
-    this.#bytes = bytesPerSecond === undefined ? undefined : new Bucket(bytesPerSecond, now);
+    this.#bytesPerCount = limits.bytesPerRequest ?? Number.POSITIVE_INFINITY;
+    this.#requests = both(requests?.total, requests?.read, requests?.write);
+    this.#bytes = both(bytes?.total, bytes?.read, bytes?.write);
   }
 
   /** Resolves when a request for so many bytes may begin; undefined: at once. */
-  admit(lengthBytes: number): Promise<void> | undefined {
-    const now = this.#clock.nowMs();
-    const ms = Math.max(
-      this.#requests?.take(1, now) ?? 0,
-      this.#bytes?.take(lengthBytes, now) ?? 0,
-    );
+  admit(kind: 'read' | 'write', lengthBytes: number): Promise<void> | undefined {
+    const nowMs = this.#clock.nowMs();
+    const count = Math.max(1, Math.ceil(lengthBytes / this.#bytesPerCount));
+    let ms = 0;
+    for (const limit of this.#requests[kind]) ms = Math.max(ms, limit.take(count, nowMs));
+    for (const limit of this.#bytes[kind]) ms = Math.max(ms, limit.take(lengthBytes, nowMs));
     return ms === 0 ? undefined : this.#clock.wait(ms);
   }
 }

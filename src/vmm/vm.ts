@@ -5,7 +5,15 @@ import { gunzipSync, zstdDecompressSync } from 'node:zlib';
 import type { VcpuState } from '#accel/accel.ts';
 import { RequestError } from '#base/errors.ts';
 import { hostReason } from '#base/host-reason.ts';
-import type { DiskConfig, DiskStatus, Vm, VmConfig, VmExit, VmStats } from '#control/vm.ts';
+import type {
+  DiskConfig,
+  DiskStatus,
+  IoLimits,
+  Vm,
+  VmConfig,
+  VmExit,
+  VmStats,
+} from '#control/vm.ts';
 import { findModel } from '#cpu/cpuid.ts';
 import type { HandlerMap } from '#cpu/handlers.ts';
 import { layOut, type MemoryLayout } from '#cpu/layout.ts';
@@ -167,6 +175,18 @@ class SoftwareVm implements Vm {
 
   removeDisk(id: string, { force = false }: { force?: boolean } = {}): Promise<void> {
     return this.#plugs.remove(id, force);
+  }
+
+  resizeDisk(
+    id: string,
+    sizeBytes: number,
+    { shrink = false }: { shrink?: boolean } = {},
+  ): Promise<void> {
+    return this.#plugs.resize(id, sizeBytes, shrink);
+  }
+
+  limitDisk(id: string, limits: IoLimits | undefined): void {
+    this.#plugs.limit(id, limits);
   }
 
   stats(): VmStats {

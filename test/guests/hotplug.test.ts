@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, describe, it } from 'node:test';
@@ -59,6 +59,11 @@ class Shell {
     return this.text.slice(from).split('\n').slice(1, -1).join('\n');
   }
 
+  /** Waits for a block device to have so many sectors. */
+  async waitForSize(device: string, sectors: number): Promise<void> {
+    await this.run(`while [ $(cat /sys/block/${device}/size) != ${sectors} ]; do sleep 0.05; done`);
+  }
+
   /** Waits for a block device to be there, or to be gone. */
   async waitFor(device: string, there = true): Promise<void> {
     const not = there ? '!' : '';
@@ -90,6 +95,10 @@ describe('disks that come and go', { timeout: PATIENCE_MS * 2 }, () => {
       await assert.rejects(vm.addDisk(second), { field: 'disk' });
       await shell.waitFor('nvme1n1');
       await shell.run('dd if=/dev/nvme0n1 of=/dev/nvme1n1 bs=64k; sync');
+      await vm.resizeDisk('second', 2 * DISK_BYTES);
+      await shell.waitForSize('nvme1n1', (2 * DISK_BYTES) / 512);
+      await assert.rejects(vm.resizeDisk('second', DISK_BYTES), { field: 'disk' });
+      await vm.resizeDisk('second', DISK_BYTES, { shrink: true });
       await vm.removeDisk('second');
       await shell.waitFor('nvme1n1', false);
       assert.ok(readFileSync(second.path).equals(first.content));
@@ -104,8 +113,11 @@ describe('disks that come and go', { timeout: PATIENCE_MS * 2 }, () => {
       await shell.run('for m in $(cat /lib/modules/virtio); do insmod /lib/modules/$m; done');
       await shell.waitFor('vda');
       await shell.run('dd if=/dev/nvme0n1 of=/dev/vda bs=64k; sync');
+      await vm.resizeDisk('third', 3 * DISK_BYTES);
+      await shell.waitForSize('vda', (3 * DISK_BYTES) / 512);
       await vm.removeDisk('third');
-      assert.ok(readFileSync(third.path).equals(first.content));
+      assert.equal(statSync(third.path).size, 3 * DISK_BYTES);
+      assert.ok(readFileSync(third.path).subarray(0, DISK_BYTES).equals(first.content));
       // Without asking, and one that was there from the beginning: the guest finds nothing where the disk was.
       await vm.removeDisk('first', { force: true });
       assert.deepEqual(vm.disks(), []);

@@ -45,10 +45,14 @@ export interface AdminOptions {
   readonly mostEntries: number;
   readonly vectors: number;
   readonly queues: QueueAccess;
+  /** Answers a command that had to wait. */
+  readonly complete: (command: Command, reply: AdminReply) => void;
 }
 
 const MOST_EVENT_REQUESTS = 4;
 const LOG_BYTES = 4096;
+/** Of Get Log Page: what was told may not be told again. */
+const RETAIN_EVENT = 1 << 15;
 const ROOM_TEMPERATURE_K = 300;
 const COMMAND_SUPPORTED = 1;
 
@@ -70,7 +74,10 @@ const failed = (status: number): AdminReply => ({ status, result: 0 });
 export class Admin {
   readonly #options: AdminOptions;
   #features = new Map(KEPT_FEATURES);
-  #eventRequests = 0;
+  #eventRequests: Command[] = [];
+  /** The namespace is not what it was; and the guest has been told, but has not looked. */
+  #hasChanged = false;
+  #isTold = false;
 
   constructor(options: AdminOptions) {
     this.#options = options;
@@ -78,14 +85,31 @@ export class Admin {
 
   reset(): void {
     this.#features = new Map(KEPT_FEATURES);
-    this.#eventRequests = 0;
+    this.#eventRequests = [];
+    this.#hasChanged = false;
+    this.#isTold = false;
+  }
+
+  namespaceChanged(): void {
+    this.#hasChanged = true;
+    this.#tellChange();
+  }
+
+  /** 5.2: an event is told once, until the guest has read the log page that it names. */
+  #tellChange(): void {
+    const isWanted = (this.#features.get(r.FEATURE_ASYNC_EVENTS) ?? 0) & r.EVENT_NAMESPACE;
+    if (!this.#hasChanged || this.#isTold || !isWanted) return;
+    const command = this.#eventRequests.shift();
+    if (command === undefined) return;
+    this.#isTold = true;
+    this.#options.complete(command, done(r.NOTICE_NAMESPACE));
   }
 
   get writeCache(): boolean {
     return ((this.#features.get(r.FEATURE_WRITE_CACHE) ?? 1) & 1) !== 0;
   }
 
-  /** Undefined: the answer comes when there is an event, of which this controller has none. */
+  /** Undefined: the answer comes when there is an event. */
   serve(command: Command, pageBytes: number): AdminReply | undefined {
     switch (command.opcode) {
       case r.ADMIN_CREATE_CQ:
@@ -107,8 +131,10 @@ export class Admin {
       case r.ADMIN_ABORT:
         return done(1); // not aborted: it will complete (5.1)
       case r.ADMIN_ASYNC_EVENT:
-        if (this.#eventRequests >= MOST_EVENT_REQUESTS) return failed(r.EVENT_LIMIT_EXCEEDED);
-        this.#eventRequests++;
+        if (this.#eventRequests.length >= MOST_EVENT_REQUESTS)
+          return failed(r.EVENT_LIMIT_EXCEEDED);
+        this.#eventRequests.push(command);
+        this.#tellChange();
         return undefined;
       default:
         return failed(r.INVALID_OPCODE);
@@ -202,7 +228,7 @@ export class Admin {
     return r.OK;
   }
 
-  /** Log pages (5.14.1): errors, health, firmware slots, commands supported. */
+  /** Log pages (5.14.1): errors, health, firmware slots, changed namespaces, commands supported. */
   #log(command: Command, pageBytes: number): number {
     const [first = 0, second = 0, offset = 0] = command.cdw;
     const lengthBytes = ((((second & 0xffff) << 16) | (first >>> 16)) >>> 0) * 4 + 4;
@@ -219,6 +245,9 @@ export class Admin {
       case 3:
         page[0] = 1;
         break;
+      case r.LOG_CHANGED_NAMESPACES:
+        view.setUint32(0, this.#hasChanged ? r.NSID : 0, true);
+        break;
       case 5:
         for (const opcode of [0, 1, 2, 4, 5, 6, 8, 9, 10, 12])
           view.setUint32(opcode * 4, COMMAND_SUPPORTED, true);
@@ -229,6 +258,10 @@ export class Admin {
         return r.LOG_INVALID;
     }
     if (offset % 4 !== 0 || offset + lengthBytes > LOG_BYTES) return r.INVALID_FIELD;
+    if ((first & 0xff) === r.LOG_CHANGED_NAMESPACES && (first & RETAIN_EVENT) === 0) {
+      this.#hasChanged = false;
+      this.#isTold = false;
+    }
     return this.#give(command, page.subarray(offset, offset + lengthBytes), pageBytes);
   }
 

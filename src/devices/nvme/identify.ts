@@ -54,6 +54,7 @@ export function identifyController(disk: BlockBackend, vendorId: number): Uint8A
     .u8(72, 6) // RAB: arbitration burst of 64 commands
     .u8(77, r.MDTS)
     .u32(80, r.VERSION_1_4)
+    .u32(92, r.EVENT_NAMESPACE) // OAES
     .u8(111, 1); // CNTRLTYPE: I/O controller
   fields
     .u8(258, 3) // ACL, AERL, 0's based

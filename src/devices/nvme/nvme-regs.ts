@@ -62,6 +62,12 @@ export const FEATURE_VECTOR = 0x09;
 export const FEATURE_ATOMICITY = 0x0a;
 export const FEATURE_ASYNC_EVENTS = 0x0b;
 
+/** Namespace attributes, in Identify Controller's OAES and in the feature of events. */
+export const EVENT_NAMESPACE = 1 << 8;
+export const LOG_CHANGED_NAMESPACES = 4;
+/** Type 2, a notice; 0, namespace attributes; and the log page that tells more (5.2.1). */
+export const NOTICE_NAMESPACE = 2 | (LOG_CHANGED_NAMESPACES << 16);
+
 // Status: type in bits 10:8, code in 7:0. DNR, bit 14: the same will fail again.
 const DNR = 1 << 14;
 export const OK = 0;

@@ -111,6 +111,30 @@ describe('NVMe', () => {
     });
   });
 
+  it('tells of another size once, until the guest has looked what has changed', () => {
+    const driver = new Driver();
+    const OURS = 0x4_0002;
+    const log = { opcode: r.ADMIN_GET_LOG, cdw: [(1023 << 16) | r.LOG_CHANGED_NAMESPACES] };
+    const changed = () => driver.memory.view.getUint32(DATA, true);
+    driver.submit(0, { opcode: r.ADMIN_ASYNC_EVENT });
+    driver.disk.resize(2 << 20);
+    // Nobody has asked for events of this kind: the next answer is another command's.
+    const feature = { opcode: r.ADMIN_SET_FEATURES, cdw: [r.FEATURE_ASYNC_EVENTS, 1 << 8] };
+    assert.equal(driver.admin(feature).status, r.OK);
+    driver.disk.resize(3 << 20);
+    assert.deepEqual(driver.answer(0), { status: r.OK, result: OURS });
+    driver.disk.resize(4 << 20);
+    driver.submit(0, { opcode: r.ADMIN_ASYNC_EVENT });
+    assert.equal(driver.admin(log).status, r.OK);
+    assert.equal(changed(), 1);
+    assert.equal(driver.admin(log).status, r.OK);
+    assert.equal(changed(), 0);
+    driver.disk.resize(5 << 20);
+    assert.deepEqual(driver.answer(0), { status: r.OK, result: OURS });
+    driver.admin({ opcode: r.ADMIN_IDENTIFY, cdw: [0] });
+    assert.equal(changed(), 10240);
+  });
+
   it('writes, reads back, and interrupts by the vector of the queue', async () => {
     const driver = new Driver().withQueues();
     driver.memory.ram.fill(0xa5, DATA, DATA + 8 * BLOCK);

@@ -66,7 +66,12 @@ export class Nvme implements PciCard {
       mostEntries: MOST_ENTRIES,
       vectors: MSIX.vectors,
       queues: this.#queueAccess(),
+      complete: (command, reply) => {
+        const queue = this.#submission.get(0);
+        if (queue !== undefined) this.#complete(0, queue, command, reply);
+      },
     });
+    disk.onResize(() => this.#admin.namespaceChanged());
   }
 
   reset(): void {

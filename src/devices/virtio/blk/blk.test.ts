@@ -160,6 +160,22 @@ describe('virtio-blk', () => {
     assert.equal((await guest.request(4, 0, {}))[0], IO_ERROR);
   });
 
+  it('tells a driver that is ready of another size', async () => {
+    const guest = new Guest();
+    guest.disk.resize(2 << 20);
+    guest.card.writeBar(MODERN, 0x10, 2, 0);
+    assert.deepEqual(guest.interrupts.messages, []);
+    guest.start();
+    const generation = guest.card.readBar(MODERN, 0x15, 1);
+    guest.disk.resize(3 << 20);
+    assert.deepEqual(guest.interrupts.messages, [0]);
+    assert.notEqual(guest.card.readBar(MODERN, 0x15, 1), generation);
+    assert.equal(guest.card.readBar(MODERN, 0x2000, 4), 6144);
+    assert.deepEqual(await guest.request(0, 6143, { wanted: 512 }), [OK, 513]);
+    guest.disk.resize(1 << 20);
+    assert.deepEqual(await guest.request(0, 6143, { wanted: 512 }), [IO_ERROR, 0]);
+  });
+
   it('may only be read when the disk may', async () => {
     const guest = new Guest((disk) => {
       disk.readOnly = true;

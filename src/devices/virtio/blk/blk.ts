@@ -99,6 +99,11 @@ export class VirtioBlk implements VirtioDevice {
     return bytes;
   }
 
+  /** Its first field is the size. */
+  onConfigChange(listener: () => void): void {
+    this.#disk.onResize(listener);
+  }
+
   writeConfig(offset: number, byte: number): void {
     if (offset === CONFIG_WRITEBACK) this.#writeback = byte & 1;
   }

@@ -19,6 +19,9 @@ interface Answer {
   readonly sense: readonly number[] | undefined;
 }
 
+const EVENT_RINGS = 0x4_0000;
+const EVENTS = 0xf_0000;
+
 class Guest {
   readonly memory = new TestMemory(1 << 20);
   readonly disk = new TestDisk(1 << 20);
@@ -29,7 +32,41 @@ class Guest {
     const { memory, driver } = this;
     const wires = { memory, features: 0n, interrupt: () => {}, broken: assert.fail };
     const queue = VirtQueue.at({ ...wires, place: driver.place });
-    this.device.start([undefined, undefined, queue]);
+    this.device.start([undefined, this.events(), queue], 1n << 2n);
+  }
+
+  events(): VirtQueue | undefined {
+    const wires = { memory: this.memory, features: 0n, interrupt: () => {}, broken: assert.fail };
+    const { place } = this.driver;
+    const up = (paddr: number) => paddr + EVENT_RINGS;
+    return VirtQueue.at({
+      ...wires,
+      place: {
+        size: place.size,
+        descPaddr: up(place.descPaddr),
+        driverPaddr: up(place.driverPaddr),
+        devicePaddr: up(place.devicePaddr),
+      },
+    });
+  }
+
+  /** Makes a buffer for an event available. */
+  listen(index: number): void {
+    const { place } = this.driver;
+    const { view } = this.memory;
+    const desc = place.descPaddr + EVENT_RINGS + index * 16;
+    view.setUint32(desc, EVENTS + index * 16, true);
+    view.setUint32(desc + 8, 16, true);
+    view.setUint16(desc + 12, 2, true);
+    const driver = place.driverPaddr + EVENT_RINGS;
+    view.setUint16(driver + 4 + 2 * index, index, true);
+    view.setUint16(driver + 2, index + 1, true);
+    this.device.notify(1);
+  }
+
+  event(index: number): readonly number[] {
+    const at = EVENTS + index * 16;
+    return [...this.memory.ram.subarray(at, at + 16)];
   }
 
   async command(
@@ -65,6 +102,21 @@ const GOOD: Answer = { status: 0, response: 0, sense: undefined };
 const check = (...sense: number[]): Answer => ({ status: 2, response: 0, sense });
 
 describe('virtio-scsi', () => {
+  it('tells of another size, when the driver has given room for that', () => {
+    const guest = new Guest();
+    const CAPACITY_CHANGED = [3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0x2a, 9, 0, 0];
+    const nothing = new Array<number>(16).fill(0);
+    guest.listen(0);
+    assert.deepEqual(guest.event(0), nothing);
+    guest.disk.resize(2 << 20);
+    assert.deepEqual(guest.event(0), CAPACITY_CHANGED);
+    guest.disk.resize(4 << 20);
+    guest.listen(1);
+    assert.deepEqual(guest.event(1), CAPACITY_CHANGED);
+    guest.listen(2);
+    assert.deepEqual(guest.event(2), nothing);
+  });
+
   it('writes and reads back, with commands of all lengths', async () => {
     const guest = new Guest();
     guest.memory.ram.fill(0x77, DATA, DATA + 1024);

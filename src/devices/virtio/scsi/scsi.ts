@@ -14,6 +14,12 @@ import * as r from './scsi-regs.ts';
 const DEVICE_ID = 8;
 const MASS_STORAGE_SCSI = 0x01_00_00;
 const QUEUE_SIZE = 256;
+/** Changes of the disk's parameters are told. */
+const F_CHANGE = 1n << 2n;
+/** 5.6.6.3: parameters have changed, in a disk's own way: ASC 2A, ASCQ 09, its capacity. */
+const EVENT_PARAM_CHANGE = 3;
+const CAPACITY_CHANGED = 0x092a;
+const EVENT_BYTES = 16;
 const CONTROL_QUEUE = 0;
 const EVENT_QUEUE = 1;
 
@@ -42,17 +48,24 @@ const failed = (sense: r.Sense): Outcome => ({ sense, filledBytes: 0 });
 export class VirtioScsi implements VirtioDevice {
   readonly deviceId = DEVICE_ID;
   readonly classCode = MASS_STORAGE_SCSI;
-  readonly features = 0n;
+  readonly features = F_CHANGE;
   readonly queueSizes: readonly number[];
   readonly #memory: GuestMemory;
   readonly #disk: BlockBackend;
   readonly #underWay = new Set<Promise<void>>();
   #queues: readonly (VirtQueue | undefined)[] = [];
   #generation = 0;
+  /** The driver listens for changes; one is to be told when it has given room for it. */
+  #listens = false;
+  #hasChanged = false;
 
   constructor(wires: VirtioWires, disk: BlockBackend, requestQueues = 1) {
     this.#memory = wires.memory;
     this.#disk = disk;
+    disk.onResize(() => {
+      this.#hasChanged = this.#listens;
+      this.#tellChange();
+    });
     this.queueSizes = Array.from({ length: 2 + requestQueues }, () => QUEUE_SIZE);
   }
 
@@ -60,7 +73,6 @@ export class VirtioScsi implements VirtioDevice {
   config(): Uint8Array {
     const bytes = new Uint8Array(CONFIG_BYTES);
     const view = new DataView(bytes.buffer);
-    const EVENT_BYTES = 16;
     view.setUint32(0, this.queueSizes.length - 2, true);
     view.setUint32(4, QUEUE_SIZE - 2, true);
     view.setUint32(8, r.MOST_TRANSFER_BYTES / r.BLOCK_BYTES, true);
@@ -75,13 +87,16 @@ export class VirtioScsi implements VirtioDevice {
   /** Sizes of sense and command may be chosen; we keep to the ones we offer, which drivers take. */
   writeConfig(): void {}
 
-  start(queues: readonly (VirtQueue | undefined)[]): void {
+  start(queues: readonly (VirtQueue | undefined)[], features: bigint): void {
     this.#queues = queues;
+    this.#listens = (features & F_CHANGE) !== 0n;
   }
 
   stop(): void {
     this.#generation++;
     this.#queues = [];
+    this.#listens = false;
+    this.#hasChanged = false;
   }
 
   get isIdle(): boolean {
@@ -94,12 +109,30 @@ export class VirtioScsi implements VirtioDevice {
 
   notify(index: number): void {
     const queue = this.#queues[index];
-    // Buffers for events wait for events, of which there are none.
-    if (queue === undefined || index === EVENT_QUEUE) return;
+    if (queue === undefined) return;
+    if (index === EVENT_QUEUE) {
+      this.#tellChange();
+      return;
+    }
     for (let chain = queue.pop(); chain !== undefined; chain = queue.pop()) {
       if (index === CONTROL_QUEUE) this.#control(queue, chain);
       else this.#begin(queue, chain);
     }
+  }
+
+  /** Buffers for events wait for events. */
+  #tellChange(): void {
+    if (!this.#hasChanged) return;
+    const queue = this.#queues[EVENT_QUEUE];
+    const chain = queue?.pop();
+    if (queue === undefined || chain === undefined) return;
+    this.#hasChanged = false;
+    const event = new Uint8Array(EVENT_BYTES);
+    const view = new DataView(event.buffer);
+    view.setUint32(0, EVENT_PARAM_CHANGE, true);
+    event.set([1, 0, 0, 0], 4); // LUN 0 of target 0
+    view.setUint32(12, CAPACITY_CHANGED, true);
+    queue.push(chain, copyTo(this.#memory, chain.writable, event));
   }
 
   /** Task management (5.6.6.2): all commands end by themselves, so that each function is done at once. */

@@ -48,6 +48,7 @@ export class VirtioCore {
     this.device = device;
     this.#wires = wires;
     this.#offered = device.features | F_INDIRECT | F_EVENT_INDEX | F_VERSION_1 | F_PACKED;
+    device.onConfigChange?.(() => this.#configChanged());
     this.settings = device.queueSizes.map((size) => ({
       size,
       enabled: false,
@@ -159,6 +160,12 @@ export class VirtioCore {
   #break(): void {
     this.#status |= STATUS_NEEDS_RESET;
     this.#wires.interruptConfig();
+  }
+
+  /** 2.5: a driver that reads the configuration meanwhile sees that by its generation. */
+  #configChanged(): void {
+    this.configGeneration++;
+    if (this.#isRunning) this.#wires.interruptConfig();
   }
 
   notify(queue: number): void {

@@ -13,6 +13,8 @@ export interface VirtioDevice {
   readonly queueSizes: readonly number[];
   /** The configuration space as the driver reads it now. */
   config(): Uint8Array;
+  /** Hears when it has changed by itself; without this it never does. */
+  onConfigChange?(listener: () => void): void;
   /** A byte of it is written. */
   writeConfig(offset: number, byte: number): void;
   /** The driver is ready; a queue that it has not made is undefined. */
