@@ -1,4 +1,4 @@
-import type { HostFile, ImageInfo, ResizeOptions } from '../image.ts';
+import type { HostFile, ImageInfo } from '../image.ts';
 
 /** A run of the disk, all of it of one kind. */
 export interface Run {
@@ -16,6 +16,22 @@ export interface Place {
   readonly hostOffsetBytes: number;
   /** Whether the room reads as zeros as it is. */
   readonly zeroed: boolean;
+}
+
+/** Room that a unit had, and has no more. */
+export interface Freed {
+  readonly hostOffsetBytes: number;
+  readonly lengthBytes: number;
+}
+
+/** Room that was freed, on its way to being given out again. */
+export interface FreedRoom {
+  /** Nothing in memory leads there any more. */
+  give(hostOffsetBytes: number, lengthBytes: number): void;
+  /** What was given back, for a commit to begin. Afterwards it is `release`d or, when that failed, `give`n again. */
+  takePending(): readonly Freed[];
+  /** No table leads there, and no request that is under way: the host has the room back until somebody takes it. */
+  release(freed: readonly Freed[]): Promise<void>;
 }
 
 /**
@@ -43,7 +59,19 @@ export interface BlockMap {
   /** Makes all that was written and linked durable: data before what leads to them. */
   commit(): Promise<void>;
   info(): ImageInfo;
-  resize?(sizeBytes: number, options: ResizeOptions): Promise<void>;
+  /**
+   * Takes a unit that has data its room away, and `give`s that to `tail`: it reads as zeros or, without `asZeros`, as the
+   * backing image. False: the format cannot say so. Not with `writeUnit`.
+   */
+  free?(unit: number, asZeros: boolean): Promise<boolean>;
+  /** Only there where units can be freed. */
+  readonly tail?: FreedRoom;
+  /** Moves the last blocks into the room that was freed and not taken, and makes the file shorter. Nothing is under way. */
+  compact?(): Promise<void>;
+  /** @throws {ImageError} when the disk cannot get this size: before anything is changed for it. */
+  checkResize?(sizeBytes: number): void;
+  /** All is committed and compact. When the disk gets smaller, the units behind its new end have been freed, if possible. */
+  resize?(sizeBytes: number): Promise<void>;
   setBacking?(name: string | undefined, format: string | undefined): Promise<void>;
   /** Commits, unless opened for reading, and closes the files. */
   close(): Promise<void>;

@@ -4,9 +4,10 @@ import type { BlockMap, Run } from './block-map.ts';
 /** A disk that lies in its file in one piece. */
 export class FlatMap implements BlockMap {
   readonly unitBytes = SECTOR_BYTES;
-  readonly sizeBytes: number;
+  readonly resize?: (sizeBytes: number) => Promise<void>;
   readonly #file: HostFile;
   readonly #parts: { readonly startBytes: number; readonly info: ImageInfo };
+  #sizeBytes: number;
 
   constructor(
     file: HostFile,
@@ -14,11 +15,23 @@ export class FlatMap implements BlockMap {
       readonly startBytes: number;
       readonly sizeBytes: number;
       readonly info: ImageInfo;
+      /** Gives the disk another size, on the file. */
+      readonly resize?: (sizeBytes: number) => Promise<void>;
     },
   ) {
     this.#file = file;
     this.#parts = parts;
-    this.sizeBytes = parts.sizeBytes;
+    this.#sizeBytes = parts.sizeBytes;
+    const { resize } = parts;
+    if (resize !== undefined)
+      this.resize = async (sizeBytes) => {
+        await resize(sizeBytes);
+        this.#sizeBytes = sizeBytes;
+      };
+  }
+
+  get sizeBytes(): number {
+    return this.#sizeBytes;
   }
 
   find(offsetBytes: number, lengthBytes: number): Promise<Run> {

@@ -7,9 +7,11 @@ import {
   type ResizeOptions,
   type WriteZeroesOptions,
 } from '../image.ts';
-import { fillZeros, isZero } from '../zeros.ts';
+import { isZero } from '../zeros.ts';
 import type { BlockMap, Place, Run } from './block-map.ts';
+import { Epochs } from './epochs.ts';
 import { KeyLock } from './key-lock.ts';
+import { continues, isInPlace, isNext, zeroRun } from './runs.ts';
 
 const CHUNK_BYTES = 1 << 20;
 /** Units are allocated at once for so much. */
@@ -35,6 +37,8 @@ export class MappedImage implements DiskImage {
   readonly setBacking?: (name: string | undefined, format: string | undefined) => Promise<void>;
   readonly #map: BlockMap;
   readonly #locks = new KeyLock();
+  readonly #epochs = new Epochs();
+  #releasing: Promise<void> = Promise.resolve();
   #firstChange: Promise<void> | undefined;
 
   constructor(parts: MappedImageParts) {
@@ -62,6 +66,15 @@ export class MappedImage implements DiskImage {
 
   async read(offsetBytes: number, into: Uint8Array): Promise<void> {
     checkRange(this, offsetBytes, into.length);
+    const epoch = this.#epochs.enter();
+    try {
+      await this.#read(offsetBytes, into);
+    } finally {
+      this.#epochs.leave(epoch);
+    }
+  }
+
+  async #read(offsetBytes: number, into: Uint8Array): Promise<void> {
     for (let done = 0; done < into.length; ) {
       const run = await this.#run(offsetBytes + done, into.length - done);
       await this.#readRun(run, offsetBytes + done, into.subarray(done, done + run.lengthBytes));
@@ -70,7 +83,10 @@ export class MappedImage implements DiskImage {
   }
 
   async write(offsetBytes: number, from: Uint8Array): Promise<void> {
-    await this.#startChange(offsetBytes, from.length);
+    await this.#change(offsetBytes, from.length, () => this.#write(offsetBytes, from));
+  }
+
+  async #write(offsetBytes: number, from: Uint8Array): Promise<void> {
     for (let done = 0; done < from.length; ) {
       const at = offsetBytes + done;
       const run = await this.#run(at, from.length - done);
@@ -93,14 +109,23 @@ export class MappedImage implements DiskImage {
     lengthBytes: number,
     options: WriteZeroesOptions = {},
   ): Promise<void> {
-    await this.#startChange(offsetBytes, lengthBytes);
+    const mayUnmap = options.mayUnmap === true;
+    await this.#change(offsetBytes, lengthBytes, () =>
+      this.#writeZeroes(offsetBytes, lengthBytes, mayUnmap),
+    );
+  }
+
+  async #writeZeroes(offsetBytes: number, lengthBytes: number, mayUnmap: boolean): Promise<void> {
     for (let done = 0; done < lengthBytes; ) {
       const at = offsetBytes + done;
       const run = await this.#run(at, lengthBytes - done);
       let length = run.lengthBytes;
       const isZero = this.#readsAsZeros(run, at);
-      if (!isZero && isInPlace(run)) await zeroRun(run, options.mayUnmap === true);
-      else if (!isZero) {
+      if (!isZero && isInPlace(run)) {
+        const isFreed = mayUnmap && (await this.#freeUnit(at, lengthBytes - done));
+        length = isFreed ? this.#unitLength(at) : mayUnmap ? this.#upToFree(run, at) : length;
+        if (!isFreed) await zeroRun({ ...run, lengthBytes: length }, mayUnmap);
+      } else if (!isZero) {
         length = Math.min(lengthBytes - done, this.#toUnitEnd(at));
         await this.#zeroUnit(at, length);
       }
@@ -109,17 +134,62 @@ export class MappedImage implements DiskImage {
   }
 
   async discard(offsetBytes: number, lengthBytes: number): Promise<void> {
-    await this.#startChange(offsetBytes, lengthBytes);
+    await this.#change(offsetBytes, lengthBytes, () => this.#discard(offsetBytes, lengthBytes));
+  }
+
+  async #discard(offsetBytes: number, lengthBytes: number): Promise<void> {
     for (let done = 0; done < lengthBytes; ) {
-      const run = await this.#run(offsetBytes + done, lengthBytes - done);
-      if (run.kind === 'data' && isInPlace(run))
-        await run.file.punch(run.hostOffsetBytes, run.lengthBytes);
-      done += run.lengthBytes;
+      const at = offsetBytes + done;
+      const run = await this.#run(at, lengthBytes - done);
+      if (run.kind !== 'data' || !isInPlace(run)) done += run.lengthBytes;
+      else if (await this.#freeUnit(at, lengthBytes - done)) done += this.#unitLength(at);
+      else {
+        const length = this.#upToFree(run, at);
+        await run.file.punch(run.hostOffsetBytes, length);
+        done += length;
+      }
     }
   }
 
+  /** How much of a run of data at `offsetBytes` lies before the next unit that may be freed. */
+  #upToFree(run: Run, offsetBytes: number): number {
+    if (this.#map.free === undefined) return run.lengthBytes;
+    return Math.min(run.lengthBytes, this.#toUnitEnd(offsetBytes));
+  }
+
+  /** Takes the unit that starts at `offsetBytes` its room away; false: that cannot be, or not all of it shall go. */
+  async #freeUnit(offsetBytes: number, lengthBytes: number): Promise<boolean> {
+    if (this.#map.free === undefined) return false;
+    if (offsetBytes % this.unitBytes !== 0 || lengthBytes < this.#unitLength(offsetBytes))
+      return false;
+    const unit = offsetBytes / this.unitBytes;
+    const asZeros = offsetBytes < (this.backing?.sizeBytes ?? 0);
+    return await this.#locks.run(
+      [unit],
+      async () => (await this.#map.free?.(unit, asZeros)) ?? false,
+    );
+  }
+
   async flush(): Promise<void> {
-    if (!this.readOnly) await this.#map.commit();
+    if (!this.readOnly) await this.#commit();
+  }
+
+  /** What was freed before may be given out when it is over, and when the requests that know the old places are. */
+  async #commit(): Promise<void> {
+    const { tail } = this.#map;
+    const freed = tail?.takePending() ?? [];
+    try {
+      await this.#map.commit();
+    } catch (error) {
+      for (const one of freed) tail?.give(one.hostOffsetBytes, one.lengthBytes);
+      throw error;
+    }
+    if (freed.length === 0) return;
+    this.#epochs.after(() => {
+      const release = async (): Promise<void> => await tail?.release(freed);
+      // Room that the host cannot take back is lost until a check finds it.
+      this.#releasing = this.#releasing.then(release).catch(() => {});
+    });
   }
 
   async extent(offsetBytes: number, lengthBytes: number): Promise<Extent> {
@@ -142,9 +212,33 @@ export class MappedImage implements DiskImage {
 
   async close(): Promise<void> {
     try {
-      await this.#map.close();
+      if (!this.readOnly) await this.#finish();
     } finally {
-      await this.backing?.close();
+      try {
+        await this.#map.close();
+      } finally {
+        await this.backing?.close();
+      }
+    }
+  }
+
+  async #finish(): Promise<void> {
+    await this.#commit();
+    await this.#releasing;
+    await this.#map.compact?.();
+  }
+
+  async #change(
+    offsetBytes: number,
+    lengthBytes: number,
+    task: () => Promise<void>,
+  ): Promise<void> {
+    await this.#startChange(offsetBytes, lengthBytes);
+    const epoch = this.#epochs.enter();
+    try {
+      await task();
+    } finally {
+      this.#epochs.leave(epoch);
     }
   }
 
@@ -165,20 +259,53 @@ export class MappedImage implements DiskImage {
         'bad-option',
         `${this.path}: shrinking from ${this.sizeBytes} bytes loses data`,
       );
-    if (sizeBytes > this.sizeBytes) await this.#zeroRest();
-    if (sizeBytes !== this.sizeBytes) await this.#map.resize?.(sizeBytes, options);
+    if (options.preallocation !== undefined && options.preallocation !== 'off')
+      throw new ImageError(
+        'bad-option',
+        `${this.path}: preallocation: ${this.format} images have none; leave it out`,
+      );
+    const old = this.sizeBytes;
+    if (sizeBytes === old) return;
+    this.#map.checkResize?.(sizeBytes);
+    if (sizeBytes > old) await this.#zeroRest();
+    else await this.#freeFrom(sizeBytes);
+    await this.#finish();
+    await this.#map.resize?.(sizeBytes);
+    // A backing image that is longer would show through.
+    const covered = Math.min(sizeBytes, this.backing?.sizeBytes ?? 0);
+    if (covered > old) await this.#writeZeroes(old, covered - old, true);
+    await this.#commit();
+  }
+
+  /** Takes the units that lie behind the new end their room away. */
+  async #freeFrom(sizeBytes: number): Promise<void> {
+    if (this.#map.free === undefined) return;
+    for (let at = Math.ceil(sizeBytes / this.unitBytes) * this.unitBytes; at < this.sizeBytes; ) {
+      const run = await this.#run(at, this.sizeBytes - at);
+      const isBare = run.kind !== 'data' && run.lengthBytes >= this.#unitLength(at);
+      if (!isBare) await this.#map.free(at / this.unitBytes, false);
+      const units = isBare ? Math.max(1, Math.floor(run.lengthBytes / this.unitBytes)) : 1;
+      at += units * this.unitBytes;
+    }
   }
 
   /** What lies behind the end in the last unit becomes part of a disk that grows. */
   async #zeroRest(): Promise<void> {
-    const within = this.sizeBytes % this.unitBytes;
-    if (within === 0) return;
-    const run = await this.#map.find(this.sizeBytes, this.unitBytes - within);
-    if (isInPlace(run)) await zeroRun(run, false);
+    const end = Math.ceil(this.sizeBytes / this.unitBytes) * this.unitBytes;
+    for (let at = this.sizeBytes; at < end; ) {
+      const run = await this.#map.find(at, end - at);
+      if (isInPlace(run)) await zeroRun(run, false);
+      at += run.lengthBytes;
+    }
   }
 
   #toUnitEnd(offsetBytes: number): number {
     return this.unitBytes - (offsetBytes % this.unitBytes);
+  }
+
+  /** Of the unit that starts at `offsetBytes`; the disk may end within it. */
+  #unitLength(offsetBytes: number): number {
+    return Math.min(this.unitBytes, this.sizeBytes - offsetBytes);
   }
 
   /** The longest run from `offsetBytes` on that one call of the host can serve. */
@@ -346,31 +473,4 @@ export class MappedImage implements DiskImage {
       { path: this.path },
     );
   }
-}
-
-type DataRun = Run & { readonly file: NonNullable<Run['file']>; readonly hostOffsetBytes: number };
-
-function isInPlace(run: Run): run is DataRun {
-  return run.compressed !== true && run.file !== undefined && run.hostOffsetBytes !== undefined;
-}
-
-function isNext(place: Place, distanceBytes: number, next: Place | undefined): boolean {
-  return (
-    next !== undefined &&
-    next.file === place.file &&
-    next.hostOffsetBytes === place.hostOffsetBytes + distanceBytes
-  );
-}
-
-function continues(first: Run, lengthBytes: number, next: Run): boolean {
-  if (next.kind !== first.kind || next.compressed === true || next.file !== first.file)
-    return false;
-  return first.hostOffsetBytes === undefined
-    ? next.hostOffsetBytes === undefined
-    : next.hostOffsetBytes === first.hostOffsetBytes + lengthBytes;
-}
-
-async function zeroRun(run: DataRun, mayUnmap: boolean): Promise<void> {
-  if (mayUnmap && (await run.file.punch(run.hostOffsetBytes, run.lengthBytes))) return;
-  await fillZeros(run.file, run.hostOffsetBytes, run.lengthBytes);
 }

@@ -121,6 +121,23 @@ export class MetadataCache {
     }
   }
 
+  /** Fills a range with one byte, without a look at what whole pages of it hold. */
+  async fill(offsetBytes: number, lengthBytes: number, byte: number, stage: Stage): Promise<void> {
+    const { pageBytes } = this.#options;
+    const end = offsetBytes + lengthBytes;
+    for (let at = offsetBytes; at < end; ) {
+      const length = Math.min(end - at, pageBytes - (at % pageBytes));
+      if (length < pageBytes) await this.set(at, new Uint8Array(length).fill(byte), stage);
+      else {
+        if (this.#dirtyPages * pageBytes > MAX_DIRTY_BYTES) await this.commit();
+        const page = this.#pages.get(at) ?? this.#add(at, new Uint8Array(pageBytes));
+        page.bytes.fill(byte);
+        this.#markDirty(page, stage);
+      }
+      at += length;
+    }
+  }
+
   /** Makes what was written to the file, and then all changes up to now, durable. */
   commit(): Promise<void> {
     const next = this.#tail.then(

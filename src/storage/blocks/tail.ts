@@ -1,13 +1,16 @@
 import type { HostFile } from '../image.ts';
-import type { Place } from './block-map.ts';
+import type { Freed, FreedRoom, Place } from './block-map.ts';
 
-/** Hands out room at the end of a file. */
-export class Tail {
+/** Hands out room: what was freed, and else at the end of a file. */
+export class Tail implements FreedRoom {
   readonly #file: HostFile;
   /** Behind this nothing has been written: it reads as zeros. */
   #writtenBytes: number;
   #endBytes: number;
   #growing = false;
+  /** What the tables in the file may still lead to, or a request that is under way. */
+  #pending: Freed[] = [];
+  readonly #ready: Place[] = [];
 
   /** Room starts at `endBytes`; what lies between it and the file's end, if anything, is taken for leftovers. */
   constructor(file: HostFile, fileBytes: number, endBytes: number) {
@@ -20,11 +23,58 @@ export class Tail {
     return this.#endBytes;
   }
 
+  /** Room that was freed and not handed out again, in no order. All of it is of one length. */
+  get freed(): readonly Place[] {
+    return this.#ready;
+  }
+
   take(lengthBytes: number): Place {
+    const freed = this.#ready.pop();
+    if (freed !== undefined) return freed;
+    return this.takeNew(lengthBytes);
+  }
+
+  /** Room at the end, for what is not as long as a unit, or must not lie lower. */
+  takeNew(lengthBytes: number): Place {
     const hostOffsetBytes = this.#endBytes;
     this.#endBytes += lengthBytes;
     this.#growing = true;
     return { file: this.#file, hostOffsetBytes, zeroed: hostOffsetBytes >= this.#writtenBytes };
+  }
+
+  give(hostOffsetBytes: number, lengthBytes: number): void {
+    this.#pending.push({ hostOffsetBytes, lengthBytes });
+  }
+
+  takePending(): readonly Freed[] {
+    const pending = this.#pending;
+    this.#pending = [];
+    return pending;
+  }
+
+  async release(freed: readonly Freed[]): Promise<void> {
+    const sorted = [...freed].sort((a, b) => a.hostOffsetBytes - b.hostOffsetBytes);
+    for (let first = 0; first < sorted.length; ) {
+      let end = first + 1;
+      while (end < sorted.length && touches(sorted[end - 1], sorted[end])) end++;
+      const run = sorted.slice(first, end);
+      const lengthBytes = run.reduce((sum, one) => sum + one.lengthBytes, 0);
+      const zeroed = await this.#file.punch(run[0]?.hostOffsetBytes ?? 0, lengthBytes);
+      for (const { hostOffsetBytes } of run)
+        this.#ready.push({ file: this.#file, hostOffsetBytes, zeroed });
+      first = end;
+    }
+  }
+
+  /** All that lies behind `endBytes` is room, and nothing before it is free. */
+  cutTo(endBytes: number): void {
+    this.#ready.length = 0;
+    this.#endBytes = endBytes;
+  }
+
+  /** Hands out nothing before `startBytes`. */
+  skipTo(startBytes: number): void {
+    this.#endBytes = Math.max(this.#endBytes, startBytes);
   }
 
   /** Makes the file as long as the room that was handed out. */
@@ -33,4 +83,9 @@ export class Tail {
     this.#growing = false;
     if ((await this.#file.size()) < this.#endBytes) await this.#file.truncate(this.#endBytes);
   }
+}
+
+function touches(before: Freed | undefined, after: Freed | undefined): boolean {
+  if (before === undefined || after === undefined) return false;
+  return before.hostOffsetBytes + before.lengthBytes === after.hostOffsetBytes;
 }

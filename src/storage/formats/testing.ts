@@ -92,7 +92,7 @@ export async function checkImage(
   }
 }
 
-/** Random changes to a disk, of which `expected` is a copy; and that reads agree on the way. */
+/** Random changes to a disk, of whose first part `expected` is a copy; and that reads agree on the way. */
 export async function exercise(
   image: DiskImage,
   expected: Uint8Array,
@@ -101,7 +101,7 @@ export async function exercise(
   each: (step: number, firstSector: number, sectors: number) => void = () => {},
 ): Promise<void> {
   const random = new Random(seed);
-  const total = image.sizeBytes / SECTOR_BYTES;
+  const total = expected.length / SECTOR_BYTES;
   for (let step = 0; step < steps && total > 0; step++) {
     const first = random.below(total);
     const most = random.below(4) === 0 ? 4096 : 24;

@@ -1,5 +1,5 @@
+import { Epochs } from '../../blocks/epochs.ts';
 import { type HostFile, ImageError } from '../../image.ts';
-import { Epochs } from './epochs.ts';
 import type { Header } from './header.ts';
 import type { HeaderStore } from './header-store.ts';
 import * as q from './layout.ts';

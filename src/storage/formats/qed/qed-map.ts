@@ -132,7 +132,7 @@ export class QedMap implements BlockMap {
     };
   }
 
-  async resize(sizeBytes: number): Promise<void> {
+  checkResize(sizeBytes: number): void {
     const { path } = this.#file;
     if (sizeBytes < this.#sizeBytes)
       throw new ImageError('unsupported', `${path}: QED images only grow; convert it`, { path });
@@ -144,6 +144,9 @@ export class QedMap implements BlockMap {
           path,
         },
       );
+  }
+
+  async resize(sizeBytes: number): Promise<void> {
     await this.commit();
     await this.#cache.setU64(v.H_SIZE, sizeBytes, 1);
     await this.commit();

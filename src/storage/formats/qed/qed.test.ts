@@ -3,6 +3,7 @@ import { it } from 'node:test';
 import { SECTOR_BYTES } from '../../image.ts';
 import { openImage } from '../../open.ts';
 import { MemoryHost, noise } from '../../testing.ts';
+import { testResizing } from '../resizing/testing.ts';
 import {
   checkImage,
   createImage,
@@ -28,6 +29,20 @@ testFormat({
   qemuOptions: ['', 'cluster_size=4k,table_size=2'],
   sizes: [0, SECTOR_BYTES, 5 * MIB + SECTOR_BYTES],
   hugeBytes: 3 * 2 ** 40,
+});
+
+testResizing({
+  format: qed,
+  qemuName: 'qed',
+  cases: [
+    {
+      name: 'clusters of 4 KiB',
+      options: { cluster_size: 4096, table_size: 2 },
+      largeBytes: 40 * MIB,
+      shrinks: false,
+      keepsUnits: true,
+    },
+  ],
 });
 
 it('QED images read from a backing file, and take another', async () => {

@@ -1,24 +1,27 @@
 import type { BlockMap, Place, Run } from '../../blocks/block-map.ts';
-import { badAt } from '../../blocks/fields.ts';
+import { type Blocks, compact, evacuate } from '../../blocks/compact.ts';
+import { badAt, Fields } from '../../blocks/fields.ts';
 import { MetadataCache } from '../../blocks/metadata-cache.ts';
 import { Tail } from '../../blocks/tail.ts';
 import { randomUuid } from '../../blocks/uuid.ts';
-import type { HostFile, ImageInfo } from '../../image.ts';
+import { type HostFile, ImageError, type ImageInfo } from '../../image.ts';
 import type { Header } from './header.ts';
 import * as v from './layout.ts';
+
+/** All of an entry that is free. */
+const FREE_BYTE = 0xff;
 
 /**
  * One table, an entry for each block: which of the blocks behind the table it is. New blocks come last, because other
  * programs take the header's count of blocks for the first free one.
  */
 export class VdiMap implements BlockMap {
-  readonly sizeBytes: number;
   readonly unitBytes: number;
   readonly #file: HostFile;
   readonly #readOnly: boolean;
-  readonly #header: Header;
+  #header: Header;
   readonly #cache: MetadataCache;
-  readonly #tail: Tail;
+  readonly tail: Tail;
   readonly #info: ImageInfo;
   #allocated: number;
 
@@ -27,7 +30,6 @@ export class VdiMap implements BlockMap {
     header: Header,
     state: { readonly fileBytes: number; readonly readOnly: boolean; readonly info: ImageInfo },
   ) {
-    this.sizeBytes = header.sizeBytes;
     this.unitBytes = header.blockBytes;
     this.#file = file;
     this.#readOnly = state.readOnly;
@@ -35,9 +37,13 @@ export class VdiMap implements BlockMap {
     this.#header = header;
     this.#allocated = header.allocated;
     const tail = new Tail(file, state.fileBytes, this.#hostOffset(header.allocated));
-    this.#tail = tail;
+    this.tail = tail;
     const prepare = (): Promise<void> => tail.grow();
     this.#cache = new MetadataCache(file, { pageBytes: 512, littleEndian: true, prepare });
+  }
+
+  get sizeBytes(): number {
+    return this.#header.sizeBytes;
   }
 
   find(offsetBytes: number, lengthBytes: number): Run | Promise<Run> {
@@ -72,17 +78,46 @@ export class VdiMap implements BlockMap {
 
   async allocate(): Promise<Place> {
     const { blockExtra } = this.#header;
-    const place = this.#tail.take(this.unitBytes + blockExtra);
-    this.#allocated++;
+    const place = this.tail.take(this.#slotBytes);
     // Before what leads to the block: another program would give it out again.
-    await this.#cache.setU32(v.H_ALLOCATED, this.#allocated, 0);
+    if (this.#grow(place.hostOffsetBytes))
+      await this.#cache.setU32(v.H_ALLOCATED, this.#allocated, 0);
     return { ...place, hostOffsetBytes: place.hostOffsetBytes + blockExtra };
   }
 
+  get #slotBytes(): number {
+    return this.unitBytes + this.#header.blockExtra;
+  }
+
+  #indexOf(hostOffsetBytes: number): number {
+    return (hostOffsetBytes - this.#header.dataOffset) / this.#slotBytes;
+  }
+
+  /** Counts the block as allocated; false: it was before. */
+  #grow(hostOffsetBytes: number): boolean {
+    const before = this.#allocated;
+    this.#allocated = Math.max(before, this.#indexOf(hostOffsetBytes) + 1);
+    return this.#allocated > before;
+  }
+
   async link(unit: number, place: Place): Promise<void> {
-    const { dataOffset, blockExtra, mapOffset } = this.#header;
-    const offset = place.hostOffsetBytes - blockExtra - dataOffset;
-    await this.#cache.setU32(mapOffset + unit * 4, offset / (this.unitBytes + blockExtra), 1);
+    await this.#setBlock(unit, place.hostOffsetBytes - this.#header.blockExtra);
+  }
+
+  async #setBlock(unit: number, hostOffsetBytes: number): Promise<void> {
+    const { mapOffset } = this.#header;
+    await this.#cache.setU32(mapOffset + unit * 4, this.#indexOf(hostOffsetBytes), 1);
+  }
+
+  /** Fixed images keep all their blocks. */
+  async free(unit: number, asZeros: boolean): Promise<boolean> {
+    const { type, mapOffset } = this.#header;
+    if (type === v.TYPE_FIXED) return false;
+    const entry = await this.#cache.u32(mapOffset + unit * 4);
+    if (entry >= v.ENTRY_ZERO) return true;
+    await this.#cache.setU32(mapOffset + unit * 4, asZeros ? v.ENTRY_ZERO : v.ENTRY_FREE, 1);
+    this.tail.give(this.#hostOffset(entry), this.#slotBytes);
+    return true;
   }
 
   async markZero(unit: number): Promise<boolean> {
@@ -97,6 +132,97 @@ export class VdiMap implements BlockMap {
 
   commit(): Promise<void> {
     return this.#cache.commit();
+  }
+
+  get #blocks(): Blocks {
+    return {
+      file: this.#file,
+      tail: this.tail,
+      blockBytes: this.#slotBytes,
+      each: async (visit) => {
+        const { blocks, mapOffset } = this.#header;
+        for (let unit = 0; unit < blocks; unit++) {
+          const found = this.#cache.u32(mapOffset + unit * 4);
+          const entry = found instanceof Promise ? await found : found;
+          if (entry < v.ENTRY_ZERO) visit({ unit, hostOffsetBytes: this.#hostOffset(entry) });
+        }
+      },
+      moved: async (unit, hostOffsetBytes) => {
+        if (this.#grow(hostOffsetBytes))
+          await this.#cache.setU32(v.H_ALLOCATED, this.#allocated, 0);
+        await this.#setBlock(unit, hostOffsetBytes);
+      },
+      commit: () => this.commit(),
+    };
+  }
+
+  /** Other programs reckon with no room between the blocks. */
+  async compact(): Promise<void> {
+    const end = await compact(this.#blocks);
+    if (end === undefined) return;
+    this.#allocated = this.#indexOf(end);
+    this.tail.cutTo(end);
+    await this.#cache.setU32(v.H_ALLOCATED, this.#allocated, 0);
+    await this.commit();
+    await this.#file.truncate(end);
+  }
+
+  checkResize(sizeBytes: number): void {
+    const { path } = this.#file;
+    const { type } = this.#header;
+    const blocks = Math.ceil(sizeBytes / this.unitBytes);
+    if (type === v.TYPE_FIXED || blocks > v.MAX_BLOCKS)
+      throw new ImageError(
+        'unsupported',
+        `${path}: ${type === v.TYPE_FIXED ? 'fixed VDI images keep their size' : `VDI images have at most ${v.MAX_BLOCKS} blocks`}; convert it`,
+        { path },
+      );
+  }
+
+  async resize(sizeBytes: number): Promise<void> {
+    const { dataOffset, mapOffset } = this.#header;
+    const blocks = Math.ceil(sizeBytes / this.unitBytes);
+    const tableEnd = mapOffset + blocks * 4;
+    const next = tableEnd > dataOffset ? await this.#moveTable(blocks) : { ...this.#header };
+    const added = blocks - this.#header.blocks;
+    const from = next.mapOffset + this.#header.blocks * 4;
+    if (added > 0) await this.#cache.fill(from, added * 4, FREE_BYTE, 1);
+    await this.commit();
+    await this.#setHeader({ ...next, blocks, sizeBytes });
+  }
+
+  /** Writes the table, for `blocks`, to where the first blocks lay. The header, in one write, leads to it then. */
+  async #moveTable(blocks: number): Promise<Header> {
+    const old = this.#header;
+    const count = Math.ceil((blocks * 4) / this.#slotBytes);
+    await evacuate(this.#blocks, old.dataOffset + count * this.#slotBytes);
+    const next = {
+      ...old,
+      mapOffset: old.dataOffset,
+      dataOffset: old.dataOffset + count * this.#slotBytes,
+    };
+    for (let unit = 0; unit < old.blocks; unit++) {
+      const entry = await this.#cache.u32(old.mapOffset + unit * 4);
+      const moved = entry < v.ENTRY_ZERO ? entry - count : entry;
+      await this.#cache.setU32(next.mapOffset + unit * 4, moved, 1);
+    }
+    this.#allocated = Math.max(this.#allocated - count, 0);
+    return next;
+  }
+
+  /** One sector: all of it changes, or nothing. */
+  async #setHeader(next: Header): Promise<void> {
+    const bytes = await this.#cache.get(0, v.HEADER_BYTES);
+    const fields = new Fields(bytes, { path: this.#file.path, littleEndian: true });
+    fields.setU32(v.H_MAP_OFFSET, next.mapOffset);
+    fields.setU32(v.H_DATA_OFFSET, next.dataOffset);
+    fields.setU32(v.H_BLOCKS, next.blocks);
+    fields.setU32(v.H_ALLOCATED, this.#allocated);
+    fields.setU64(v.H_DISK_SIZE, next.sizeBytes);
+    await this.#cache.set(0, bytes, 1);
+    this.#header = next;
+    this.tail.skipTo(next.dataOffset);
+    await this.commit();
   }
 
   info(): ImageInfo {

@@ -3,6 +3,7 @@ import { describe, it } from 'node:test';
 import { type ImageError, SECTOR_BYTES } from '../../image.ts';
 import { openImage } from '../../open.ts';
 import { MemoryHost, noise } from '../../testing.ts';
+import { testResizing } from '../resizing/testing.ts';
 import {
   checkImage,
   createImage,
@@ -28,6 +29,12 @@ testFormat({
   qemuOptions: ['', 'static=on'],
   sizes: [0, SECTOR_BYTES, 5 * MIB + SECTOR_BYTES],
   hugeBytes: 3 * 2 ** 40,
+});
+
+testResizing({
+  format: vdi,
+  qemuName: 'vdi',
+  cases: [{ name: 'dynamic', options: {}, largeBytes: 40 * MIB, shrinks: true }],
 });
 
 async function chain(host: MemoryHost): Promise<Uint8Array> {

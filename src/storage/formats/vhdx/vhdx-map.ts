@@ -1,4 +1,5 @@
 import type { BlockMap, Place, Run } from '../../blocks/block-map.ts';
+import { type Blocks, compact } from '../../blocks/compact.ts';
 import { badAt } from '../../blocks/fields.ts';
 import { MetadataCache } from '../../blocks/metadata-cache.ts';
 import { Tail } from '../../blocks/tail.ts';
@@ -14,6 +15,7 @@ export interface VhdxParts {
   readonly readOnly: boolean;
   readonly header: Header;
   readonly batRegion: Region;
+  readonly metadataRegion: Region;
   readonly metadata: Metadata;
   readonly fileBytes: number;
   readonly info: ImageInfo;
@@ -25,7 +27,7 @@ export class VhdxMap implements BlockMap {
   readonly #parts: VhdxParts;
   readonly #cache: MetadataCache;
   readonly #log: LogWriter;
-  readonly #tail: Tail;
+  readonly tail: Tail;
   #bat: Bat;
   #sizeBytes: number;
 
@@ -38,7 +40,7 @@ export class VhdxMap implements BlockMap {
     const log = new LogWriter(file, parts.header);
     const tail = new Tail(file, parts.fileBytes, Math.ceil(parts.fileBytes / v.MIB) * v.MIB);
     this.#log = log;
-    this.#tail = tail;
+    this.tail = tail;
     this.#cache = new MetadataCache(file, {
       pageBytes: v.LOG_SECTOR_BYTES,
       littleEndian: true,
@@ -78,7 +80,7 @@ export class VhdxMap implements BlockMap {
 
   #blockAt(entry: number, unit: number, lengthBytes = this.unitBytes): number {
     const offset = Math.floor(entry / v.MIB) * v.MIB;
-    if (offset >= v.MIB && offset + lengthBytes <= this.#tail.endBytes) return offset;
+    if (offset >= v.MIB && offset + lengthBytes <= this.tail.endBytes) return offset;
     throw this.#corrupt(
       entryAt(this.#bat, unit),
       `unit ${unit} leads to ${offset}, beyond the file's end`,
@@ -118,7 +120,7 @@ export class VhdxMap implements BlockMap {
       const hostOffsetBytes = this.#blockAt(await this.#cache.u64(place), unit);
       return { file, hostOffsetBytes, zeroed: false };
     }
-    return this.#tail.take(this.unitBytes);
+    return this.tail.take(this.unitBytes);
   }
 
   async link(unit: number, place: Place): Promise<void> {
@@ -128,6 +130,18 @@ export class VhdxMap implements BlockMap {
 
   async markZero(unit: number): Promise<boolean> {
     await this.#cache.setU64(entryAt(this.#bat, unit), v.STATE_ZERO, 1);
+    return true;
+  }
+
+  /** Images whose blocks all stay allocated keep them. */
+  async free(unit: number, asZeros: boolean): Promise<boolean> {
+    if (this.#parts.metadata.leavesAllocated) return false;
+    const place = entryAt(this.#bat, unit);
+    const state = (await this.#cache.u32(place)) & v.STATE_MASK;
+    if (state < v.FULLY_PRESENT) return true;
+    const start = this.#blockAt(await this.#cache.u64(place), unit);
+    await this.#cache.setU64(place, asZeros ? v.STATE_ZERO : v.NOT_PRESENT, 1);
+    this.tail.give(start, this.unitBytes);
     return true;
   }
 
@@ -143,18 +157,67 @@ export class VhdxMap implements BlockMap {
     return this.#parts.info;
   }
 
-  /** Grows while the BAT has room; entries of new blocks are zeros already. */
-  async resize(sizeBytes: number): Promise<void> {
-    const { file, metadata, batRegion } = this.#parts;
+  get #blocks(): Blocks {
+    return {
+      file: this.#parts.file,
+      tail: this.tail,
+      blockBytes: this.unitBytes,
+      each: async (visit) => {
+        for (let unit = 0; unit < this.#bat.units; unit++) {
+          const found = this.#cache.u32(entryAt(this.#bat, unit));
+          const low = found instanceof Promise ? await found : found;
+          if ((low & v.STATE_MASK) < v.FULLY_PRESENT) continue;
+          const entry = await this.#cache.u64(entryAt(this.#bat, unit));
+          visit({ unit, hostOffsetBytes: this.#blockAt(entry, unit) });
+        }
+      },
+      moved: async (unit, hostOffsetBytes) => {
+        const place = entryAt(this.#bat, unit);
+        const state = (await this.#cache.u32(place)) & v.STATE_MASK;
+        await this.#cache.setU64(place, hostOffsetBytes + state, 1);
+      },
+      commit: () => this.commit(),
+    };
+  }
+
+  /** Sector bitmaps stay where they are. */
+  async compact(): Promise<void> {
+    let end = await compact(this.#blocks);
+    if (end === undefined) return;
+    const { batRegion, metadata, header, metadataRegion, file } = this.#parts;
+    const { chunkRatio, units } = this.#bat;
+    if (metadata.parent !== undefined)
+      for (let unit = 0; unit < units; unit += chunkRatio) {
+        const entry = await this.#cache.u64(bitmapEntryAt(this.#bat, unit));
+        if (entry % 8 === v.FULLY_PRESENT) end = Math.max(end, entry - (entry % 8) + v.MIB);
+      }
+    for (const { offset, length } of [batRegion, metadataRegion])
+      end = Math.max(end, offset + length);
+    end = Math.max(end, header.logOffset + header.logBytes);
+    this.tail.cutTo(end);
+    // Entries of the log ask for a file as long as it was.
+    await this.#log.finish();
+    await file.truncate(end);
+    await this.#log.start();
+  }
+
+  /** Works while the BAT has room. */
+  checkResize(sizeBytes: number): void {
+    const { metadata, batRegion } = this.#parts;
     const bat = batOf({ ...metadata, sizeBytes }, batRegion.offset);
-    const isPossible =
-      sizeBytes > this.#sizeBytes && sizeBytes % metadata.sectorBytes === 0 && fits(bat, batRegion);
-    if (!isPossible || sizeBytes > v.MAX_SIZE_BYTES || metadata.leavesAllocated)
-      throw new ImageError(
-        'unsupported',
-        `${file.path}: cannot be made ${sizeBytes} bytes large in place; convert it to an image of that size`,
-        { path: file.path },
-      );
+    if (sizeBytes % metadata.sectorBytes !== 0)
+      throw this.#keeps(`its sectors are of ${metadata.sectorBytes} bytes; choose a multiple`);
+    if (metadata.parent !== undefined)
+      throw this.#keeps('it differs from a parent; commit it, and resize that');
+    if (metadata.leavesAllocated)
+      throw this.#keeps('fixed images keep their size; convert it to an image of that size');
+    if (!fits(bat, batRegion) || sizeBytes > v.MAX_SIZE_BYTES)
+      throw this.#keeps('its BAT has no room for so much; convert it to an image of that size');
+  }
+
+  async resize(sizeBytes: number): Promise<void> {
+    const { metadata, batRegion } = this.#parts;
+    const bat = batOf({ ...metadata, sizeBytes }, batRegion.offset);
     for (let unit = this.#bat.units; unit < bat.units; unit++)
       await this.#cache.setU64(entryAt(bat, unit), v.NOT_PRESENT, 1);
     await this.commit();
@@ -162,6 +225,11 @@ export class VhdxMap implements BlockMap {
     await this.commit();
     this.#bat = bat;
     this.#sizeBytes = sizeBytes;
+  }
+
+  #keeps(why: string): ImageError {
+    const { path } = this.#parts.file;
+    return new ImageError('unsupported', `${path}: ${why}`, { path });
   }
 
   async close(): Promise<void> {

@@ -6,6 +6,7 @@ import { crc32c } from '../../blocks/crc32c.ts';
 import { type ImageError, SECTOR_BYTES } from '../../image.ts';
 import { openImage } from '../../open.ts';
 import { type MemoryFile, MemoryHost, noise } from '../../testing.ts';
+import { testResizing } from '../resizing/testing.ts';
 import {
   checkImage,
   createImage,
@@ -37,6 +38,12 @@ testFormat({
   qemuOptions: ['', 'block_size=1M,block_state_zero=off', 'subformat=fixed'],
   sizes: [SECTOR_BYTES, 5 * MIB + SECTOR_BYTES],
   hugeBytes: 64 * 2 ** 40,
+});
+
+testResizing({
+  format: vhdx,
+  qemuName: 'vhdx',
+  cases: [{ name: 'blocks of 1 MiB', options: BLOCKS_OF_1M, largeBytes: 40 * MIB, shrinks: true }],
 });
 
 async function base(host: MemoryHost): Promise<Uint8Array> {

@@ -29,7 +29,8 @@ async function openParts(original: HostFile, context: OpenContext): Promise<Disk
   const replay = await readLog(original, header);
   const file = replay === undefined ? original : await applyReplay(original, replay, readOnly);
   const regions = await readRegions(file);
-  const metadata = await readMetadata(file, regionOf(regions, v.REGION_METADATA, file.path));
+  const metadataRegion = regionOf(regions, v.REGION_METADATA, file.path);
+  const metadata = await readMetadata(file, metadataRegion);
   const batRegion = regionOf(regions, v.REGION_BAT, file.path);
   const fileBytes = await file.size();
   const isThere = batRegion.offset + batRegion.length <= fileBytes;
@@ -45,7 +46,8 @@ async function openParts(original: HostFile, context: OpenContext): Promise<Disk
     clusterBytes: metadata.blockBytes,
     ...(backingName === undefined ? {} : { backingName, backingFormat: FORMAT }),
   };
-  const map = new VhdxMap({ file, readOnly, header, batRegion, metadata, fileBytes, info });
+  const parts = { file, readOnly, header, batRegion, metadataRegion, metadata, fileBytes, info };
+  const map = new VhdxMap(parts);
   return new MappedImage({ format: FORMAT, path: file.path, readOnly, backing, map });
 }
 

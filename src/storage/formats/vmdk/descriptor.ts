@@ -126,3 +126,21 @@ export function makeDescriptor(from: NewDescriptor): string {
     '',
   ].join('\n');
 }
+
+/** The text of a descriptor with one extent, for another size. */
+export function resizedDescriptor(text: string, sizeBytes: number): string {
+  const sectors = sizeBytes / SECTOR_BYTES;
+  const numberOf = (name: string): number =>
+    Number(new RegExp(`^ddb\\.geometry\\.${name}\\s*=\\s*"(\\d+)"`, 'm').exec(text)?.[1] ?? 0);
+  const perCylinder = numberOf('heads') * numberOf('sectors');
+  const resized = text.replace(
+    /^(\s*\w+\s+)\d+(\s+(?:SPARSE|FLAT|VMFS)\s)/m,
+    (_all, access: string, type: string) => `${access}${sectors}${type}`,
+  );
+  if (perCylinder === 0) return resized;
+  const cylinders = Math.floor(sectors / perCylinder);
+  return resized.replace(
+    /^(ddb\.geometry\.cylinders\s*=\s*")\d+/m,
+    (_all, start: string) => `${start}${cylinders}`,
+  );
+}

@@ -8,7 +8,7 @@ import {
   type InfoValue,
   type OpenContext,
 } from '../../image.ts';
-import type { Descriptor, ExtentLine } from './descriptor.ts';
+import { type Descriptor, type ExtentLine, resizedDescriptor } from './descriptor.ts';
 import { type Located, readDescriptor, readIdentity } from './parent.ts';
 import { SparseExtent } from './sparse-extent.ts';
 import { isSparse, readSparseHeader } from './sparse-header.ts';
@@ -30,6 +30,7 @@ export async function open(file: HostFile, context: OpenContext): Promise<DiskIm
       readOnly: context.readOnly,
       info: infoOf(located.descriptor, extents, name),
       changeId: () => changeId(file, located),
+      setSize: (sizeBytes) => setSize(file, located, sizeBytes),
     });
     const { readOnly } = context;
     return new MappedImage({ format: FORMAT, path: file.path, readOnly, backing, map });
@@ -130,6 +131,28 @@ async function changeId(file: HostFile, { descriptor, offsetBytes }: Located): P
   const value = crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
   const cid = Math.min(value, 0xffff_fffe).toString(16).padStart(8, '0');
   await file.write(offsetBytes + descriptor.cidAt, new TextEncoder().encode(cid));
+}
+
+/** Other programs go by the extent's line, and some by the geometry. */
+async function setSize(
+  file: HostFile,
+  { offsetBytes, lengthBytes }: Located,
+  sizeBytes: number,
+): Promise<void> {
+  const old = new Uint8Array(lengthBytes);
+  await file.read(offsetBytes, old);
+  const text = new TextDecoder('latin1').decode(old).replace(/\0.*$/s, '');
+  const bytes = Uint8Array.from(resizedDescriptor(text, sizeBytes), (char) => char.charCodeAt(0));
+  const isEmbedded = offsetBytes > 0;
+  if (isEmbedded && bytes.length > lengthBytes)
+    throw new ImageError('no-space', `${file.path}: its descriptor has no room; convert it`, {
+      path: file.path,
+    });
+  const padded = new Uint8Array(isEmbedded ? lengthBytes : bytes.length);
+  padded.set(bytes);
+  await file.write(offsetBytes, padded);
+  if (!isEmbedded) await file.truncate(padded.length);
+  await file.flush();
 }
 
 function infoOf(

@@ -8,6 +8,7 @@ export interface Located {
   readonly descriptor: Descriptor;
   /** Where in the file the descriptor stands. */
   readonly offsetBytes: number;
+  readonly lengthBytes: number;
 }
 
 /** The descriptor, in a file of its own or within a sparse one. @throws {ImageError} `bad-format`, `unsupported`, `corrupt`. */
@@ -39,7 +40,7 @@ export async function readDescriptor(file: HostFile): Promise<Located> {
     });
   const bytes = await readExactly(file, offsetBytes, lengthBytes, 'descriptor');
   const text = new TextDecoder('latin1').decode(bytes).replace(/\0.*$/s, '');
-  return { descriptor: parseDescriptor(text, file.path, offsetBytes), offsetBytes };
+  return { descriptor: parseDescriptor(text, file.path, offsetBytes), offsetBytes, lengthBytes };
 }
 
 /** The name under which the parent of the image is found, as written or beside the image, and the identifier of its content. */

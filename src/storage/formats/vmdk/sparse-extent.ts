@@ -1,5 +1,6 @@
 import type { Place, Run } from '../../blocks/block-map.ts';
-import { badAt } from '../../blocks/fields.ts';
+import { type Blocks, compact, evacuate } from '../../blocks/compact.ts';
+import { badAt, Fields } from '../../blocks/fields.ts';
 import { MetadataCache } from '../../blocks/metadata-cache.ts';
 import { Tail } from '../../blocks/tail.ts';
 import { type Codec, type HostFile, ImageError, SECTOR_BYTES } from '../../image.ts';
@@ -12,23 +13,27 @@ const MAX_EXPANSION = 4096;
 /** A part of a disk, cut into grains: a directory leads to tables, these to grains; both may be there twice. */
 export class SparseExtent {
   readonly file: HostFile;
-  readonly header: SparseHeader;
   readonly #codec: Codec;
   readonly #cache: MetadataCache;
-  readonly #tail: Tail;
+  readonly tail: Tail;
+  #header: SparseHeader;
   /** The grain that was decompressed last. */
   #inflated: { readonly at: number; readonly bytes: Promise<Uint8Array> } | undefined;
 
   constructor(file: HostFile, header: SparseHeader, fileBytes: number, codec: Codec) {
     this.file = file;
-    this.header = header;
+    this.#header = header;
     this.#codec = codec;
     const unit = header.compressed ? SECTOR_BYTES : header.grainBytes;
     const end = Math.max(fileBytes, header.overhead);
     const tail = new Tail(file, fileBytes, Math.ceil(end / unit) * unit);
-    this.#tail = tail;
+    this.tail = tail;
     const prepare = (): Promise<void> => tail.grow();
     this.#cache = new MetadataCache(file, { pageBytes: SECTOR_BYTES, littleEndian: true, prepare });
+  }
+
+  get header(): SparseHeader {
+    return this.#header;
   }
 
   /** `offsetBytes` counts from the extent's start. */
@@ -56,7 +61,7 @@ export class SparseExtent {
     const placeIn = (value: number): number => {
       if (value === 0) return 0;
       const offset = value * SECTOR_BYTES;
-      if (offset + v.ENTRIES_PER_TABLE * 4 > this.#tail.endBytes)
+      if (offset + v.ENTRIES_PER_TABLE * 4 > this.tail.endBytes)
         throw this.#corrupt(directory + table * 4, `a grain table at ${offset}`);
       return offset + (grain % v.ENTRIES_PER_TABLE) * 4;
     };
@@ -67,7 +72,7 @@ export class SparseExtent {
     if (entry === 0) return { kind: 'unallocated', lengthBytes };
     if (entry === v.ENTRY_ZERO && this.header.zeroGrains) return { kind: 'zero', lengthBytes };
     const start = entry * SECTOR_BYTES;
-    if (start >= this.#tail.endBytes)
+    if (start >= this.tail.endBytes)
       throw this.#corrupt(start, `grain ${grain} lies beyond the file's end`);
     const { compressed } = this.header;
     if (compressed)
@@ -100,7 +105,7 @@ export class SparseExtent {
   }
 
   allocate(): Place {
-    return this.#tail.take(this.header.grainBytes);
+    return this.tail.take(this.header.grainBytes);
   }
 
   async link(grain: number, hostOffsetBytes: number): Promise<void> {
@@ -122,7 +127,7 @@ export class SparseExtent {
     view.setBigUint64(0, BigInt((grain * this.header.grainBytes) / SECTOR_BYTES), true);
     view.setUint32(v.M_SIZE, data.length, true);
     bytes.set(data, v.MARKER_BYTES);
-    const { hostOffsetBytes } = this.#tail.take(length);
+    const { hostOffsetBytes } = this.tail.takeNew(length);
     await this.file.write(hostOffsetBytes, bytes);
     await this.link(grain, hostOffsetBytes);
   }
@@ -141,14 +146,119 @@ export class SparseExtent {
   }
 
   async #addTable(directory: number, grain: number): Promise<number> {
-    const bytes = v.ENTRIES_PER_TABLE * 4;
-    const { grainBytes } = this.header;
-    // Whole grains, so that those after it stay aligned.
-    const { hostOffsetBytes } = this.#tail.take(Math.ceil(bytes / grainBytes) * grainBytes);
-    this.#cache.clear(hostOffsetBytes, bytes, 1);
+    const { hostOffsetBytes } = this.tail.takeNew(this.#tableRoom);
+    this.#cache.clear(hostOffsetBytes, v.ENTRIES_PER_TABLE * 4, 1);
     const table = Math.floor(grain / v.ENTRIES_PER_TABLE);
     await this.#cache.setU32(directory + table * 4, hostOffsetBytes / SECTOR_BYTES, 2);
     return hostOffsetBytes + (grain % v.ENTRIES_PER_TABLE) * 4;
+  }
+
+  async free(grain: number, asZeros: boolean): Promise<boolean> {
+    const { zeroGrains, directory, grainBytes } = this.#header;
+    if (asZeros && !zeroGrains) return false;
+    const entry = await this.#entry(await this.#place(directory, grain));
+    if (entry === 0 || (entry === v.ENTRY_ZERO && zeroGrains)) return true;
+    await this.#setEntry(grain, asZeros ? v.ENTRY_ZERO : 0);
+    this.tail.give(entry * SECTOR_BYTES, grainBytes);
+    return true;
+  }
+
+  get #blocks(): Blocks {
+    const { grainBytes, zeroGrains, directory } = this.#header;
+    return {
+      file: this.file,
+      tail: this.tail,
+      blockBytes: grainBytes,
+      each: async (visit) => {
+        const grains = Math.ceil(this.#header.capacity / grainBytes);
+        for (let grain = 0; grain < grains; grain++) {
+          const found = this.#place(directory, grain);
+          const place = found instanceof Promise ? await found : found;
+          const value = this.#entry(place);
+          const entry = value instanceof Promise ? await value : value;
+          if (place === 0) grain += v.ENTRIES_PER_TABLE - 1 - (grain % v.ENTRIES_PER_TABLE);
+          else if (entry !== 0 && !(entry === v.ENTRY_ZERO && zeroGrains))
+            visit({ unit: grain, hostOffsetBytes: entry * SECTOR_BYTES });
+        }
+      },
+      moved: (grain, hostOffsetBytes) => this.link(grain, hostOffsetBytes),
+      commit: () => this.commit(),
+    };
+  }
+
+  /** Tables that were added among the grains stay where they are. */
+  async compact(): Promise<void> {
+    let end = await compact(this.#blocks);
+    if (end === undefined) return;
+    for (const directory of this.#directories())
+      for (let table = 0; table < this.#header.tables; table++) {
+        const start = (await this.#cache.u32(directory + table * 4)) * SECTOR_BYTES;
+        if (start >= this.#header.overhead) end = Math.max(end, start + this.#tableRoom);
+      }
+    this.tail.cutTo(end);
+    if ((await this.file.size()) > end) await this.file.truncate(end);
+  }
+
+  #directories(): number[] {
+    return [this.#header.directory, this.#header.redundantDirectory].filter((at) => at !== 0);
+  }
+
+  /** Whole grains, so that those after it stay aligned. */
+  get #tableRoom(): number {
+    const { grainBytes } = this.#header;
+    return Math.ceil((v.ENTRIES_PER_TABLE * 4) / grainBytes) * grainBytes;
+  }
+
+  get canResize(): boolean {
+    return !this.#header.compressed && this.#header.overhead > 0;
+  }
+
+  async resize(capacity: number): Promise<void> {
+    const { grainBytes, tables: before } = this.#header;
+    const tables = Math.ceil(capacity / grainBytes / v.ENTRIES_PER_TABLE);
+    const next =
+      tables > before
+        ? { ...(await this.#addTables(tables)), capacity }
+        : { ...this.#header, capacity, tables };
+    const bytes = await this.#cache.get(0, v.HEADER_BYTES);
+    const fields = new Fields(bytes, { path: this.file.path, littleEndian: true });
+    fields.setU64(v.H_CAPACITY, capacity / SECTOR_BYTES);
+    if (next.redundantDirectory !== 0)
+      fields.setU64(v.H_REDUNDANT_DIRECTORY, next.redundantDirectory / SECTOR_BYTES);
+    fields.setU64(v.H_DIRECTORY, next.directory / SECTOR_BYTES);
+    fields.setU64(v.H_OVERHEAD, next.overhead / SECTOR_BYTES);
+    await this.#cache.set(0, bytes, 1);
+    await this.commit();
+    this.#header = next;
+  }
+
+  /** Makes longer directories, with tables for what is new, where the first grains lay. The header does not lead to them yet. */
+  async #addTables(tables: number): Promise<SparseHeader> {
+    const { grainBytes, overhead, tables: before } = this.#header;
+    const tableBytes = v.ENTRIES_PER_TABLE * 4;
+    const directoryBytes = Math.ceil((tables * 4) / SECTOR_BYTES) * SECTOR_BYTES;
+    const each = directoryBytes + (tables - before) * tableBytes;
+    const room = Math.ceil((each * this.#directories().length) / grainBytes) * grainBytes;
+    await evacuate(this.#blocks, overhead + room);
+    const places: number[] = [];
+    for (const [copy, old] of this.#directories().entries()) {
+      const start = overhead + copy * each;
+      this.#cache.clear(start, each, 1);
+      for (let table = 0; table < tables; table++) {
+        const added = start + directoryBytes + (table - before) * tableBytes;
+        const sector =
+          table < before ? await this.#cache.u32(old + table * 4) : added / SECTOR_BYTES;
+        await this.#cache.setU32(start + table * 4, sector, 1);
+      }
+      places.push(start);
+    }
+    if ((await this.file.size()) < overhead + room) await this.file.truncate(overhead + room);
+    await this.commit();
+    return {
+      ...this.#header,
+      ...{ tables, overhead: overhead + room, directory: places[0] ?? 0 },
+      redundantDirectory: places[1] ?? 0,
+    };
   }
 
   commit(): Promise<void> {

@@ -1,7 +1,11 @@
 import type { BlockMap, Place, Run } from '../../blocks/block-map.ts';
 import { findFlat } from '../../blocks/flat-map.ts';
+import type { Tail } from '../../blocks/tail.ts';
 import { type HostFile, ImageError, type ImageInfo, SECTOR_BYTES } from '../../image.ts';
 import type { SparseExtent } from './sparse-extent.ts';
+
+/** Entries of tables count sectors in 32 bits. */
+const MAX_SPARSE_BYTES = 2 ** 41;
 
 /** A part of the disk, in the order of the descriptor. */
 export interface Extent {
@@ -21,32 +25,46 @@ export interface VmdkParts {
   readonly info: ImageInfo;
   /** Gives the content a new identifier. */
   readonly changeId: () => Promise<void>;
+  /** Writes the disk's size into the descriptor. */
+  readonly setSize: (sizeBytes: number) => Promise<void>;
 }
 
 /** A disk of parts, each in its file, or all in one. */
 export class VmdkMap implements BlockMap {
-  readonly sizeBytes: number;
   readonly unitBytes: number;
   readonly writeUnit?: (unit: number, from: Uint8Array) => Promise<void>;
-  readonly #parts: VmdkParts;
+  readonly free?: (unit: number, asZeros: boolean) => Promise<boolean>;
+  readonly tail?: Tail;
+  #parts: VmdkParts;
 
   constructor(parts: VmdkParts) {
     this.#parts = parts;
-    const last = parts.extents.at(-1);
-    this.sizeBytes = last === undefined ? 0 : last.startBytes + last.lengthBytes;
     const sparse = parts.extents.flatMap(({ content }) =>
       content.kind === 'sparse' ? [content.sparse.header] : [],
     );
     this.unitBytes = sparse[0]?.grainBytes ?? SECTOR_BYTES;
     if (sparse.some(({ compressed }) => compressed))
       this.writeUnit = (unit, from) => this.#writeCompressed(unit, from);
+    const [only] = parts.extents;
+    if (parts.extents.length !== 1 || only?.content.kind !== 'sparse') return;
+    const extent = only.content.sparse;
+    if (extent.header.compressed) return;
+    this.tail = extent.tail;
+    this.free = (unit, asZeros) => extent.free(unit, asZeros);
+  }
+
+  get sizeBytes(): number {
+    const last = this.#parts.extents.at(-1);
+    return last === undefined ? 0 : last.startBytes + last.lengthBytes;
   }
 
   find(offsetBytes: number, lengthBytes: number): Run | Promise<Run> {
     const extent = this.#extentAt(offsetBytes);
     const within = offsetBytes - extent.startBytes;
-    const length = Math.min(lengthBytes, extent.lengthBytes - within);
     const { content } = extent;
+    // The last grain may be asked for as a whole, although the disk ends within it.
+    const end = Math.ceil(extent.lengthBytes / this.unitBytes) * this.unitBytes;
+    const length = Math.min(lengthBytes, end - within);
     if (content.kind === 'sparse') return content.sparse.find(within, length);
     if (content.kind === 'zero') return { kind: 'zero', lengthBytes: length };
     const hostOffsetBytes = content.offsetBytes + within;
@@ -124,6 +142,46 @@ export class VmdkMap implements BlockMap {
         done.add(content.sparse.file);
       }
     for (const file of files) if (!done.has(file)) await file.flush();
+  }
+
+  async compact(): Promise<void> {
+    const [only] = this.#parts.extents;
+    if (only?.content.kind === 'sparse' && this.free !== undefined)
+      await only.content.sparse.compact();
+  }
+
+  checkResize(sizeBytes: number): void {
+    const { extents, files, info } = this.#parts;
+    const path = files[0]?.path ?? '';
+    const refuse = (why: string): ImageError =>
+      new ImageError('unsupported', `${path}: ${why}`, { path });
+    const [only] = extents;
+    if (info.backingName !== undefined)
+      throw refuse('differs from a parent, and is as large; commit it, and resize that');
+    const canResize =
+      only?.content.kind === 'sparse'
+        ? only.content.sparse.canResize
+        : only?.content.kind === 'flat';
+    if (extents.length > 1 || !canResize)
+      throw refuse('VMDK disks of several parts, and streams, keep their size; convert it');
+    if (only?.content.kind === 'sparse' && sizeBytes > MAX_SPARSE_BYTES)
+      throw refuse('sparse VMDK extents end at 2 TiB; convert it to another subformat or format');
+  }
+
+  /** The descriptor never says more than there is. */
+  async resize(sizeBytes: number): Promise<void> {
+    const [only] = this.#parts.extents;
+    if (only === undefined) return;
+    const isSmaller = sizeBytes < this.sizeBytes;
+    if (isSmaller) await this.#parts.setSize(sizeBytes);
+    const { content } = only;
+    if (content.kind === 'sparse') await content.sparse.resize(sizeBytes);
+    else if (content.kind === 'flat') {
+      await content.file.truncate(content.offsetBytes + sizeBytes);
+      await content.file.flush();
+    }
+    if (!isSmaller) await this.#parts.setSize(sizeBytes);
+    this.#parts = { ...this.#parts, extents: [{ ...only, lengthBytes: sizeBytes }] };
   }
 
   info(): ImageInfo {

@@ -3,6 +3,7 @@ import { describe, it } from 'node:test';
 import { type ImageError, SECTOR_BYTES } from '../../image.ts';
 import { openImage } from '../../open.ts';
 import { MemoryHost, noise } from '../../testing.ts';
+import { testResizing } from '../resizing/testing.ts';
 import {
   checkImage,
   createImage,
@@ -40,6 +41,21 @@ testFormat({
   ],
   sizes: [SECTOR_BYTES, 5 * MIB + SECTOR_BYTES],
   hugeBytes: 3 * 2 ** 40,
+});
+
+testResizing({
+  format: vmdk,
+  qemuName: 'vmdk',
+  cases: [
+    { name: 'monolithicSparse', options: {}, largeBytes: 100 * MIB, shrinks: true },
+    {
+      name: 'monolithicFlat',
+      options: { subformat: 'monolithicFlat' },
+      largeBytes: 40 * MIB,
+      shrinks: true,
+      keepsUnits: true,
+    },
+  ],
 });
 
 describe('VMDK images that differ from others', () => {

@@ -4,6 +4,10 @@ import { type HostFile, ImageError, SECTOR_BYTES } from '../../image.ts';
 import { type Geometry, geometryOf, sectorsIn } from './geometry.ts';
 import * as v from './layout.ts';
 
+// Nothing else in a footer says whether size or geometry counts: these are names that readers know.
+const EXACT_CREATOR = 'qem2';
+const GEOMETRY_CREATOR = 'qemu';
+
 export interface Footer {
   readonly bytes: Uint8Array;
   readonly type: number;
@@ -65,6 +69,23 @@ function sizeOf(fields: Fields): number {
   return sizeBytes;
 }
 
+/** The footer of a disk that gets another size; from now on the size counts, not the geometry. */
+export function resizedFooter(footer: Footer, sizeBytes: number): Footer {
+  const fields = new Fields(footer.bytes.slice(), { path: '', littleEndian: false });
+  fields.setText(v.F_CREATOR, EXACT_CREATOR);
+  fields.setU64(v.F_SIZE, sizeBytes);
+  setGeometry(fields, sizeBytes);
+  fields.setU32(v.F_CHECKSUM, checksum(fields.bytes, v.F_CHECKSUM));
+  return { ...footer, bytes: fields.bytes, sizeBytes };
+}
+
+function setGeometry(fields: Fields, sizeBytes: number): void {
+  const { cylinders, heads, sectors } = geometryOf(sizeBytes / SECTOR_BYTES);
+  fields.setU16(v.F_CYLINDERS, cylinders);
+  fields.bytes[v.F_HEADS] = heads;
+  fields.bytes[v.F_SECTORS] = sectors;
+}
+
 export interface NewFooter {
   readonly type: number;
   readonly dataOffset: number | undefined;
@@ -82,16 +103,12 @@ export function makeFooter(from: NewFooter): Uint8Array {
   fields.setU32(v.F_DATA_OFFSET, from.dataOffset === undefined ? v.NOWHERE : 0);
   fields.setU32(v.F_DATA_OFFSET + 4, from.dataOffset ?? v.NOWHERE);
   fields.setU32(v.F_TIMESTAMP, Math.max(0, Math.floor(from.nowMs / 1000) - v.EPOCH_2000));
-  // Nothing else in a footer says whether size or geometry counts: these are names that readers know.
-  fields.setText(v.F_CREATOR, from.byGeometry ? 'qemu' : 'qem2');
+  fields.setText(v.F_CREATOR, from.byGeometry ? GEOMETRY_CREATOR : EXACT_CREATOR);
   fields.setU32(v.F_CREATOR_VERSION, 0x0005_0003);
   fields.setText(v.F_CREATOR_HOST, 'Wi2k');
   fields.setU64(v.F_ORIGINAL_SIZE, from.sizeBytes);
   fields.setU64(v.F_SIZE, from.sizeBytes);
-  const { cylinders, heads, sectors } = geometryOf(from.sizeBytes / SECTOR_BYTES);
-  fields.setU16(v.F_CYLINDERS, cylinders);
-  fields.bytes[v.F_HEADS] = heads;
-  fields.bytes[v.F_SECTORS] = sectors;
+  setGeometry(fields, from.sizeBytes);
   fields.setU32(v.F_TYPE, from.type);
   fields.bytes.set(from.uuid, v.F_UUID);
   fields.setU32(v.F_CHECKSUM, checksum(fields.bytes, v.F_CHECKSUM));

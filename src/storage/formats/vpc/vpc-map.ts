@@ -1,10 +1,15 @@
 import type { BlockMap, Place, Run } from '../../blocks/block-map.ts';
-import { badAt } from '../../blocks/fields.ts';
+import { type Blocks, compact, evacuate } from '../../blocks/compact.ts';
+import { badAt, Fields } from '../../blocks/fields.ts';
 import { MetadataCache } from '../../blocks/metadata-cache.ts';
-import { type HostFile, type ImageInfo, SECTOR_BYTES } from '../../image.ts';
+import { Tail } from '../../blocks/tail.ts';
+import { type HostFile, ImageError, type ImageInfo, SECTOR_BYTES } from '../../image.ts';
 import type { DynamicHeader } from './dynamic-header.ts';
-import type { Footer } from './footer.ts';
+import { checksum, type Footer, resizedFooter } from './footer.ts';
 import * as v from './layout.ts';
+
+/** All of an entry that is free. */
+const FREE_BYTE = 0xff;
 
 export interface VpcState {
   readonly readOnly: boolean;
@@ -19,29 +24,31 @@ export interface VpcState {
  * follows the last block; its copy at the file's start serves when it is lost.
  */
 export class VpcMap implements BlockMap {
-  readonly sizeBytes: number;
   readonly unitBytes: number;
   readonly #file: HostFile;
-  readonly #footer: Footer;
-  readonly #header: DynamicHeader;
+  readonly tail: Tail;
+  #footer: Footer;
+  #header: DynamicHeader;
   readonly #state: VpcState;
   readonly #cache: MetadataCache;
   /** Blocks whose bits are all set: they stay so. */
   readonly #whole = new Set<number>();
-  #endBytes: number;
   #footerBytes: number;
 
   constructor(file: HostFile, footer: Footer, header: DynamicHeader, state: VpcState) {
-    this.sizeBytes = footer.sizeBytes;
     this.unitBytes = header.blockBytes;
     this.#file = file;
     this.#footer = footer;
     this.#header = header;
     this.#state = state;
-    this.#endBytes = state.endBytes;
+    this.tail = new Tail(file, state.fileBytes, state.endBytes);
     this.#footerBytes = state.endBytes;
     const prepare = (): Promise<void> => this.#writeFooter();
     this.#cache = new MetadataCache(file, { pageBytes: 512, littleEndian: false, prepare });
+  }
+
+  get sizeBytes(): number {
+    return this.#footer.sizeBytes;
   }
 
   find(offsetBytes: number, lengthBytes: number): Run | Promise<Run> {
@@ -65,7 +72,7 @@ export class VpcMap implements BlockMap {
   #blockStart(entry: number, unit: number): number {
     const start = entry * SECTOR_BYTES;
     const end = start + this.#header.bitmapBytes + this.unitBytes;
-    if (end <= this.#endBytes && start >= v.FOOTER_BYTES) return start;
+    if (end <= this.tail.endBytes && start >= v.FOOTER_BYTES) return start;
     const place = this.#header.tableOffset + unit * 4;
     const what = `an entry leads to a block at ${start}, beyond the file's end`;
     throw badAt('corrupt', this.#file.path, place, what);
@@ -96,11 +103,28 @@ export class VpcMap implements BlockMap {
       const hostOffsetBytes = this.#blockStart(entry, unit) + bitmapBytes;
       return { file: this.#file, hostOffsetBytes, zeroed: false };
     }
-    const start = this.#endBytes;
-    this.#endBytes += bitmapBytes + this.unitBytes;
+    const place = this.tail.take(this.#slotBytes);
+    const start = place.hostOffsetBytes;
     // The old footer lies where the bitmap goes.
-    const zeroed = start + bitmapBytes >= this.#state.fileBytes;
+    const zeroed = place.zeroed || start + bitmapBytes >= this.#state.fileBytes;
     return { file: this.#file, hostOffsetBytes: start + bitmapBytes, zeroed };
+  }
+
+  get #slotBytes(): number {
+    return this.#header.bitmapBytes + this.unitBytes;
+  }
+
+  /** Nothing says that zeros stand before what the parent has. */
+  async free(unit: number, asZeros: boolean): Promise<boolean> {
+    if (asZeros) return false;
+    const place = this.#header.tableOffset + unit * 4;
+    const entry = await this.#cache.u32(place);
+    if (entry === v.ENTRY_FREE) return true;
+    const start = this.#blockStart(entry, unit);
+    await this.#cache.setU32(place, v.ENTRY_FREE, 1);
+    this.#whole.delete(unit);
+    this.tail.give(start, this.#slotBytes);
+    return true;
   }
 
   async link(unit: number, place: Place): Promise<void> {
@@ -115,10 +139,102 @@ export class VpcMap implements BlockMap {
   }
 
   async #writeFooter(): Promise<void> {
-    const endBytes = this.#endBytes;
+    const { endBytes } = this.tail;
     if (endBytes === this.#footerBytes) return;
     await this.#file.write(endBytes, this.#footer.bytes);
     this.#footerBytes = endBytes;
+  }
+
+  get #blocks(): Blocks {
+    return {
+      file: this.#file,
+      tail: this.tail,
+      blockBytes: this.#slotBytes,
+      each: async (visit) => {
+        const { entries, tableOffset } = this.#header;
+        for (let unit = 0; unit < entries; unit++) {
+          const found = this.#cache.u32(tableOffset + unit * 4);
+          const entry = found instanceof Promise ? await found : found;
+          if (entry !== v.ENTRY_FREE)
+            visit({ unit, hostOffsetBytes: this.#blockStart(entry, unit) });
+        }
+      },
+      moved: async (unit, start) => {
+        const { tableOffset, bitmapBytes } = this.#header;
+        const place = tableOffset + unit * 4;
+        const old = this.#blockStart(await this.#cache.u32(place), unit);
+        // What another block had there may still be in memory.
+        await this.#cache.set(start, await this.#cache.get(old, bitmapBytes), 0);
+        await this.#cache.setU32(place, start / SECTOR_BYTES, 1);
+      },
+      commit: () => this.commit(),
+    };
+  }
+
+  async compact(): Promise<void> {
+    const end = await compact(this.#blocks);
+    if (end === undefined) return;
+    this.tail.cutTo(end);
+    await this.commit();
+    await this.#file.truncate(end + v.FOOTER_BYTES);
+  }
+
+  checkResize(sizeBytes: number): void {
+    const { path } = this.#file;
+    const { type, dataOffset } = this.#footer;
+    const { tableOffset } = this.#header;
+    const refuse = (why: string): ImageError =>
+      new ImageError('unsupported', `${path}: ${why}`, { path });
+    if (type === v.TYPE_DIFFERENCING)
+      throw refuse('differencing VHD images are as large as their parent; commit it, resize that');
+    if (sizeBytes > v.MAX_SIZE_BYTES)
+      throw refuse('VHD images hold at most 2040 GiB; convert it to vhdx for more');
+    if (dataOffset > tableOffset && dataOffset < this.#tableEnd(sizeBytes))
+      throw refuse('its header lies behind its table, which cannot grow; convert it');
+  }
+
+  #tableEnd(sizeBytes: number): number {
+    const entries = Math.ceil(sizeBytes / this.unitBytes);
+    const end = this.#header.tableOffset + entries * 4;
+    return Math.ceil(end / SECTOR_BYTES) * SECTOR_BYTES;
+  }
+
+  async resize(sizeBytes: number): Promise<void> {
+    const old = this.#header;
+    const entries = Math.ceil(sizeBytes / this.unitBytes);
+    const tableEnd = this.#tableEnd(sizeBytes);
+    if (entries > old.entries) {
+      await evacuate(this.#blocks, tableEnd);
+      // To the end of the sector: the rest of what blocks had there is not looked at.
+      const from = old.tableOffset + old.entries * 4;
+      await this.#cache.fill(from, tableEnd - from, FREE_BYTE, 1);
+      await this.commit();
+      await this.#setEntries(entries);
+    }
+    // A table that is longer than the disk needs does no harm.
+    await this.#setFooter(resizedFooter(this.#footer, sizeBytes));
+  }
+
+  /** All within one sector: it changes as a whole. */
+  async #setEntries(entries: number): Promise<void> {
+    const at = this.#footer.dataOffset;
+    const bytes = await this.#cache.get(at, v.DYNAMIC_BYTES);
+    const fields = new Fields(bytes, { path: this.#file.path, littleEndian: false });
+    fields.setU32(v.D_ENTRIES, entries);
+    fields.setU32(v.D_CHECKSUM, checksum(bytes, v.D_CHECKSUM));
+    await this.#cache.set(at, bytes.subarray(0, SECTOR_BYTES), 1);
+    this.#header = { ...this.#header, entries };
+    await this.commit();
+  }
+
+  /** The one at the end counts: first it, then its copy. */
+  async #setFooter(footer: Footer): Promise<void> {
+    this.#footer = footer;
+    this.#footerBytes = this.tail.endBytes;
+    await this.#file.write(this.#footerBytes, footer.bytes);
+    await this.#file.flush();
+    await this.#cache.set(0, footer.bytes, 1);
+    await this.commit();
   }
 
   commit(): Promise<void> {

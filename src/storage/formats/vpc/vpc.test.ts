@@ -3,6 +3,7 @@ import { describe, it } from 'node:test';
 import { type ImageError, SECTOR_BYTES } from '../../image.ts';
 import { openImage } from '../../open.ts';
 import { MemoryHost, noise } from '../../testing.ts';
+import { testResizing } from '../resizing/testing.ts';
 import {
   checkImage,
   createImage,
@@ -31,6 +32,15 @@ testFormat({
   qemuOptions: ['', 'force_size=on', 'subformat=fixed'],
   sizes: [SECTOR_BYTES, 5 * MIB + SECTOR_BYTES],
   hugeBytes: v.MAX_SIZE_BYTES,
+});
+
+testResizing({
+  format: vpc,
+  qemuName: 'vpc',
+  cases: [
+    { name: 'dynamic', options: {}, largeBytes: 300 * MIB, shrinks: true },
+    { name: 'fixed', options: { subformat: 'fixed' }, largeBytes: 9 * MIB, shrinks: true },
+  ],
 });
 
 describe('VHD geometries', () => {

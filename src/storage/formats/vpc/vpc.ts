@@ -2,11 +2,18 @@ import { backingFileOption } from '../../blocks/backing-option.ts';
 import type { BlockMap } from '../../blocks/block-map.ts';
 import { FlatMap } from '../../blocks/flat-map.ts';
 import { MappedImage } from '../../blocks/mapped-image.ts';
-import type { CreateRequest, DiskImage, HostFile, ImageFormat, OpenContext } from '../../image.ts';
+import {
+  type CreateRequest,
+  type DiskImage,
+  type HostFile,
+  ImageError,
+  type ImageFormat,
+  type OpenContext,
+} from '../../image.ts';
 import { blocksEnd, check } from './check.ts';
 import { create, planOf } from './create.ts';
 import { readDynamicHeader } from './dynamic-header.ts';
-import { type Footer, isFooter, readFooter } from './footer.ts';
+import { type Footer, isFooter, readFooter, resizedFooter } from './footer.ts';
 import * as v from './layout.ts';
 import { findParent } from './parent.ts';
 import { VpcMap } from './vpc-map.ts';
@@ -34,10 +41,28 @@ async function open(file: HostFile, context: OpenContext): Promise<DiskImage> {
   }
 }
 
-async function openFixed(file: HostFile, { sizeBytes }: Footer): Promise<BlockMap> {
+async function openFixed(file: HostFile, footer: Footer): Promise<BlockMap> {
   // The geometry may say more than the file has: the footer is not of the disk.
   const there = Math.max(0, (await file.size()) - v.FOOTER_BYTES);
-  return new FlatMap(file, { startBytes: 0, sizeBytes: Math.min(sizeBytes, there), info: {} });
+  const sizeBytes = Math.min(footer.sizeBytes, there);
+  const resize = (toBytes: number): Promise<void> => moveFooter(file, footer, toBytes);
+  return new FlatMap(file, { startBytes: 0, sizeBytes, info: {}, resize });
+}
+
+/** The new footer is there before the old one, which becomes a part of the disk, goes. */
+async function moveFooter(file: HostFile, footer: Footer, sizeBytes: number): Promise<void> {
+  const oldBytes = Math.max(0, (await file.size()) - v.FOOTER_BYTES);
+  if (sizeBytes > v.MAX_SIZE_BYTES)
+    throw new ImageError(
+      'unsupported',
+      `${file.path}: VHD images hold at most 2040 GiB; convert it to vhdx for more`,
+      { path: file.path },
+    );
+  await file.write(sizeBytes, resizedFooter(footer, sizeBytes).bytes);
+  await file.flush();
+  if (sizeBytes < oldBytes) await file.truncate(sizeBytes + v.FOOTER_BYTES);
+  else await file.write(oldBytes, new Uint8Array(Math.min(v.FOOTER_BYTES, sizeBytes - oldBytes)));
+  await file.flush();
 }
 
 async function openDynamic(file: HostFile, footer: Footer, context: OpenContext): Promise<Opened> {
