@@ -8,8 +8,12 @@ import {
   S_FLAGS_RES,
   S_REC,
   S_RIP,
+  S_SEGS,
   S_TLB_READ,
   S_TLB_WRITE,
+  SEG_CS,
+  SEG_LIMIT,
+  SEG_SIZE,
   TLB_ENTRIES,
 } from '#ir/state.ts';
 import { BlockEmitter } from './block-emitter.ts';
@@ -38,6 +42,7 @@ const STORES: Readonly<Record<string, number>> = {
   v: V128_STORE,
 };
 const CC_CARRY = 2;
+const VECTOR_GP = 13;
 const WIDTHS: Readonly<Record<string, number>> = { 8: 1, 16: 2, 32: 4, 64: 8, v: 16 };
 
 /** What surrounds the block that is emitted. */
@@ -172,9 +177,34 @@ export class ColdEmitter extends BlockEmitter {
         this.#saveRecord();
         this.f.get(cpu).i32(Number(inst.attr.imm)).call(this.#cx.helper('raise')).op(0x00).end();
         break;
+      case 'check_goto':
+        this.push(inst.args[0] as Inst);
+        this.#raiseUnlessReachable(inst.attr.size ?? 8);
+        break;
+      case 'check_jump':
+        this.push(inst.args[0] as Inst);
+        this.f.if();
+        pushTarget(this.f, cpu, rec, inst.attr.size ?? 8);
+        this.#raiseUnlessReachable(inst.attr.size ?? 8);
+        this.f.end();
+        break;
       default:
         throw new Error(`codegen: no rule for ${name}`);
     }
+  }
+
+  /** #GP(0) unless a near branch of `size` bytes may go to the RIP on the stack. */
+  #raiseUnlessReachable(size: number): void {
+    const { f } = this;
+    const { cpu, helper } = this.#cx;
+    if (size === 8) pushIsUncanonical(f);
+    else
+      f.get(cpu)
+        .mem(0x35, S_SEGS + SEG_CS * SEG_SIZE + SEG_LIMIT)
+        .op(0x56);
+    f.hint(false).if();
+    this.#saveRecord();
+    f.get(cpu).i32(VECTOR_GP).i32(0).call(helper('raise_error')).op(0x00).end();
   }
 
   #recordField(name: string, field: number): void {
@@ -333,6 +363,16 @@ export class ColdEmitter extends BlockEmitter {
     const operand = inst.args[0];
     this.#cx.terminate(inst.op.name, operand === undefined ? undefined : this.inLocal(operand));
   }
+}
+
+/** Whether the address on the stack is not canonical: 1 or 0. */
+export function pushIsUncanonical(f: FunctionBody): void {
+  f.i64(2 ** 47)
+    .op(0x7c)
+    .i64(48)
+    .op(0x88)
+    .i64(0)
+    .op(0x52);
 }
 
 /** Pushes RIP of the direct target of the record, cut to the operand size. */

@@ -11,6 +11,7 @@ import {
 } from '#ir/state.ts';
 import { AddressGroups } from './address-groups.ts';
 import { BlockEmitter } from './block-emitter.ts';
+import { pushIsUncanonical } from './cold-emitter.ts';
 import { emitDivision } from './hot-divide.ts';
 import { HotFlags } from './hot-flags.ts';
 import { HotFloat, isFloatHelper } from './hot-float.ts';
@@ -171,6 +172,13 @@ export class HotEmitter extends BlockEmitter {
         break;
       case 'raise_if':
         this.pushArgs(inst);
+        f.hint(false).if();
+        this.#giveUp();
+        f.end();
+        break;
+      case 'check_goto':
+        this.pushArgs(inst);
+        pushIsUncanonical(f);
         f.hint(false).if();
         this.#giveUp();
         f.end();

@@ -26,9 +26,9 @@ import { analyse, type ControlFlow } from './control-flow.ts';
 import { HotEmitter } from './hot-emitter.ts';
 import { type FlagForm, RAW, sameForm } from './hot-flags.ts';
 import { isFloatHelper } from './hot-float.ts';
-import { bytesWritten, helperKind } from './hot-helpers.ts';
 import { declareLocals, type HotLocals } from './hot-locals.ts';
 import { HotState } from './hot-state.ts';
+import { mayGiveUp } from './may-give-up.ts';
 import { PageStreams } from './page-streams.ts';
 import type { Region, RegionEdge, RegionNode } from './region.ts';
 import { flagForms } from './region-flags.ts';
@@ -41,6 +41,8 @@ const I32_STORE = 0x36;
 const I64_STORE = 0x37;
 /** MXCSR bits 12:7: all exceptions masked. */
 const MXCSR_MASKS = 0x1f80;
+/** Canonical addresses, as signed numbers, are those from minus this to below this. */
+const CANONICAL_HALF = 2 ** 47;
 const OFFSET_BITS = 16;
 const RETURN_CALL_INDIRECT = 0x13;
 const GLOBAL_GET = 0x23;
@@ -145,6 +147,7 @@ export class RegionBuilder {
       .op(0x0f)
       .end();
     f.get(0).mem(I64_LOAD, S_RIP).set(base);
+    this.#checkTargets();
     this.#checkPages(helper);
     if (this.#state.usesVectors) {
       f.get(0).mem(I32_LOAD, S_MXCSR).i32(MXCSR_MASKS).op(0x71).i32(MXCSR_MASKS).op(0x47);
@@ -156,6 +159,22 @@ export class RegionBuilder {
     f.get(0).mem(I32_LOAD, S_TLB_READ).set(tlbRead);
     f.get(0).mem(I32_LOAD, S_TLB_WRITE).set(tlbWrite);
     this.#state.load();
+  }
+
+  /** A direct branch to an address that is not canonical faults where it stands: the interpreter's, as is all around it. */
+  #checkTargets(): void {
+    if (!this.#region.code64) return;
+    let [low, high] = [0, 0];
+    for (const { taken, next } of this.#region.nodes) {
+      low = Math.min(low, next.offset, taken?.offset ?? 0);
+      high = Math.max(high, next.offset, taken?.offset ?? 0);
+    }
+    const f = this.#f;
+    f.get(this.#locals.base)
+      .i64(CANONICAL_HALF + low)
+      .op(0x7c);
+    f.i64(2 * CANONICAL_HALF + low - high).op(0x5a);
+    f.hint(false).if().i32(REGION_COLD).op(0x0f).end();
   }
 
   /** The other pages are looked at when translations have changed since, or the code is mapped elsewhere. */
@@ -474,23 +493,5 @@ function calls(region: Region, isMeant: (helper: string) => boolean): boolean {
     insns.some(({ ir }) =>
       ir.insts.some(({ op, attr }) => op.family === 'call' && isMeant(attr.helper ?? '')),
     ),
-  );
-}
-
-const MAY_FAULT = new Set(['load', 'loadw', 'store']);
-
-/** Helpers before whose call the instruction may turn out to be the interpreter's. */
-function givesUp(helper: string): boolean {
-  const kind = helperKind(helper);
-  return kind === 'aligned' || kind === 'fpu' || kind === 'division' || bytesWritten(helper) > 0;
-}
-
-/** True when the instruction may turn out to be the interpreter's. */
-function mayGiveUp(insts: readonly Inst[]): boolean {
-  return insts.some(
-    ({ op, attr }) =>
-      MAY_FAULT.has(op.family) ||
-      op.name === 'raise_if' ||
-      (op.family === 'call' && givesUp(attr.helper ?? '')),
   );
 }

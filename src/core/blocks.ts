@@ -46,6 +46,7 @@ import {
   S_KEY,
   S_KILLS,
   S_PAGE_MAP,
+  S_REC,
   S_RIP,
   S_SEGS,
   S_STAT_BLOCKS,
@@ -57,7 +58,7 @@ import {
   SEG_SIZE,
 } from '../ir/state.ts';
 import { block_dropped, patched_block, predecode } from './host.ts';
-import { ACCESS_FETCH, checkCanonical, fetchMode, walk } from './paging.ts';
+import { ACCESS_FETCH, checkCanonical, fetchMode, isCanonical, walk } from './paging.ts';
 import { isReloaded } from './patched.ts';
 import { GP, raiseError } from './raise.ts';
 import { ageJumpCache, execTable, fillEntry, protectPage, TLB_PAGE, tlbEntry } from './tlb.ts';
@@ -366,11 +367,27 @@ export function drop_blocks(cpu: usize): void {
   block_dropped(0);
 }
 
+/** True when code may be fetched from RIP as far as CS goes. */
+function isReachable(cpu: usize): bool {
+  const rip = load<u64>(cpu, S_RIP);
+  if (load<u32>(cpu, S_KEY) & KEY_CODE64) return isCanonical(rip);
+  return rip <= <u64>load<u32>(cpu + SEG_CS * SEG_SIZE, S_SEGS + SEG_LIMIT);
+}
+
+/** #GP(0) at the direct branch of record `rec`, which has written RIP. Does not return. */
+function faultAt(cpu: usize, rec: usize): void {
+  const start = load<u64>(cpu, S_RIP) - <u64>(<i64>load<i32>(rec, REC_DISP));
+  store<u64>(cpu, load<u32>(cpu, S_KEY) & KEY_CODE64 ? start : start & 0xffff_ffff, S_RIP);
+  store<u32>(cpu, <u32>rec, S_REC);
+  raiseError(cpu, GP, 0);
+}
+
 /**
  * The block at RIP, after the direct branch of record `rec`; remembers it in the record's slot where the target is on
  * the same page as the branch, because then no change of the page tables can come between them.
  */
 export function link_block(cpu: usize, rec: usize, slot: u32): usize {
+  if (slot == REC_LINK && !isReachable(cpu)) faultAt(cpu, rec);
   const generation = load<u32>(cpu, S_JUMP_GEN);
   const from = load<u32>(cpu, S_BLOCK);
   const offset =

@@ -42,6 +42,7 @@ import {
   S_FIRST_VECTOR,
   S_NEXT_RIP,
   S_NMI_BLOCKED,
+  S_REPEATING,
   TRACE_INT,
   X87_FREEZE,
 } from '../ir/state-system.ts';
@@ -202,6 +203,9 @@ function enterDebug(cpu: usize): void {
 /** Delivers an interrupt at an instruction boundary; `flags` are EXC_…. When it unwinds, `deliver_exception` follows. */
 export function deliver_event(cpu: usize, vector: u32, flags: u32, error: u32): void {
   store<u32>(cpu, BENIGN, S_DELIVERING);
+  // Between the elements of a string the instruction goes on with RF set (SDM vol. 3, 17.3.1.1).
+  if (load<u32>(cpu, S_REPEATING)) store<u32>(cpu, load<u32>(cpu, S_EFLAGS) | RF, S_EFLAGS);
+  store<u32>(cpu, 0, S_REPEATING);
   deliver(cpu, vector, flags, error, load<u64>(cpu, S_RIP));
   if (vector == 2 && flags & EXC_EXTERNAL) store<u32>(cpu, 1, S_NMI_BLOCKED);
 }

@@ -185,11 +185,21 @@ export function seg_address(cpu: usize, seg: u32, offset: u64, size: u32, write:
   return (segBase(cpu, seg) + offset) & 0xffff_ffff;
 }
 
+/** What the bit index of BT adds to its address: whole operands of `size` bytes. */
+function bitOffset(cpu: usize, rec: usize, size: u32): u64 {
+  const at = cpu + <usize>load<u8>(rec, REC_IMM + 5);
+  const index = size == 8 ? load<i64>(at) : size == 4 ? <i64>load<i32>(at) : <i64>load<i16>(at);
+  const shift: i64 = size == 8 ? 6 : size == 4 ? 5 : 4;
+  return <u64>((index >> shift) * <i64>size);
+}
+
 /** An address record in its general form: what REC_IMM holds is said in ir/state.ts. */
 export function ea_segmented(cpu: usize, rec: usize): void {
   const base = load<u64>(cpu + <usize>load<u8>(rec, REC_BASE));
   const index = load<u64>(cpu + <usize>load<u8>(rec, REC_INDEX)) << (<u64>load<u8>(rec, REC_SHIFT));
   let offset = base + index + <u64>(<i64>load<i32>(rec, REC_DISP));
+  const bits = load<u8>(rec, REC_IMM + 4);
+  if (bits != 0) offset += bitOffset(cpu, rec, bits);
   const addressSize = load<u8>(rec, REC_IMM + 2);
   if (addressSize == 2) offset &= 0xffff;
   else if (addressSize == 4) offset &= 0xffff_ffff;

@@ -66,6 +66,11 @@ export function isImmediate(spec: OperandSpec): boolean {
   return spec.kind === 'I' || spec.kind === 'A';
 }
 
+/** True for BT and its kin with the index in a register: it moves the address before that is wrapped and checked. */
+export function movesByBits(row: InsnRow): boolean {
+  return /^bt[src]?$/.test(row.name) && row.operands[1]?.kind === 'G';
+}
+
 /** Bytes of an operand whose size letter is `size`, at operand size `opSize`. */
 export function operandBytes(size: string, opSize: number): number {
   switch (size) {
@@ -143,6 +148,7 @@ export function coldContext(form: Form): LiftContext {
     codeSize: form.codeSize,
     stackSize: form.stackSize,
     rep: form.rep,
+    bitsAdded: mem === MEM_LEFT,
     segment: (b) => b.add('rec.u8', [], { imm: REC_SEG }),
     address: row.operands.some((s) => isMemoryOperand(s, mem)) ? (b) => address(b, mem) : undefined,
   };

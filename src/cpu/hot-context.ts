@@ -23,6 +23,7 @@ import {
   isMemoryOperand,
   MEM_BASE,
   MEM_NONE,
+  movesByBits,
   operandBytes,
   registerField,
 } from './forms.ts';
@@ -78,13 +79,14 @@ export function hotContext(insn: Insn, key: number, immediateAt?: number): LiftC
     codeSize,
     stackSize: stackSizeOf(key),
     rep: row.options.rep === true ? insn.rep : 0,
-    flatStack: true,
+    inRegion: true,
     segment: (b) => b.add('i32.const', [], { imm: segment }),
     address: usesMemory ? (b) => address(b, insn, memory, codeSize) : undefined,
   };
 }
 
 function isReachable(insn: Insn, memory: MemoryOperand, codeSize: Size): boolean {
+  if (codeSize === 8 && insn.addrSize === 4 && movesByBits(insn.row)) return false;
   if (codeSize === 8 || insn.row.name === 'lea') return insn.addrSize !== 2;
   return insn.addrSize === 4 && memory.seg !== SEG_CS && memory.seg < SEG_FS;
 }

@@ -55,6 +55,7 @@ import {
   MEM_INDEX,
   MEM_LEFT,
   MEM_NONE,
+  movesByBits,
   operandBytes,
   registerField,
   takesRegisterField,
@@ -302,7 +303,7 @@ export class Predecoder {
     if (this.#codeSize === 8) return this.#memForm64(insn, memory, offset);
     const lea = row.name === 'lea';
     const checked = (this.#key & KEY_FLAT) === 0 || memory.seg === SEG_CS || memory.seg >= SEG_FS;
-    const flat = insn.addrSize === 4 && (!checked || lea);
+    const flat = insn.addrSize === 4 && (!checked || lea) && !movesByBits(row);
     const rec = this.#addressRecord(flat ? 'flat32' : 'segmented', insn, memory, offset);
     if (!flat) this.#segmentedFields(rec, insn, lea);
     return MEM_LEFT;
@@ -318,6 +319,10 @@ export class Predecoder {
       return MEM_LEFT;
     }
     if (insn.addrSize === 8 && !based) return memory.index < 0 ? MEM_BASE : MEM_INDEX;
+    if (movesByBits(insn.row)) {
+      this.#segmentedFields(this.#addressRecord('segmented', insn, memory, offset), insn, false);
+      return MEM_LEFT;
+    }
     const narrow = based ? 'segment32' : 'flat32';
     this.#addressRecord(insn.addrSize === 4 ? narrow : 'segment64', insn, memory, offset);
     return MEM_LEFT;
@@ -334,6 +339,9 @@ export class Predecoder {
     this.#out.setUint8(rec + REC_IMM, operandBytes(spec?.size ?? '', insn.opSize));
     this.#out.setUint8(rec + REC_IMM + 2, insn.addrSize);
     this.#out.setUint8(rec + REC_IMM + 3, lea ? 1 : 0);
+    if (!movesByBits(insn.row)) return;
+    this.#out.setUint8(rec + REC_IMM + 4, insn.opSize);
+    this.#out.setUint8(rec + REC_IMM + 5, registerField(insn, 'G', insn.opSize));
   }
 
   #addressFields(rec: number, insn: Insn, memory: MemoryOperand): void {

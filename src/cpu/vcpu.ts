@@ -25,6 +25,7 @@ import {
 import {
   INHIBIT_STEPPING,
   S_NMI_BLOCKED,
+  S_REPEATING,
   S_TRACE,
   TRACE_INSN,
   X87_FREEZE,
@@ -335,6 +336,7 @@ export class SoftwareVcpu {
     let alive = true;
     try {
       if (stepping) this.core.begin_step(this.#cpu);
+      else this.#set(S_REPEATING, 0);
       // Finding the block now is what `run` does first: it raises the same faults.
       if (traced) this.#host.trace?.begin(this.core.find_block(this.#cpu));
       this.#run(this.#cpu);

@@ -312,6 +312,10 @@ for (const type of ['void', 'i32', 'i64', 'f32', 'f64', 'v128'] as const) {
 }
 /** Raises exception `imm` when the argument is not 0. */
 row('raise_if', 'void', ['i32'], { effect: true, mayFault: true });
+/** #GP(0) unless a near branch of `size` bytes may go to the RIP: canonical when 8, else within the limit of CS. */
+row('check_goto', 'void', ['i64'], { effect: true, mayFault: true });
+/** As `check_goto`, for the direct target of the record when the argument is not 0. */
+row('check_jump', 'void', ['i32'], { effect: true, mayFault: true });
 
 // Terminators.
 /** Control passes to the next instruction, through the dispatcher: something translated code depends on changed. */

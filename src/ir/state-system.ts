@@ -24,7 +24,7 @@ export const S_EVENT_RIP = 1744;
 export const S_EVENT_IMAGE = 1752;
 export const S_EVENT_FLAGS = 1756;
 export const S_EVENT_ERROR = 2048;
-/** u32: 1 when the instruction that was stepped is a string instruction with elements left. */
+/** u32: 1 when the last instruction of a slice is a string instruction with elements left. */
 export const S_REPEATING = 2424;
 /** S_INHIBIT after a load of SS: unlike STI's 1 it also holds back debug traps (SDM vol. 3, 6.8.3). */
 export const INHIBIT_SS = 2;

@@ -309,7 +309,9 @@ export const REC_SEG = 7; // u8: segment register number
 export const REC_DISP = 8; // i32: displacement; of a direct branch: target minus RIP of the block
 export const REC_START = 12; // u16: offset of the instruction from the block's first byte
 export const REC_NEXT = 14; // u16: offset of the byte behind it
-export const REC_IMM = 16; // i64: immediate; of a direct branch two u32: linked block when taken, when not
+// i64: immediate; of a direct branch two u32: linked block when taken, when not; of a `segmented` address record bytes:
+// size of the access, 1 for a write, address size, 1 for LEA, and for BT and its kin operand size and state offset of the index
+export const REC_IMM = 16;
 export const REC_LINK = 16;
 export const REC_LINK2 = 20;
 export const REC_SIZE = 24;

@@ -358,6 +358,40 @@ const guests: readonly SmallGuest[] = [
       iret`,
     expected: '00000001 00000002 0d:00f8 00000004',
   },
+  {
+    name: 'an interrupt between the elements of REP pushes RF set, and behind the last one clear',
+    // Of OUTS 64 elements are done before the processor looks around.
+    body: `mov $0x2a, %al
+      mov $page, %edi
+      mov $80, %ecx
+      rep stosb
+      mov $0xf0, %edx
+      mov $page, %esi
+      mov $66, %ecx
+      try 2f
+      sti
+      nop
+      1: rep outsb
+      ud2
+      2: from 1b
+      mov last_flags, %eax
+      and $0x10000, %eax
+      print %eax
+      print last_ecx
+      try 4f
+      mov $1, %ecx
+      sti
+      nop
+      3: rep outsb
+      ud2
+      4: from 3b
+      mov last_flags, %eax
+      and $0x10000, %eax
+      print %eax
+      print last_ecx
+      ret`,
+    expected: '2a:0000 00000000 00010000 00000002 2a:0000 00000002 00000000 00000000',
+  },
 ];
 
 testSmallGuests('debugging, shadows and NMI', RUNTIME, guests);

@@ -367,6 +367,128 @@ const guests: readonly SmallGuest[] = [
       .word COMPAT`,
     expected: '00000000 ffffffff 00000000 0d:0000 0e:0005:000000000000000f',
   },
+  {
+    name: 'a handler and a call gate of conforming code keep ring 3 and its stack',
+    body: `gate 0x2d, 9f+USER, 0xee00, CONFORMING
+      gate 0, 8f+USER, 0xec00, CONFORMING, gdt+GATE
+      movq $0, gdt+GATE+8
+      movl $GATE|3, page+4
+      try 1f
+      user
+      mov $user_stack+USER-5, %esp
+      int $0x2d
+      mov %rsp, %r15
+      mov $user_stack+USER, %esp
+      mov $page+USER, %ebp
+      lcall *(%rbp)
+      hlt
+      1: print %rbx
+      print %r12
+      print %r13
+      print %r14
+      print %r15
+      print %r11
+      print %r10
+      print %r9
+      ret
+      9: mov %cs, %ebx
+      mov $user_stack+USER, %r12d
+      sub %rsp, %r12
+      mov 8(%rsp), %r13d
+      mov 32(%rsp), %r14d
+      mov 24(%rsp), %r9d
+      sub $user_stack+USER, %r9
+      iretq
+      8: mov %cs, %r11d
+      mov $user_stack+USER, %r10d
+      sub %rsp, %r10
+      sub $user_stack+USER, %r15
+      lretq`,
+    expected: '0d:0000 0000005b 00000038 00000033 0000002b fffffffb 0000005b 00000010 fffffffb',
+  },
+  {
+    name: 'BT and its kin: addresses of 32 bits wrap, and bases of segments are added after the index',
+    body: `movl $0, 4
+      movl $0, 12
+      mov $-4, %ebx
+      mov $65, %ecx
+      bts %ecx, (%ebx)
+      print 4
+      wrmsr_ 0xc0000100, 0x1000000000
+      mov $0x1000000000, %rdx
+      mov $64, %ecx
+      neg %rdx
+      bts %rcx, %fs:4(%rdx)
+      print 12
+      mov $-128, %rcx
+      btc %rcx, %fs:20(%rdx)
+      print 4
+      try 1f
+      mov $0x7fffffffffff, %rdx
+      mov $64, %ecx
+      bt %rcx, (%rdx)
+      1: mov $-0x7ffffffffff8*8, %rcx
+      sub $7, %rdx
+      bt %rcx, (%rdx)
+      ret`,
+    expected: '00000002 00000001 00000003 0d:0000',
+  },
+  {
+    name: 'INVPCID: one address, one PCID, all, all but global; global pages live through a change of PCID',
+    body: `.macro inv type pcid address=0
+        movq $\\pcid, page
+        mov $\\address, %rdx
+        mov %rdx, page+8
+        mov $\\type, %edx
+        invpcid page, %rdx
+      .endm
+      movl $7, 0x300000
+      movl $8, 0x500000
+      mov $0x300000, %rbx
+      cr 4 0x20080
+      movl $0x200183, directory+8
+      inv 2, 0
+      mov (%rbx), %eax
+      movl $0x400183, directory+8
+      mov %cr3, %rax
+      or $5, %rax
+      mov %rax, %cr3
+      print (%rbx)
+      inv 1, 5
+      print (%rbx)
+      inv 3, 0
+      print (%rbx)
+      inv 2, 0
+      print (%rbx)
+      movl $0x200083, directory+8
+      inv 0, 5, 0x3ff000
+      print (%rbx)
+      movl $0x400083, directory+8
+      inv 1, 5
+      print (%rbx)
+      movl $0x200083, directory+8
+      inv 3, 0
+      print (%rbx)
+      try 1f
+      inv 4, 0
+      1: try 2f
+      inv 1, 0x1000
+      2: try 3f
+      inv 0, 5, 0x800000000000
+      3: try 4f
+      user
+      xor %edx, %edx
+      invpcid page+USER, %rdx
+      4: mov %cr3, %rax
+      and $~0xfff, %rax
+      mov %rax, %cr3
+      mov %cr4, %rax
+      and $~0x20000, %rax
+      mov %rax, %cr4
+      ret`,
+    expected:
+      '00000007 00000007 00000007 00000008 00000007 00000008 00000007 0d:0000 0d:0000 0d:0000 0d:0000',
+  },
 ];
 
 testSmallGuests('long mode', LONG_RUNTIME, guests);

@@ -350,6 +350,48 @@ const guests: readonly SmallGuest[] = [
     expected:
       '00cf9b00 00000001 ffffffff 00000001 00000fff 00000001 00000055 00000000 00008b00 00000001 0010ec00 00000001 00000055 00000000 00000055 00000000',
   },
+  {
+    name: 'BT and its kin: the index in a register moves the address before it is wrapped and checked',
+    body: `base SMALL page
+      mov $SMALL, %eax
+      mov %eax, %fs
+      movl $1, page+0xffc
+      movl $0, page+4
+      movl $0, page+8
+      mov $0x1000, %ebx
+      mov $-32, %ecx
+      bt %ecx, %fs:(%ebx)
+      setc %al
+      movzbl %al, %eax
+      print %eax
+      mov $-4096*8, %ecx
+      bts %ecx, %fs:4(%ebx)
+      print page+4
+      try 1f
+      xor %ebx, %ebx
+      mov $0x8000, %ecx
+      bt %ecx, %fs:(%ebx)
+      1: try 2f
+      mov $-1, %ecx
+      btc %ecx, %fs:(%ebx)
+      2: mov $0x80001, %ecx
+      addr16 bts %ecx, %fs:8(%bx)
+      print page+8
+      mov $-64, %cx
+      addr16 btsw %cx, %fs:16(%bx)
+      print page+8
+      try 3f
+      mov $-1, %ecx
+      addr16 btr %ecx, %fs:(%bx)
+      3: try 4f
+      mov $0, %ecx
+      bts %ecx, %cs:page
+      4: try 5f
+      mov $NOWHERE-8, %ebx
+      bt %ecx, %fs:page(%ebx)
+      5: ret`,
+    expected: '00000001 00000001 0d:0000 0d:0000 00000002 00000003 0d:0000 0d:0000 0d:0000',
+  },
 ];
 
 testSmallGuests('segments and gates', RUNTIME, guests);

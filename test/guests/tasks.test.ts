@@ -278,6 +278,53 @@ const guests: readonly SmallGuest[] = [
       iret`,
     expected: '00010402',
   },
+  {
+    name: 'virtual-8086 mode by a switch: EFLAGS.VM of the TSS, segments without descriptors',
+    body: `second 0
+      mov $1f, %esi
+      mov $0x8000, %edi
+      mov $2f-1f, %ecx
+      rep movsb
+      movl $0x20002, task2+0x24
+      movl $0x12340000, task2+0x28
+      movl $0xfff0, task2+0x38
+      movl $0x901, task2+0x48
+      movl $0x800, task2+0x4c
+      movl $0x902, task2+0x50
+      movl $0x903, task2+0x54
+      movl $0x904, task2+0x58
+      movl $0x905, task2+0x5c
+      movl $stack-1024, task2+4
+      movl $DATA, task2+8
+      try 3f
+      ljmp $TASK2, $0
+      task_now
+      clts
+      ret
+      3: print last
+      print last_cs
+      mov last_flags, %eax
+      and $0x20000, %eax
+      print %eax
+      print last_eax
+      print last_ecx
+      print last_edx
+      print last_ss
+      print last_esp
+      busy TASK2
+      task_now
+      ljmp $TASK, $0
+      .code16
+      1: mov %ds, %ax
+      mov %gs, %cx
+      mov %es, %dx
+      pushw $0x55
+      hlt
+      2:
+      .code32`,
+    expected:
+      '0d:0000 00000008 00000800 00020000 12340903 00000905 00000901 00000902 0000ffee 0000008b 00000060 00000038',
+  },
 ];
 
 testSmallGuests('task switches', RUNTIME + MACROS, guests);

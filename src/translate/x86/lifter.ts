@@ -31,10 +31,12 @@ export interface LiftContext {
   readonly stackSize: 2 | 4 | 8;
   /** 0, 0xf2 or 0xf3. */
   readonly rep: number;
-  /** The stack segment needs no check and no addition though the mode has segments. */
-  readonly flatStack?: boolean;
+  /** In a region: segments need no check and no addition, and direct targets are looked at when it is entered. */
+  readonly inRegion?: boolean;
   /** Number (SEG_…) of the segment of implicit memory operands: the override, or DS. */
   readonly segment: (block: Block) => Inst;
+  /** The address record before this one has added the bit index of BT and its kin (REC_IMM, ir/state.ts). */
+  readonly bitsAdded?: boolean;
   /** Computes the linear address of the memory operand; appended to the block once. */
   readonly address: ((block: Block) => Inst) | undefined;
 }
@@ -230,7 +232,7 @@ export class Lifter {
     const { stackSize } = this.cx;
     if (stackSize === 8) return sp;
     const offset = this.op('i64.and', [sp, this.const64(stackSize === 2 ? 0xffff : 0xffffffff)]);
-    if (this.cx.flatStack === true) return offset;
+    if (this.cx.inRegion === true) return offset;
     const seg = this.const32(SEG_SS);
     return this.call('seg_address', [seg, offset, this.const32(size), this.const32(write ? 1 : 0)]);
   }
@@ -365,7 +367,19 @@ export class Lifter {
     this.op('end_dispatch');
   }
 
-  /** Ends the block with a jump to `rip`, a value of the operand size. */
+  /** Raises #GP(0) unless code may be fetched from `rip`; stands before anything changes. */
+  checkGoto(rip: Inst): void {
+    const { inRegion } = this.cx;
+    if (inRegion === true && this.opSize !== 8) return;
+    this.op('check_goto', [this.to64(rip)], { size: this.opSize });
+  }
+
+  /** As `checkGoto`, for the direct target where `taken` (i32) is not 0. */
+  checkJump(taken: Inst): void {
+    if (this.cx.inRegion !== true) this.op('check_jump', [taken], { size: this.opSize });
+  }
+
+  /** Ends the block with a jump to `rip`, a value of the operand size that `checkGoto` has seen. */
   goto(rip: Inst): void {
     this.op('goto', [this.to64(rip)]);
   }

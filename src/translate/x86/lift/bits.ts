@@ -29,7 +29,7 @@ function bitTest(change: 'bt' | 'bts' | 'btr' | 'btc'): Lift {
       setCarry(x, tested(x, value, at));
       return;
     }
-    const moves = x.binding(1).kind === 'reg';
+    const moves = x.binding(1).kind === 'reg' && x.cx.bitsAdded !== true;
     const address = moves
       ? x.call('bit_address', [x.address(), x.signExtend(index, size, 8), x.const32(size)])
       : x.address();

@@ -2,10 +2,12 @@ import type { Inst } from '#ir/block.ts';
 import { S_RCX, S_RSP } from '#ir/state.ts';
 import type { Lift, Lifter } from '../lifter.ts';
 
-// Near branches. A target beyond the limit of CS is found by the dispatcher, when it looks for the block.
+// Near branches. A target that cannot be fetched from faults at the branch: direct jumps that change nothing else leave
+// it to the dispatcher to find that out (core/blocks.ts, link_block), where they are linked.
 
 function liftCall(x: Lifter): void {
   const size = x.opSize;
+  x.checkJump(x.const32(1));
   x.push(x.resize(x.nextRip(), 8, size), size);
   x.jump();
 }
@@ -13,6 +15,7 @@ function liftCall(x: Lifter): void {
 function liftCallIndirect(x: Lifter): void {
   const size = x.opSize;
   const target = x.read(0);
+  x.checkGoto(target);
   x.push(x.resize(x.nextRip(), 8, size), size);
   x.goto(target);
 }
@@ -21,6 +24,7 @@ function liftCallIndirect(x: Lifter): void {
 function liftRet(x: Lifter): void {
   const size = x.opSize;
   const target = x.top(size);
+  x.checkGoto(target);
   let sp = x.op('i64.add', [x.reg(S_RSP, 8), x.const64(size)]);
   if (x.cx.bindings.length > 0) sp = x.op('i64.add', [sp, x.to64(x.read(0, 2))]);
   x.setStackPointer(sp, x.cx.stackSize);
@@ -36,13 +40,35 @@ function counter(x: Lifter): Inst {
 function liftLoop(x: Lifter): void {
   const size = x.cx.addrSize;
   const left = x.bin('sub', counter(x), x.const(1, size), size);
-  x.setReg(S_RCX, size, left);
   const isLeft = x.op(size === 8 ? 'i64.ne' : 'i32.ne', [left, x.const(0, size)]);
-  x.branch(x.arg < 0 ? isLeft : x.op('i32.and', [isLeft, x.cond(x.arg)]));
+  const taken = x.arg < 0 ? isLeft : x.op('i32.and', [isLeft, x.cond(x.arg)]);
+  x.checkJump(taken);
+  x.setReg(S_RCX, size, left);
+  x.branch(taken);
 }
 
 function liftJcxz(x: Lifter): void {
-  x.branch(x.op(x.cx.addrSize === 8 ? 'i64.eqz' : 'i32.eqz', [counter(x)]));
+  const taken = x.op(x.cx.addrSize === 8 ? 'i64.eqz' : 'i32.eqz', [counter(x)]);
+  x.checkJump(taken);
+  x.branch(taken);
+}
+
+/** Jumps of 16 bits are never linked. */
+function liftJump(x: Lifter): void {
+  if (x.opSize === 2) x.checkJump(x.const32(1));
+  x.jump();
+}
+
+function liftJcc(x: Lifter): void {
+  const taken = x.cond(x.arg);
+  if (x.opSize === 2) x.checkJump(taken);
+  x.branch(taken);
+}
+
+function liftJumpIndirect(x: Lifter): void {
+  const target = x.read(0);
+  x.checkGoto(target);
+  x.goto(target);
 }
 
 function liftBound(x: Lifter): void {
@@ -57,9 +83,9 @@ function liftBound(x: Lifter): void {
 }
 
 export const FLOW_LIFTS: Record<string, Lift> = {
-  jcc: (x) => x.branch(x.cond(x.arg)),
-  jmp: (x) => x.jump(),
-  jmpInd: (x) => x.goto(x.read(0)),
+  jcc: liftJcc,
+  jmp: liftJump,
+  jmpInd: liftJumpIndirect,
   call: liftCall,
   callInd: liftCallIndirect,
   ret: liftRet,

@@ -1,0 +1,21 @@
+import type { Inst } from '#ir/block.ts';
+import { bytesWritten, helperKind } from './hot-helpers.ts';
+
+const MAY_FAULT = new Set(['load', 'loadw', 'store']);
+
+/** Helpers before whose call the instruction may turn out to be the interpreter's. */
+function givesUp(helper: string): boolean {
+  const kind = helperKind(helper);
+  return kind === 'aligned' || kind === 'fpu' || kind === 'division' || bytesWritten(helper) > 0;
+}
+
+/** True when the instruction may turn out, while a region runs, to be the interpreter's. */
+export function mayGiveUp(insts: readonly Inst[]): boolean {
+  return insts.some(
+    ({ op, attr }) =>
+      MAY_FAULT.has(op.family) ||
+      op.name === 'raise_if' ||
+      op.name === 'check_goto' ||
+      (op.family === 'call' && givesUp(attr.helper ?? '')),
+  );
+}
