@@ -18,9 +18,12 @@ const PORT_END = 0xf4;
 const PORT_INTERRUPT = 0xf0;
 const PORT_NMI = 0xf1;
 
+/** `hot`: every block is translated when it runs for the second time; `lockstep`: and compared with the interpreter. */
+export type Tier = 'cold' | 'hot' | 'lockstep';
+
 /**
  * A processor and RAM for guests in assembly: no thread and no chips, and what is asked for by a port happens before
- * the next instruction. `hot`: every block is translated when it runs for the second time.
+ * the next instruction.
  */
 export class GuestMachine {
   readonly #bare: BareMachine;
@@ -33,10 +36,19 @@ export class GuestMachine {
   #ended = false;
 
   /** `image` is loaded at 1 MiB and entered at its beginning. */
-  constructor(image: Uint8Array, hot: boolean) {
+  constructor(image: Uint8Array, tier: Tier) {
     this.#image = image;
     const host = this.#host();
-    this.#bare = new BareMachine(RAM_BYTES, hot ? { host, heat: 1 } : { host });
+    this.#bare = new BareMachine(RAM_BYTES, {
+      host,
+      ...(tier !== 'cold' && { heat: 1 }),
+      verify: tier === 'lockstep',
+    });
+  }
+
+  /** Runs of translated code that were compared so far. */
+  get compared(): number {
+    return this.#bare.vcpu.lockstepStats?.compared ?? 0;
   }
 
   #host(): Partial<VcpuHost> {

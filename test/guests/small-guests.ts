@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { assemble, cannotAssemble } from './assemble.ts';
-import { GuestMachine } from './guest-machine.ts';
+import { GuestMachine, type Tier } from './guest-machine.ts';
 
 /** A guest that runs to its end in ring 0 and what it prints. */
 export interface SmallGuest {
@@ -10,8 +10,12 @@ export interface SmallGuest {
   readonly expected: string;
 }
 
-/** In the hot tier the first round translates and the second enters what was translated. */
-const ROUNDS = { cold: 1, hot: 3 } as const;
+/** With translation the first round translates and the second enters what was translated. */
+const TIERS: readonly { readonly tier: Tier; readonly rounds: number }[] = [
+  { tier: 'cold', rounds: 1 },
+  { tier: 'hot', rounds: 3 },
+  { tier: 'lockstep', rounds: 2 },
+];
 
 function link(runtime: string, guests: readonly SmallGuest[]): Uint8Array {
   const bodies = guests.map((guest, i) => `body${i}:\n${guest.body}\n`).join('');
@@ -21,7 +25,7 @@ function link(runtime: string, guests: readonly SmallGuest[]): Uint8Array {
   return assemble(source, ['--64'], [...flags, '--no-warn-rwx-segments']);
 }
 
-/** Tests that each guest prints what is expected, interpreted and translated. */
+/** Tests that each guest prints what is expected, interpreted, translated, and with both compared. */
 export function testSmallGuests(
   title: string,
   runtime: string,
@@ -29,19 +33,21 @@ export function testSmallGuests(
 ): void {
   describe(title, { timeout: 120_000, skip: cannotAssemble }, () => {
     const image = cannotAssemble === false ? link(runtime, guests) : new Uint8Array();
-    for (const tier of ['cold', 'hot'] as const) {
-      const machine = new GuestMachine(image, tier === 'hot');
+    for (const { tier, rounds } of TIERS) {
+      const machine = new GuestMachine(image, tier);
       for (const [i, { name, expected }] of guests.entries()) {
         it(`${name} (${tier})`, () => {
-          const text = machine.run(i, ROUNDS[tier]);
+          const text = machine.run(i, rounds);
           const lines = text.split('\n').map((line) => line.trim().replace(/ +/g, ' '));
-          const rounds = expected.endsWith('crash') ? 1 : ROUNDS[tier];
+          const whole = expected.endsWith('crash') ? 1 : rounds;
           assert.deepEqual(
             lines.filter((line) => line !== ''),
-            Array.from({ length: rounds }, () => expected),
+            Array.from({ length: whole }, () => expected),
           );
         });
       }
+      if (tier === 'lockstep')
+        it('translated code was compared', () => assert.ok(machine.compared > 0));
     }
   });
 }

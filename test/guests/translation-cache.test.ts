@@ -12,7 +12,7 @@ const FUNCTIONS = 24;
 const ROUNDS = 60;
 
 /** Calls functions that stand in pages of their own, many times each, and prints the sum of what they return. */
-function busyKernel(constant: number): Uint8Array {
+function busyKernel(constant: number, rounds = ROUNDS): Uint8Array {
   const functions = Array.from(
     { length: FUNCTIONS },
     (_, i) => `.balign 2048
@@ -29,7 +29,7 @@ f${i}: mov $20000, %ecx
   return smallKernel(`
 _start: mov $stack, %esp
   xor %eax, %eax
-  mov $${ROUNDS}, %ebx
+  mov rounds, %ebx
 2:${calls}
   dec %ebx
   jnz 2b
@@ -45,6 +45,7 @@ _start: mov $stack, %esp
   xor %al, %al
   out %al, $0xf4
 .balign 65536 # what comes before tells guests apart
+rounds: .long ${rounds}
 leaf: xor %ecx, %eax
   ret
 ${functions.join('')}
@@ -54,9 +55,9 @@ ${functions.join('')}
 }
 
 /** What `busyKernel` prints, by the same steps. */
-function busyOutput(constant: number): string {
+function busyOutput(constant: number, rounds = ROUNDS): string {
   let sum = 0;
-  for (let round = 0; round < ROUNDS; round++)
+  for (let round = 0; round < rounds; round++)
     for (let f = 0; f < FUNCTIONS; f++)
       for (let count = 20000; count > 0; count--) {
         sum = (sum + constant + f) >>> 0;
@@ -69,7 +70,7 @@ function busyOutput(constant: number): string {
 const folder = mkdtempSync(path.join(os.tmpdir(), 'ring0-translations-'));
 after(() => rmSync(folder, { recursive: true }));
 
-async function run(kernel: Uint8Array): Promise<{ text: string; stats: VmStats }> {
+async function run(kernel: Uint8Array, verify = false): Promise<{ text: string; stats: VmStats }> {
   const vm = await createVm({
     kernel,
     memoryBytes: 8 * MIB,
@@ -79,6 +80,7 @@ async function run(kernel: Uint8Array): Promise<{ text: string; stats: VmStats }
     noReboot: true,
     stats: true,
     translationCache: folder,
+    verify,
   });
   let text = '';
   vm.console.onOutput((bytes) => {
@@ -115,6 +117,13 @@ describe('the translation cache', () => {
       most = Math.max(most, stats.translation?.kept ?? 0);
     }
     assert.ok(most >= FUNCTIONS / 2);
+  });
+
+  it('gives code that comes to the same results as the interpreter', async () => {
+    const { text, stats } = await run(busyKernel(0x1234567, 3), true);
+    assert.equal(text, busyOutput(0x1234567, 3));
+    assert.ok((stats.translation?.kept ?? 0) >= FUNCTIONS / 2);
+    assert.ok((stats.verified?.compared ?? 0) > 0);
   });
 
   it('takes code for what its bytes are', async () => {

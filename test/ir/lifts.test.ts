@@ -126,14 +126,15 @@ set64 field2 (v1)`,
     );
   });
 
-  it('RET: RSP moves after the load', () => {
+  it('RET: RSP moves after the load and a look at the target', () => {
     assert.equal(
       golden('ret', 0xc3, MEM_NONE),
       `v0 = get64 r32
 v1 = load64 (v0)
-v2 = get64 r32
-v4 = i64.add (v2, 8)
-set64 r32 (v4)
+check_goto 8 (v1)
+v3 = get64 r32
+v5 = i64.add (v3, 8)
+set64 r32 (v5)
 goto (v1)`,
     );
   });
