@@ -52,7 +52,7 @@ type PreparedVm = Omit<WorkerStart, 'translator' | 'cards' | 'slotEvents'>;
 
 const STDERR = 2;
 /** How long the vCPU's thread has to end by itself. */
-const STOP_GRACE_MS = 1000;
+const STOP_GRACE_MS = 5000;
 const STOP_RETRY_MS = 10;
 /** How long typed text that found no room waits. */
 const INPUT_RETRY_MS = 20;
