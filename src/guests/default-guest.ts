@@ -3,6 +3,7 @@ import { mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from '
 import os from 'node:os';
 import path from 'node:path';
 import { RequestError } from '#base/errors.ts';
+import { makeFolder } from '#base/node/make-folder.ts';
 import { Apt, type AptPackage, diskFull, unknownPackage } from './apt.ts';
 import { buildInitramfs, type GuestModule } from './initramfs.ts';
 
@@ -116,9 +117,7 @@ export async function fetchDefaultGuest(
   const packagesDir = path.join(dir, 'packages');
   let tempDir: string | undefined;
   try {
-    await makeFolders(packagesDir).catch((error: unknown) => {
-      throw isErrno(error, 'ENOENT') ? unwritable(dir) : error;
-    });
+    makePackagesFolder(packagesDir, dir);
     await removeAbandoned(packagesDir);
     tempDir = await mkdtemp(path.join(packagesDir, '.fetch-'));
     const { env, signal } = host;
@@ -347,18 +346,12 @@ function asRequestError(error: unknown, dir: string): unknown {
   return error;
 }
 
-/** Node's own recursive mkdir hangs below /proc, and says ENOENT where a file system is read-only. */
-async function makeFolders(dir: string): Promise<void> {
-  const make = () =>
-    mkdir(dir).catch((error: unknown) => {
-      if (!isErrno(error, 'EEXIST')) throw error;
-    });
-  await make().catch(async (error: unknown) => {
-    const parent = path.dirname(dir);
-    if (!isErrno(error, 'ENOENT') || parent === dir) throw error;
-    await makeFolders(parent);
-    await make();
-  });
+function makePackagesFolder(folder: string, dir: string): void {
+  try {
+    makeFolder(folder);
+  } catch (error) {
+    throw isErrno(error, 'ENOENT') ? unwritable(dir) : error;
+  }
 }
 
 function unwritable(dir: string): RequestError {

@@ -1,7 +1,6 @@
 import {
   closeSync,
   ftruncateSync,
-  mkdirSync,
   openSync,
   readdirSync,
   rmSync,
@@ -10,6 +9,7 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 import { hostReason } from '#base/host-reason.ts';
+import { makeFolder } from '#base/node/make-folder.ts';
 import { PAGE_RAM, S_MSR_KERNEL_GS_BASE } from '#ir/state.ts';
 import { AddressSpace } from './address-space.ts';
 import type { Crash } from './crash-report.ts';
@@ -36,7 +36,7 @@ export function writeDump(crash: Crash, ramBytes: number, place: DumpPlace, now:
   const stamp = now.toISOString().replaceAll(/[-:.Z]/g, '');
   const file = path.join(place.dir, `ring0-${stamp}-${process.pid}.core`);
   try {
-    mkdirSync(place.dir, { recursive: true });
+    makeFolder(place.dir);
     if (place.keep !== undefined) removeOld(place.dir, place.keep);
     writeCore(crash, ramBytes, file);
     return { file };

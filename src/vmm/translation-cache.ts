@@ -1,7 +1,6 @@
 import { createHash } from 'node:crypto';
 import {
   closeSync,
-  mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -12,6 +11,7 @@ import {
 } from 'node:fs';
 import path from 'node:path';
 import { deserialize, serialize } from 'node:v8';
+import { makeFolder } from '#base/node/make-folder.ts';
 import type { UsedBatch } from '#cpu/hot-tier.ts';
 import type { KeptBatch, KeptRegion } from '#cpu/kept-regions.ts';
 import { countOptimised, machineCodeOf, moduleOf } from './optimised-code.ts';
@@ -153,7 +153,7 @@ function withoutCode({ code: _, ...rest }: KeptRegion): Omit<KeptRegion, 'code'>
 
 function putInPlace(file: string, parts: readonly Uint8Array[]): void {
   const folder = path.dirname(file);
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  makeFolder(folder, 0o700);
   makeRoom(folder, MOST_BYTES - sum(parts.map((p) => p.length)));
   const hash = createHash('sha256');
   for (const part of parts) hash.update(part);
