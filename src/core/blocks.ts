@@ -7,6 +7,7 @@ import {
   A_PAGE_HEADS,
   ARENA_SEGMENT_BYTES,
   ARENA_SEGMENTS,
+  ATTN_INTERRUPT,
   B_BYTES,
   B_CHAIN,
   B_COUNT,
@@ -41,6 +42,7 @@ import {
   S_AREA,
   S_ARENA_END,
   S_ARENA_NEXT,
+  S_ATTENTION,
   S_BLOCK,
   S_JUMP_GEN,
   S_KEY,
@@ -61,7 +63,10 @@ import { block_dropped, patched_block, predecode } from './host.ts';
 import { ACCESS_FETCH, checkCanonical, fetchMode, isCanonical, walk } from './paging.ts';
 import { isReloaded } from './patched.ts';
 import { GP, raiseError } from './raise.ts';
+import { BLOCK_BYTES, block_of_templates } from './templates.ts';
 import { ageJumpCache, execTable, fillEntry, protectPage, TLB_PAGE, tlbEntry } from './tlb.ts';
+
+const BLOCKS_BETWEEN_LOOKS = 16;
 
 // Blocks of predecoded code: found by linear address through the jump cache, else by physical address and key.
 
@@ -122,6 +127,18 @@ function codeAddress(paddr: u64): u32 {
   return paddr > 0xffff_ffff ? 0xffff_f000 | (<u32>paddr & 0xfff) : <u32>paddr;
 }
 
+function makeBlock(cpu: usize, paddr: u32, lin: u64): usize {
+  if (load<u32>(cpu, S_ARENA_NEXT) + BLOCK_BYTES > load<u32>(cpu, S_ARENA_END)) nextSegment(cpu);
+  const records = block_of_templates(cpu, paddr, load<u32>(cpu, S_ARENA_NEXT));
+  if (records == 0) return predecode(cpu, paddr, lin);
+  const block = new_block(cpu, records);
+  add_block(cpu, block);
+  // So that a slice of a million instructions ends in time also when each is in a new block.
+  if ((<u32>load<u64>(cpu, S_STAT_BLOCKS) & (BLOCKS_BETWEEN_LOOKS - 1)) == 0)
+    atomic.or<u32>(cpu + S_ATTENTION, ATTN_INTERRUPT);
+  return block;
+}
+
 /** The block at RIP, made if it is not there. Raises the faults of fetching. */
 export function find_block(cpu: usize): usize {
   const lin = fetchLinear(cpu);
@@ -148,7 +165,7 @@ export function find_block(cpu: usize): usize {
       break;
     block = load<u32>(block, B_CHAIN);
   }
-  if (block == 0) block = predecode(cpu, paddr, lin);
+  if (block == 0) block = makeBlock(cpu, paddr, lin);
   if (load<u32>(block, B_PADDR2) == 0 && (key & (KEY_CODE64 | KEY_FLAT)) != 0) {
     store<u64>(slot, lin);
     store<u32>(slot, generation, 8);

@@ -26,6 +26,7 @@ export * from './strings';
 export * from './syscall';
 export * from './system';
 export * from './task';
+export * from './templates';
 export * from './tlb';
 export * from './units';
 export * from './x87-arith';

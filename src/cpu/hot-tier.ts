@@ -14,6 +14,7 @@ import {
   S_STAT_REGION_RUNS,
 } from '#ir/state.ts';
 import { type BlockInfo, BlockView } from './block-view.ts';
+import type { InsnTemplates } from './insn-templates.ts';
 import {
   describeRegion,
   type KeptBatch,
@@ -73,6 +74,13 @@ export interface UsedBatch extends KeptBatch {
   readonly functions: readonly unknown[];
 }
 
+interface HotParts {
+  readonly memory: WebAssembly.Memory;
+  /** The regions in use. */
+  readonly table: WebAssembly.Table;
+  readonly templates: InsnTemplates;
+}
+
 /** Slots that regions of earlier runs may hold before they come to life. */
 const MOST_RESERVED = REGION_SLOTS / 2;
 
@@ -121,7 +129,7 @@ export class HotTier {
 
   /** `decode` makes the block of the code at a physical address and returns its own. */
   constructor(
-    parts: { readonly memory: WebAssembly.Memory; readonly table: WebAssembly.Table },
+    parts: HotParts,
     cpu: number,
     core: Record<string, unknown>,
     translator: Translator,
@@ -135,7 +143,7 @@ export class HotTier {
     this.#translator = translator;
     this.#view = new DataView(memory.buffer);
     this.#blocks = new BlockView(memory, cpu);
-    this.#kept = new KeptRegions(this.#blocks);
+    this.#kept = new KeptRegions(this.#blocks, parts.templates);
     this.#cpu = cpu;
     this.#decode = decode;
   }

@@ -1,4 +1,5 @@
 import type { BlockInfo, BlockView } from './block-view.ts';
+import type { InsnTemplates } from './insn-templates.ts';
 import type { CompiledRegion } from './region-compiler.ts';
 import type { RegionBlock } from './region-planner.ts';
 
@@ -67,8 +68,11 @@ export class KeptRegions {
   readonly #view: BlockView;
   readonly #byEntry = new Map<number, KeptPlace[]>();
 
-  constructor(view: BlockView) {
+  readonly #templates: InsnTemplates;
+
+  constructor(view: BlockView, templates: InsnTemplates) {
     this.#view = view;
+    this.#templates = templates;
   }
 
   get isEmpty(): boolean {
@@ -79,6 +83,7 @@ export class KeptRegions {
     for (const [index, region] of batch.regions.entries()) {
       if (region === undefined) continue;
       const hash = hashOf(region.code, 0, region.lengths[0] ?? 0, region.key);
+      this.#templates.addKept(hash);
       const places = this.#byEntry.get(hash);
       if (places === undefined) this.#byEntry.set(hash, [{ batch, index, region }]);
       else places.push({ batch, index, region });

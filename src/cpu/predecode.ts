@@ -7,6 +7,8 @@ import {
   B_PADDR,
   B_PADDR2,
   B_RECORDS,
+  BLOCK_INSNS,
+  BLOCK_RECORDS,
   HEAT_START,
   KEY_CODE32,
   KEY_CODE64,
@@ -44,9 +46,12 @@ import {
   SEG_LIMIT,
   SEG_SIZE,
   SEG_SS,
+  T_FROM_NEXT,
+  T_SIGNED,
+  T_WIDE,
 } from '#ir/state.ts';
 import type { Feature } from '#isa/x86/insn.ts';
-import { Decoder, type Insn, type MemoryOperand } from '#translate/x86/decode.ts';
+import { Decoder, type Insn, isSigned, type MemoryOperand } from '#translate/x86/decode.ts';
 import {
   formKey,
   isImmediate,
@@ -61,11 +66,9 @@ import {
   takesRegisterField,
 } from './forms.ts';
 import type { HandlerMap } from './handlers.ts';
+import type { InsnTemplates, TemplatePart } from './insn-templates.ts';
 
-/** Guest instructions in a block at most: bounds the time to the next look at interrupts. */
-const MAX_INSNS = 64;
 const MAX_INSN_BYTES = 15;
-const MAX_RECORDS = MAX_INSNS * 3 + 2;
 const VECTOR_UD = 6;
 const VECTOR_GP = 13;
 const UNITS = { fpu: 0, mmx: 1, sse: 2, wait: 3 } as const;
@@ -102,10 +105,16 @@ export class Predecoder {
   readonly #decoders: Readonly<Record<Size, Decoder>>;
   readonly #straddle = new Uint8Array(32);
   readonly #straddleDecoders: Readonly<Record<Size, Decoder>>;
-  readonly #records = new Uint8Array(MAX_RECORDS * REC_SIZE);
+  readonly #records = new Uint8Array(BLOCK_RECORDS * REC_SIZE);
   readonly #out = new DataView(this.#records.buffer);
   /** How often code of `length` bytes at `host` in linear memory is to run before the hot tier is told. */
   heatOf: (host: number, length: number, key: number) => number = () => HEAT_START;
+  /** Where what is made of an instruction is remembered. */
+  readonly #templates: InsnTemplates | undefined;
+  /** Of the instruction at hand: offsets in the records of its displacement, what is added to it, and of its immediate; -1: none. */
+  #dispAt = -1;
+  #dispAdd = 0;
+  #immAt = -1;
   #count = 0;
   #key = 0;
   #codeSize: Size = 8;
@@ -116,6 +125,7 @@ export class Predecoder {
     store: BlockStore,
     handlers: HandlerMap,
     features: ReadonlySet<Feature>,
+    templates?: InsnTemplates,
   ) {
     this.#bytes = new Uint8Array(memory.buffer);
     this.#view = new DataView(memory.buffer);
@@ -134,6 +144,10 @@ export class Predecoder {
     });
     this.#decoders = decoders(this.#bytes);
     this.#straddleDecoders = decoders(this.#straddle);
+    this.#templates = templates;
+    if (templates === undefined) return;
+    this.#fallThrough(0);
+    templates.fallThrough = this.#records.slice(0, REC_SIZE);
   }
 
   /** Decodes and registers the block at `paddr`, whose linear address is `lin`. Returns its address in linear memory. */
@@ -151,7 +165,7 @@ export class Predecoder {
     let at = start;
     let insns = 0;
     let paddr2 = 0;
-    const most = (this.#key & KEY_STEP) !== 0 ? 1 : MAX_INSNS;
+    const most = (this.#key & KEY_STEP) !== 0 ? 1 : BLOCK_INSNS;
     for (;;) {
       const insn = this.#decoders[this.#codeSize].decode(at, end);
       if (insn === 'short') {
@@ -164,7 +178,9 @@ export class Predecoder {
       }
       insns++;
       const offset = at - start;
+      const first = this.#count;
       const done = this.#append(insn, offset);
+      if (typeof insn !== 'string') this.#learn(insn, at, first, done);
       at += typeof insn === 'string' ? 1 : insn.length;
       if (done || insns === most || at === end) break;
     }
@@ -229,6 +245,9 @@ export class Predecoder {
 
   /** Appends the records of one instruction; true when the block ends with it. */
   #append(insn: Insn | 'undefined' | 'too-long' | 'short', offset: number): boolean {
+    this.#dispAt = -1;
+    this.#dispAdd = 0;
+    this.#immAt = -1;
     if (insn === 'too-long' || insn === 'short')
       return this.#raise('raiseError', VECTOR_GP, offset);
     if (insn === 'undefined' || !this.#isOffered(insn))
@@ -346,10 +365,11 @@ export class Predecoder {
 
   #addressFields(rec: number, insn: Insn, memory: MemoryOperand): void {
     const next = this.#out.getUint16(rec + REC_NEXT, true);
-    let { disp } = memory;
-    if (memory.ripRelative) disp += BigInt(next);
     // POP to memory: an address by RSP is made after the pop.
-    if (insn.row.name === 'pop' && memory.base === RSP) disp += BigInt(insn.opSize);
+    const popped = insn.row.name === 'pop' && memory.base === RSP ? insn.opSize : 0;
+    const disp = memory.disp + BigInt(popped) + (memory.ripRelative ? BigInt(next) : 0n);
+    this.#dispAt = rec + REC_DISP;
+    this.#dispAdd = popped;
     const base = memory.ripRelative ? S_RIP : memory.base < 0 ? S_ZERO : memory.base * 8;
     this.#out.setUint8(rec + REC_BASE, base);
     this.#out.setUint8(rec + REC_INDEX, memory.index < 0 ? S_ZERO : memory.index * 8);
@@ -385,6 +405,7 @@ export class Predecoder {
 
   #immediate(insn: Insn, rec: number, number: number, narrow: boolean): void {
     const value = insn.immediates[number] ?? 0n;
+    this.#immAt = rec + REC_IMM;
     if (narrow)
       this.#out.setInt32(rec + REC_IMM + 4 * number, Number(BigInt.asIntN(32, value)), true);
     else this.#out.setBigInt64(rec + REC_IMM, BigInt.asIntN(64, value), true);
@@ -392,7 +413,44 @@ export class Predecoder {
 
   #branchTarget(insn: Insn, rec: number): void {
     const next = this.#out.getUint16(rec + REC_NEXT, true);
+    this.#immAt = rec + REC_DISP;
     this.#out.setInt32(rec + REC_DISP, next + insn.rel, true);
+  }
+
+  /** Remembers the records from `first` on, which were made of the instruction at `at`, unless a part of it is odd. */
+  #learn(insn: Insn, at: number, first: number, ends: boolean): void {
+    const { operands } = insn.row;
+    const last = (this.#count - 1) * REC_SIZE;
+    const raises = this.#out.getUint16(last + REC_HANDLER, true) === this.#special['raise'];
+    if (this.#templates === undefined || raises || (this.#key & KEY_STEP) !== 0) return;
+    if (insn.immediates.length > 1 || operands.some((o) => o.kind === 'A' || o.kind === 'O'))
+      return;
+    const { headBytes, length } = insn;
+    const from = first * REC_SIZE;
+    this.#templates.learn(this.#key, {
+      head: this.#bytes.subarray(at, at + headBytes),
+      length,
+      ends,
+      records: this.#records.subarray(from, this.#count * REC_SIZE),
+      disp: this.#dispPart(insn, from),
+      add: this.#dispAdd,
+      imm: this.#immPart(insn, from),
+    });
+  }
+
+  #dispPart({ headBytes, dispBytes, memory }: Insn, from: number): TemplatePart | undefined {
+    if (dispBytes === 0 || this.#dispAt < 0) return undefined;
+    const how = T_SIGNED | (memory?.ripRelative === true ? T_FROM_NEXT : 0);
+    return { at: headBytes, size: dispBytes, to: this.#dispAt - from, how };
+  }
+
+  #immPart({ headBytes, dispBytes, length, row }: Insn, from: number): TemplatePart | undefined {
+    const at = headBytes + dispBytes;
+    const operand = row.operands.find((o) => o.kind === 'I' || o.kind === 'J');
+    if (at === length || operand === undefined) return undefined;
+    const how =
+      operand.kind === 'J' ? T_SIGNED | T_FROM_NEXT : T_WIDE | (isSigned(operand) ? T_SIGNED : 0);
+    return { at, size: length - at, to: this.#immAt - from, how };
   }
 
   #heat(paddr: number, bytes: number, paddr2: number): number {

@@ -33,6 +33,7 @@ import {
 import type { Feature } from '#isa/x86/insn.ts';
 import type { HandlerMap } from './handlers.ts';
 import { HotTier, type HotTierStats, type Translator, type UsedBatch } from './hot-tier.ts';
+import { InsnTemplates } from './insn-templates.ts';
 import { Lockstep, type LockstepStats } from './lockstep/lockstep.ts';
 import type { LockstepCore } from './lockstep/lockstep-memory.ts';
 import { PatchedBlocks } from './patched-blocks.ts';
@@ -203,17 +204,17 @@ export class SoftwareVcpu {
     const interpreter = new WebAssembly.Instance(parts.interpreter, { env, core: core.exports });
     this.#run = interpreter.exports['run'] as (cpu: number) => number;
     this.#lockstep?.attach(this.core, this.#run);
-    this.#predecoder = new Predecoder(parts.memory, cpu, this.core, parts.handlers, parts.features);
-    const reload = parts.handlers.special['reload'] ?? 0;
-    this.#patched = new PatchedBlocks(parts.memory, cpu, this.core, reload);
+    const { memory, handlers, features } = parts;
+    const templates = new InsnTemplates(memory, cpu);
+    if (parts.pace !== undefined) templates.startHeat = parts.pace.heat;
+    this.#predecoder = new Predecoder(memory, cpu, this.core, handlers, features, templates);
+    const reload = handlers.special['reload'] ?? 0;
+    this.#patched = new PatchedBlocks(memory, cpu, this.core, reload);
     this.#x87 = new X87Exceptions(parts.memory, cpu, (rip) => this.#predecoder.instructionAt(rip));
     if (parts.translator === undefined) return;
-    const { predecoder, hot } = {
-      predecoder: this.#predecoder,
-      hot: { memory: parts.memory, table },
-    };
+    const predecoder = this.#predecoder;
     this.#hot = new HotTier(
-      hot,
+      { memory, table, templates },
       cpu,
       this.core,
       parts.translator,

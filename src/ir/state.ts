@@ -253,8 +253,29 @@ export const A_CODE_LINES = 2031616;
 /** Two u32: physical addresses of bytes that no block was made from, found by the last look, and of what follows them. */
 export const A_NO_CODE = 2162688;
 export const A_ARENA = 2162752; // blocks are laid here one after another
-/** Whole area of a vCPU, arena included. */
-export const AREA_BYTES = 26214400;
+// What core/templates.ts predecodes with; cpu/insn-templates.ts fills it.
+/** u16 by key: the node that code begins at; 0 where none has been met. */
+export const A_CODE_ROOTS = 26214400;
+/** The record that ends a block whose last instruction does not. */
+export const A_FALL_THROUGH = 26222592;
+/** i32: B_HEAT of new blocks. */
+export const A_NEW_HEAT = 26222616;
+/** u32: A_KEPT is not empty. */
+export const A_ANY_KEPT = 26222620;
+/** KEPT_ENTRIES u32: hashes of the blocks that regions of earlier runs may be entered at; 0 is none. */
+export const A_KEPT = 26230784;
+export const KEPT_ENTRIES = 32768;
+/** CODE_NODES of 256 u16 by the next byte of an instruction: 0 unknown, another node, or CODE_LEAF + a template. */
+export const A_CODE_NODES = 26361856;
+export const CODE_NODES = 8192;
+export const CODE_NODE_BYTES = 512;
+export const CODE_LEAF = 0x8000;
+/** CODE_TEMPLATES of T_…, then T_RECORDS_MAX records. */
+export const A_CODE_TEMPLATES = 30556160;
+export const CODE_TEMPLATES = 8192;
+export const TEMPLATE_BYTES = 96;
+/** Whole area of a vCPU. */
+export const AREA_BYTES = 31391744;
 /** The arena is filled segment by segment; the oldest one is emptied when the last is full. A multiple of 8. */
 export const ARENA_SEGMENT_BYTES = 3002368;
 export const ARENA_SEGMENTS = 8;
@@ -297,6 +318,29 @@ export const HEAT_START = 1000;
 /** For code that a region of an earlier run may stand for. */
 export const HEAT_KEPT = 8;
 export const B_HEADER = 48;
+
+/** Guest instructions in a block at most: bounds the time to the next look at interrupts. */
+export const BLOCK_INSNS = 64;
+/** Records in a block at most. */
+export const BLOCK_RECORDS = 194;
+
+// An instruction as its bytes up to the displacement say, without the displacement and the immediate: u8 each.
+export const T_LENGTH = 0;
+export const T_COUNT = 1; // records
+export const T_ENDS = 2; // 1 when a block ends with it
+/** Two parts that are put in from the code: where in it, how long, where in the records, and how (T_…). */
+export const T_DISP = 4;
+export const T_IMM = 8;
+export const T_AT = 0;
+export const T_SIZE = 1; // bytes: 0 where there is none
+export const T_TO = 2;
+export const T_HOW = 3;
+export const T_SIGNED = 1;
+export const T_FROM_NEXT = 2; // counted from the next instruction: its offset in the block is added
+export const T_WIDE = 4; // to 64 bits; else to 32
+export const T_ADD = 12; // i32: what is added to the displacement
+export const T_RECORDS = 16;
+export const T_RECORDS_MAX = 3;
 
 // A record: one predecoded instruction, or a part of one. 24 bytes.
 export const REC_HANDLER = 0; // u16

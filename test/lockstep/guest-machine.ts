@@ -141,7 +141,6 @@ export class GuestMachine {
       ...(heat > 0 && { translator: options.translator?.(real, this) ?? real }),
       pace: { heat: heat > 0 ? heat : 1_000_000, ...(slice && { slice }) },
     };
-    this.vcpu = new SoftwareVcpu(parts, this.cpu, this.#host());
     for (const [field, value] of [
       [S_AREA, layout.areas[0]],
       [S_PAGE_MAP, layout.pageMap],
@@ -150,6 +149,7 @@ export class GuestMachine {
     ] as const)
       this.view.setUint32(this.cpu + field, value ?? 0, true);
     this.bytes.fill(PAGE_RAM, layout.pageMap, layout.pageMap + RAM_BYTES / PAGE);
+    this.vcpu = new SoftwareVcpu(parts, this.cpu, this.#host());
     this.vcpu.core.reset_cpu(this.cpu, model.signature);
     applyModel(this.memory, this.cpu, model);
   }

@@ -22,7 +22,7 @@ import type { Feature } from '#isa/x86/insn.ts';
 /** Looks at the clock, one every 10,000 instructions or more, after which a test is taken to run for ever. */
 const MOST_POLLS = 10;
 const BUILD = new URL('../../build/', import.meta.url);
-const ALL_FEATURES: readonly Feature[] = [
+export const ALL_FEATURES: readonly Feature[] = [
   'cmov',
   'cx8',
   'cx16',
@@ -107,12 +107,12 @@ export class BareMachine {
       pace: heat === undefined ? undefined : { heat },
       translator: this.#translator(new RegionCompiler(this.memory, this.cpu, features), heat),
     };
-    this.vcpu = new SoftwareVcpu(parts, this.cpu, { ...this.#host(), ...host });
     this.set32(S_AREA, layout.areas[0] ?? 0);
     this.set32(S_PAGE_MAP, layout.pageMap);
     this.set32(S_RAM_HOST, layout.ram);
     this.set32(S_RAM_SIZE, ramBytes);
     this.bytes.fill(PAGE_RAM, layout.pageMap, layout.pageMap + ramBytes / 4096);
+    this.vcpu = new SoftwareVcpu(parts, this.cpu, { ...this.#host(), ...host });
     this.vcpu.core.reset_cpu(this.cpu, 0x306a9);
   }
 

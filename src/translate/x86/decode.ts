@@ -16,6 +16,9 @@ export interface MemoryOperand {
 export interface Insn {
   readonly row: InsnRow;
   readonly length: number;
+  /** Bytes before the displacement and the immediates, and of the displacement. */
+  readonly headBytes: number;
+  readonly dispBytes: number;
   readonly opSize: 2 | 4 | 8;
   readonly addrSize: 2 | 4 | 8;
   readonly rep: number;
@@ -115,6 +118,8 @@ export class Decoder {
   readonly #bytes: Uint8Array;
   readonly #codeSize: 2 | 4 | 8;
   #start = 0;
+  /** Where the displacement begins. */
+  #head = 0;
   #at = 0;
   #limit = 0;
   #op66 = false;
@@ -239,12 +244,16 @@ export class Decoder {
     const mod = modRm < 0 ? 0 : modRm >> 6;
     const reg = modRm < 0 ? 0 : ((modRm >> 3) & 7) | ((this.#rex & 4) << 1);
     const rm = modRm < 0 ? 0 : (modRm & 7) | ((this.#rex & 1) << 3);
+    this.#head = this.#at;
     const memory = this.#memoryOperand(row, modRm, addrSize);
+    const dispBytes = this.#at - this.#head;
     const { immediates, rel } = this.#immediates(row, opSize);
     if (this.#lock && !(row.options.lock === true && memory !== undefined)) return 'undefined';
     return {
       row,
       length: this.#at - this.#start,
+      headBytes: this.#head - this.#start,
+      dispBytes,
       opSize,
       addrSize,
       rep: this.#rep,
@@ -297,9 +306,15 @@ export class Decoder {
   }
 
   #immediate(bytes: number, signed: boolean): bigint {
-    let value = 0n;
-    for (let i = 0; i < bytes; i++) value |= BigInt(this.#next()) << BigInt(8 * i);
+    const low = this.#unsigned(Math.min(bytes, 4));
+    const value = bytes === 8 ? BigInt(low) | (BigInt(this.#unsigned(4)) << 32n) : BigInt(low);
     return signed ? BigInt.asIntN(bytes * 8, value) : value;
+  }
+
+  #unsigned(bytes: number): number {
+    let value = 0;
+    for (let i = 0; i < bytes; i++) value |= this.#next() << (8 * i);
+    return value >>> 0;
   }
 
   #memory(modRm: number, addrSize: number): MemoryOperand {
@@ -340,6 +355,7 @@ export class Decoder {
 
   #sib(mod: number): MemoryOperand {
     const sib = this.#next();
+    this.#head = this.#at;
     const index = ((sib >> 3) & 7) | ((this.#rex & 2) << 2);
     const noBase = mod === 0 && (sib & 7) === 5;
     const base = noBase ? -1 : (sib & 7) | ((this.#rex & 1) << 3);

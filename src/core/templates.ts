@@ -1,0 +1,178 @@
+import {
+  A_ANY_KEPT,
+  A_CODE_NODES,
+  A_CODE_ROOTS,
+  A_CODE_TEMPLATES,
+  A_FALL_THROUGH,
+  A_KEPT,
+  A_NEW_HEAT,
+  B_BYTES,
+  B_CHAIN,
+  B_COUNT,
+  B_HEADER,
+  B_HEAT,
+  B_KEY,
+  B_PADDR,
+  B_PADDR2,
+  B_RECORDS,
+  BLOCK_INSNS,
+  BLOCK_RECORDS,
+  CODE_LEAF,
+  CODE_NODE_BYTES,
+  HEAT_KEPT,
+  HEAT_START,
+  KEPT_ENTRIES,
+  KEY_CODE64,
+  KEY_FLAT,
+  KEY_STEP,
+  PAGE_RAM,
+  PAGE_ROM,
+  REC_DISP,
+  REC_NEXT,
+  REC_SIZE,
+  REC_START,
+  S_AREA,
+  S_KEY,
+  S_PAGE_MAP,
+  S_RAM_HOST,
+  T_ADD,
+  T_AT,
+  T_COUNT,
+  T_DISP,
+  T_ENDS,
+  T_FROM_NEXT,
+  T_HOW,
+  T_IMM,
+  T_LENGTH,
+  T_RECORDS,
+  T_SIGNED,
+  T_SIZE,
+  T_TO,
+  T_WIDE,
+  TEMPLATE_BYTES,
+} from '../ir/state.ts';
+
+// Predecodes code whose instructions have all been met before, but for their displacements and immediates. It knows
+// nothing of x86: cpu/insn-templates.ts has put what the predecoder made of an instruction under the bytes that say so.
+
+const HASH_BASIS: u32 = 0x811c9dc5;
+const HASH_PRIME: u32 = 0x01000193;
+
+/** What a block may take at most. */
+export const BLOCK_BYTES: u32 = B_HEADER + BLOCK_RECORDS * REC_SIZE;
+
+/** True where a block of code at `paddr` may be made from templates. */
+function isPlain(cpu: usize, paddr: u32, key: u32): bool {
+  if ((key & KEY_STEP) != 0 || (key & (KEY_CODE64 | KEY_FLAT)) == 0) return false;
+  return (load<u8>(load<u32>(cpu, S_PAGE_MAP) + (paddr >> 12)) & (PAGE_RAM | PAGE_ROM)) == PAGE_RAM;
+}
+
+/** The template of the instruction at `at`; 0 where there is none. */
+function templateAt(area: usize, root: u32, at: usize): usize {
+  let child = root;
+  do {
+    child = load<u16>(area + A_CODE_NODES + child * CODE_NODE_BYTES + ((<u32>load<u8>(at++)) << 1));
+    if (child == 0) return 0;
+  } while (child < <u32>CODE_LEAF);
+  return area + A_CODE_TEMPLATES + (child - CODE_LEAF) * TEMPLATE_BYTES;
+}
+
+/** The number in the code at `at`. */
+function numberAt(at: usize, size: u32, isSigned: bool): i64 {
+  if (size == 1) return isSigned ? load<i8>(at) : load<u8>(at);
+  if (size == 2) return isSigned ? load<i16>(at) : load<u16>(at);
+  if (size == 4) return isSigned ? load<i32>(at) : load<u32>(at);
+  return load<i64>(at);
+}
+
+/** Puts one part of the instruction at `at`, which ends at `next` in the block, into its records. */
+function putPart(part: usize, at: usize, next: u32, rec: usize, add: i32): void {
+  const size = <u32>load<u8>(part, T_SIZE);
+  if (size == 0) return;
+  const how = <u32>load<u8>(part, T_HOW);
+  const value = numberAt(at + load<u8>(part, T_AT), size, (how & T_SIGNED) != 0);
+  const to = rec + load<u8>(part, T_TO);
+  if (how & T_WIDE) store<i64>(to, value);
+  else store<i32>(to, <i32>value + add + (how & T_FROM_NEXT ? next : 0));
+}
+
+/** Lays the records of one instruction, at `offset` in the block, at `rec`; returns where the next go. */
+function putInsn(template: usize, at: usize, offset: u32, rec: usize): usize {
+  const next = offset + load<u8>(template, T_LENGTH);
+  const count = <u32>load<u8>(template, T_COUNT);
+  let to = rec;
+  for (let i: u32 = 0; i < count; i++) {
+    memory.copy(to, template + T_RECORDS + i * REC_SIZE, REC_SIZE);
+    store<u16>(to, <u16>offset, REC_START);
+    store<u16>(to, <u16>next, REC_NEXT);
+    to += REC_SIZE;
+  }
+  putPart(template + T_DISP, at, next, rec, load<i32>(template, T_ADD));
+  putPart(template + T_IMM, at, next, rec, 0);
+  return to;
+}
+
+/** Whether a region of an earlier run may be entered at the code. The hash is that of cpu/kept-regions.ts. */
+function mayBeKept(area: usize, from: usize, to: usize, key: u32): bool {
+  let hash = HASH_BASIS ^ key;
+  for (let at = from; at < to; at++) hash = (hash ^ load<u8>(at)) * HASH_PRIME;
+  if (hash == 0) hash = 1;
+  let i = hash;
+  let found: u32;
+  do {
+    found = load<u32>(area + A_KEPT + (i++ & (KEPT_ENTRIES - 1)) * 4);
+  } while (found != hash && found != 0);
+  return found != 0;
+}
+
+function heatOf(area: usize, from: usize, to: usize, key: u32): i32 {
+  const heat = load<i32>(area, A_NEW_HEAT);
+  if (heat != HEAT_START || load<u32>(area, A_ANY_KEPT) == 0) return heat;
+  return mayBeKept(area, from, to, key) ? HEAT_KEPT : HEAT_START;
+}
+
+/**
+ * Makes the block of the code at `paddr` at `block`, where BLOCK_BYTES are free. Returns its records; 0 where the
+ * predecoder has to make it.
+ */
+export function block_of_templates(cpu: usize, paddr: u32, block: usize): u32 {
+  const key = load<u32>(cpu, S_KEY);
+  if (!isPlain(cpu, paddr, key)) return 0;
+  const area = <usize>load<u32>(cpu, S_AREA);
+  const root = <u32>load<u16>(area + A_CODE_ROOTS + key * 2);
+  if (root == 0) return 0;
+  const start = <usize>load<u32>(cpu, S_RAM_HOST) + paddr;
+  const end = start + 4096 - (paddr & 0xfff);
+  let at = start;
+  let rec = block + B_HEADER;
+  let insns: u32 = 0;
+  let ends = false;
+  while (!ends && at < end && insns < <u32>BLOCK_INSNS) {
+    const template = templateAt(area, root, at);
+    if (template == 0) return 0;
+    const length = <u32>load<u8>(template, T_LENGTH);
+    if (at + length > end) {
+      if (insns == 0) return 0;
+      break;
+    }
+    rec = putInsn(template, at, <u32>(at - start), rec);
+    ends = load<u8>(template, T_ENDS) != 0;
+    at += length;
+    insns++;
+  }
+  const bytes = <u32>(at - start);
+  memory.copy(rec, area + A_FALL_THROUGH, REC_SIZE);
+  store<u16>(rec, <u16>bytes, REC_START);
+  store<u16>(rec, <u16>bytes, REC_NEXT);
+  store<u32>(rec, bytes, REC_DISP);
+  const records = <u32>(rec + REC_SIZE - block - B_HEADER) / REC_SIZE;
+  store<u32>(block, paddr, B_PADDR);
+  store<u32>(block, key, B_KEY);
+  store<u32>(block, insns, B_COUNT);
+  store<u32>(block, 0, B_CHAIN);
+  store<u32>(block, records, B_RECORDS);
+  store<u32>(block, 0, B_PADDR2);
+  store<u32>(block, bytes, B_BYTES);
+  store<i32>(block, heatOf(area, start, at, key), B_HEAT);
+  return records;
+}
