@@ -13,6 +13,7 @@ describe('--disk', () => {
     { text: 'a,readonly', expected: { ...PLAIN, path: 'a', readOnly: true } },
     { text: 'a,readonly=off,snapshot=on', expected: { ...PLAIN, path: 'a', snapshot: true } },
     { text: 'a,serial=x=1', expected: { ...PLAIN, path: 'a', serial: 'x=1' } },
+    { text: 'a,bus=virtio-mmio', expected: { ...PLAIN, path: 'a', bus: 'virtio-mmio' } },
     { text: 'a,bus=nvme', expected: { ...PLAIN, path: 'a', bus: 'nvme' } },
     {
       text: 'a,full=report,iops=500,bps=10M',

@@ -7,7 +7,10 @@ const KEYS = [
   'full',
 ];
 type Key = (typeof KEYS)[number];
-const BUSES: readonly DiskConfig['bus'][] = ['virtio', 'nvme', 'scsi'];
+const BUSES: readonly DiskConfig['bus'][] = [
+  ...(['virtio', 'nvme', 'scsi'] as const),
+  ...(['virtio-mmio', 'virtio-mmio-legacy'] as const),
+];
 const CACHES: readonly DiskConfig['cache'][] = ['writeback', 'none', 'unsafe'];
 const FULL: readonly NonNullable<DiskConfig['onFull']>[] = ['wait', 'report'];
 /** The shortest that a device has room for: NVMe's and virtio's. */

@@ -97,7 +97,8 @@ export interface DiskStatus {
   readonly isLeaving: boolean;
 }
 
-export type DiskBus = 'virtio' | 'nvme' | 'scsi';
+/** `virtio`, `scsi`, `nvme`: PCI cards. `virtio-mmio`, of version 2 or 1: for kernels that learn of it from ACPI's tables. */
+export type DiskBus = 'virtio' | 'nvme' | 'scsi' | 'virtio-mmio' | 'virtio-mmio-legacy';
 
 export interface Vm {
   /** What the user should know of how the machine was made, in lines. */

@@ -5,7 +5,7 @@ import path from 'node:path';
 import { RequestError } from '#base/errors.ts';
 import { makeFolder } from '#base/node/make-folder.ts';
 import { Apt, type AptPackage, diskFull, unknownPackage } from './apt.ts';
-import { buildInitramfs, type GuestModule } from './initramfs.ts';
+import { buildInitramfs, type GuestModule, MODULE_GROUPS } from './initramfs.ts';
 
 /** Which of Debian's systems a guest is made of. */
 export interface GuestKind {
@@ -261,6 +261,7 @@ const MODULES = {
     'virtio/virtio_pci.ko',
     'block/virtio_blk.ko',
   ],
+  mmio: ['virtio/virtio_mmio.ko'],
   scsi: ['scsi/scsi_common.ko', 'scsi/scsi_mod.ko', 'scsi/sd_mod.ko', 'scsi/virtio_scsi.ko'],
 } as const;
 
@@ -271,7 +272,7 @@ async function readModules(kernelPackageDir: string): Promise<GuestModule[]> {
   if (version === undefined) return [];
   const modules: GuestModule[] = [];
   const drivers = path.join(root, version, 'kernel', 'drivers');
-  for (const group of ['virtio', 'scsi'] as const)
+  for (const group of MODULE_GROUPS)
     for (const file of MODULES[group]) {
       const bytes = await readFile(path.join(drivers, file)).catch((error: unknown) => {
         if (isErrno(error, 'ENOENT')) return undefined;

@@ -16,7 +16,9 @@ mount -t devpts -o gid=5,mode=620 devpts /dev/pts
 hostname ring0
 ip link set lo up
 load() { for module in $(cat /lib/modules/$1); do insmod /lib/modules/$module; done; }
-if grep -qs 0x1af4 /sys/bus/pci/devices/*/vendor; then load virtio; fi
+mmio=$(echo /sys/bus/acpi/devices/LNRO0005:*)
+if [ -e "\${mmio%% *}" ] || grep -qs 0x1af4 /sys/bus/pci/devices/*/vendor; then load virtio; fi
+if [ -e "\${mmio%% *}" ]; then load mmio; fi
 if grep -qs 0x0008 /sys/bus/virtio/devices/*/device; then load scsi; fi
 
 trap 'poweroff -f' USR2
@@ -39,9 +41,12 @@ setsid cttyhack sh
 exec poweroff -f
 `;
 
+/** In the order in which they are loaded, when there are such devices. */
+export const MODULE_GROUPS = ['virtio', 'mmio', 'scsi'] as const;
+
 /** A kernel module: its file's name and content, and for which devices it is loaded. */
 export interface GuestModule {
-  readonly group: 'virtio' | 'scsi';
+  readonly group: (typeof MODULE_GROUPS)[number];
   readonly name: string;
   readonly bytes: Uint8Array;
 }
@@ -80,7 +85,7 @@ export function buildInitramfs(busybox: Uint8Array, modules: readonly GuestModul
     },
     { type: 'file', path: 'etc/group', mode: 0o644, bytes: text('root:x:0:\ntty:x:5:\n') },
     { type: 'file', path: 'etc/session', mode: 0o755, bytes: text(SESSION) },
-    ...(['virtio', 'scsi'] as const).map((group): CpioEntry => {
+    ...MODULE_GROUPS.map((group): CpioEntry => {
       const names = modules.filter((module) => module.group === group).map(({ name }) => name);
       const bytes = text(names.map((name) => `${name}\n`).join(''));
       return { type: 'file', path: `lib/modules/${group}`, mode: 0o644, bytes };

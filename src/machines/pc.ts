@@ -17,8 +17,10 @@ import { HOST_BRIDGE, ISA_BRIDGE } from '#devices/pci/i440fx.ts';
 import { PCI_FUNCTION_STATE, PciFunction } from '#devices/pci/pci-function.ts';
 import { MmioBus, PortBus } from '#hw/bus.ts';
 import type { Clock, Device, DeviceLog, DeviceState, IrqLine, TimedDevice } from '#hw/device.ts';
+import type { MmioPlan } from '#hw/mmio-card.ts';
 import { StateCarver } from '#hw/state.ts';
 import { cmosMemory } from './cmos-memory.ts';
+import { MmioCards } from './mmio-cards.ts';
 import { type CardRegisters, PciCards, type PciSlot } from './pci-cards.ts';
 
 // Interrupts and addresses of the board. Ports and IRQs are those of every PC; PCI interrupts go to GSIs 16-19.
@@ -67,6 +69,7 @@ export interface PcWires {
   readonly reset: () => void;
   readonly debugExit: (value: number) => void;
   readonly cards: readonly PciSlot[];
+  readonly mmioCards: readonly { readonly slot: number; readonly plan: MmioPlan }[];
   readonly cardRegisters: CardRegisters;
   /** A slot has been switched off, by the guest or by `pullCard`. */
   readonly cardLeft: (slot: number) => void;
@@ -78,6 +81,7 @@ export class PcBoard {
   readonly ports: PortBus;
   readonly mmio: MmioBus;
   readonly cards: PciCards;
+  readonly #mmioCards: MmioCards;
   readonly #hotplug: PciHotplug;
   readonly #cardLeft: (slot: number) => void;
   readonly #com1: Uart;
@@ -114,6 +118,11 @@ export class PcBoard {
     const pm = this.#timers(carver, wires);
     this.#control(carver, wires);
     this.cards = this.#pci(carver, wires);
+    this.#mmioCards = new MmioCards(wires.mmioCards, {
+      ...wires,
+      mmio: this.mmio,
+      registers: wires.cardRegisters,
+    });
     this.#cardLeft = wires.cardLeft;
     this.#hotplug = this.#own(
       new PciHotplug(carver.take(HOTPLUG_STATE), {
@@ -186,6 +195,12 @@ export class PcBoard {
   reset(): void {
     for (const device of this.#devices) device.reset();
     this.cards.reset();
+  }
+
+  /** Interrupts of cards and devices as they drive them now, a bit a slot. */
+  setCardLines(lines: number): void {
+    this.cards.setLines(lines);
+    this.#mmioCards.setLines(lines);
   }
 
   /** A card comes while the guest runs, which is told. */

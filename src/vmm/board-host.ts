@@ -20,7 +20,13 @@ import { S_IGNNE } from '#ir/state-system.ts';
 import { PcBoard } from '#machines/pc.ts';
 import type { PciSlot } from '#machines/pci-cards.ts';
 import { chipState } from './chip-state.ts';
-import { type CardAccess, DeviceLink, type PlacedCard, type SlotEvent } from './device-link.ts';
+import {
+  type CardAccess,
+  DeviceLink,
+  type PlacedCard,
+  type PlacedMmio,
+  type SlotEvent,
+} from './device-link.ts';
 import { InputRing } from './mailbox.ts';
 import { describeUndefined } from './undefined-instruction.ts';
 
@@ -40,7 +46,7 @@ export interface BoardOptions {
   readonly clock: Clock;
   readonly log: DeviceLog;
   readonly output: (bytes: Uint8Array) => void;
-  readonly cards: readonly PlacedCard[];
+  readonly cards: readonly (PlacedCard | PlacedMmio)[];
   /** No firmware runs that would place the cards' registers. */
   readonly assignCards: boolean;
   /** The next slot event that the device thread has sent. */
@@ -56,6 +62,10 @@ export interface ExitCounts {
   /** Those of the APIC. */
   msr: number;
   cpuid: number;
+}
+
+function isPci(card: PlacedCard | PlacedMmio): card is PlacedCard {
+  return 'description' in card.plan;
 }
 
 /** The board as vCPU 0's thread sees it: interrupt controllers, chips, console. */
@@ -109,7 +119,8 @@ export class BoardHost implements VcpuHost {
       powerOff: () => this.#end({ type: 'power-off' }),
       reset: () => this.#end({ type: 'reset' }),
       debugExit: (value) => this.#end({ type: 'debug-exit', value: value & 0xff }),
-      cards: options.cards.map((card) => this.#inSlot(card)),
+      cards: options.cards.filter(isPci).map((card) => this.#inSlot(card)),
+      mmioCards: options.cards.filter((card): card is PlacedMmio => !isPci(card)),
       cardRegisters: {
         read: (slot, bar, offset, size) => this.#readCard(slot, bar, offset, size),
         write: (slot, bar, offset, size, value) => this.#post({ slot, bar, offset, size, value }),
@@ -179,7 +190,7 @@ export class BoardHost implements VcpuHost {
     this.#post({ slot, bar, offset, size, value: undefined });
     const value = this.#link.waitForAnswer(answered);
     // A read may end an interrupt: its line must fall before the guest ends it at the controller.
-    this.#board.cards.setLines(this.#link.lines);
+    this.#board.setCardLines(this.#link.lines);
     return value;
   }
 
@@ -343,7 +354,7 @@ export class BoardHost implements VcpuHost {
   poll(nowNs: number): void {
     if (this.#irqchip.nextDeadlineNs(0) <= nowNs) this.#irqchip.advance(0, nowNs);
     this.#board.advance(nowNs);
-    this.#board.cards.setLines(this.#link.lines);
+    this.#board.setCardLines(this.#link.lines);
     if (this.#link.slotEvents !== this.#slotEvents) this.#takeSlotEvents();
     if (this.#input.peek() >= 0) this.#feedConsole();
     if (this.#outputLength > 0 && nowNs - this.#outputSince > OUTPUT_DELAY_NS) this.flush();

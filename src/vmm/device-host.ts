@@ -3,6 +3,7 @@ import { IrqChip } from '#cpu/irqchip/irqchip.ts';
 import type { MemoryLayout } from '#cpu/layout.ts';
 import type { PciCard, PciCardWires } from '#devices/pci/pci-card.ts';
 import type { GuestMemory } from '#hw/guest-memory.ts';
+import type { MmioCard } from '#hw/mmio-card.ts';
 import { ATTN_INTERRUPT, ATTN_INVALIDATE, PHYS_BITS, S_ATTENTION } from '#ir/state.ts';
 import { FIRST_CARD_SLOT } from '#machines/pc.ts';
 import { makeFunction } from '#machines/pci-cards.ts';
@@ -11,6 +12,7 @@ import {
   type CardAccess,
   DeviceLink,
   type PlacedCard,
+  type PlacedMmio,
   SLOT_OFF,
   type SlotEvent,
 } from './device-link.ts';
@@ -21,7 +23,7 @@ const MOST_AT_ONCE = 1024;
 
 const LAST_CARD_SLOT = 31;
 
-export type MakeCard = (wires: PciCardWires) => PciCard;
+export type MakeCard = (wires: PciCardWires) => PciCard | MmioCard;
 
 export interface DeviceHostOptions {
   readonly memory: WebAssembly.Memory;
@@ -42,11 +44,11 @@ export class DeviceHost {
   readonly #memory: GuestMemory;
   readonly #sendMsi: (address: number, data: number) => void;
   /** Those that are there from the beginning. */
-  readonly placed: readonly PlacedCard[];
+  readonly placed: readonly (PlacedCard | PlacedMmio)[];
   readonly #link: DeviceLink;
   readonly #words: Int32Array;
   readonly #attentionAt: number;
-  readonly #cards = new Map<number, PciCard>();
+  readonly #cards = new Map<number, PciCard | MmioCard>();
   #stopped = false;
   /** Counts uses of memory while lockstep mode is kept from it; undefined while it is not. */
   #uses: number | undefined;
@@ -77,12 +79,13 @@ export class DeviceHost {
   }
 
   /** A card for the first empty slot. @throws {RequestError} when there is none. */
-  #place(make: MakeCard): PlacedCard {
+  #place(make: MakeCard): PlacedCard | PlacedMmio {
     for (let slot = FIRST_CARD_SLOT; slot <= LAST_CARD_SLOT; slot++) {
       if (this.#cards.has(slot)) continue;
       const card = this.#connect(slot, make);
       this.#cards.set(slot, card);
-      return { slot, plan: card.plan };
+      const { plan } = card;
+      return 'description' in plan ? { slot, plan } : { slot, plan };
     }
     const most = LAST_CARD_SLOT - FIRST_CARD_SLOT + 1;
     throw new RequestError(
@@ -93,9 +96,11 @@ export class DeviceHost {
 
   /** Puts a card into an empty slot while the guest runs; gives the slot. @throws {RequestError} when there is none. */
   plug(make: MakeCard): number {
-    const card = this.#place(make);
-    this.#tell({ type: 'plug', card });
-    return card.slot;
+    const { slot, plan } = this.#place(make);
+    // The guest learns of other devices from tables that it reads once.
+    if (!('description' in plan)) throw new TypeError(`${plan.name} cannot be plugged in`);
+    this.#tell({ type: 'plug', card: { slot, plan } });
+    return slot;
   }
 
   /** Has the guest give up the card in a slot (`ask`), or takes it away at once; `slotOff` tells when that is done. */
@@ -109,7 +114,7 @@ export class DeviceHost {
     this.#attention();
   }
 
-  #connect(slot: number, make: MakeCard): PciCard {
+  #connect(slot: number, make: MakeCard): PciCard | MmioCard {
     let msix: ReturnType<typeof makeFunction>['msix'];
     const card = make({
       memory: this.#memory,
@@ -123,10 +128,9 @@ export class DeviceHost {
         },
       },
     });
-    ({ msix } = makeFunction(
-      { slot, plan: card.plan, state: this.#link.slotState(slot) },
-      this.#sendMsi,
-    ));
+    const { plan } = card;
+    if ('description' in plan)
+      ({ msix } = makeFunction({ slot, plan, state: this.#link.slotState(slot) }, this.#sendMsi));
     return card;
   }
 
@@ -170,13 +174,13 @@ export class DeviceHost {
     for (let count = 0; count < MOST_AT_ONCE; count++) {
       const access = this.#take();
       if (access === undefined) return;
-      const { slot, bar, offset, size, value } = access;
+      const { slot, bar, value } = access;
       const card = this.#cards.get(slot);
       if (bar === SLOT_OFF) void this.#takeOut(slot);
-      else if (value !== undefined) card?.writeBar(bar, offset, size, value);
+      else if (value !== undefined) write(card, access, value);
       else {
         this.#isAnswering = true;
-        this.#link.answer(card?.readBar(bar, offset, size) ?? 0xffff_ffff);
+        this.#link.answer(read(card, access));
         this.#isAnswering = false;
       }
     }
@@ -207,4 +211,19 @@ export class DeviceHost {
     for (const card of this.#cards.values()) card.reset();
     await Promise.all([...this.#cards.values()].map((card) => card.idle()));
   }
+}
+
+function read(card: PciCard | MmioCard | undefined, { bar, offset, size }: CardAccess): number {
+  if (card === undefined) return 0xffff_ffff;
+  return 'readBar' in card ? card.readBar(bar, offset, size) : card.readMmio(offset, size);
+}
+
+function write(
+  card: PciCard | MmioCard | undefined,
+  { bar, offset, size }: CardAccess,
+  value: number,
+): void {
+  if (card === undefined) return;
+  if ('writeBar' in card) card.writeBar(bar, offset, size, value);
+  else card.writeMmio(offset, size, value);
 }

@@ -7,6 +7,7 @@ import type { DiskConfig, IoLimits } from '#control/vm.ts';
 import { Nvme } from '#devices/nvme/nvme.ts';
 import { VirtioBlk } from '#devices/virtio/blk/blk.ts';
 import { VirtioScsi } from '#devices/virtio/scsi/scsi.ts';
+import { VirtioMmio } from '#devices/virtio/transport/mmio.ts';
 import { VirtioPci } from '#devices/virtio/transport/pci.ts';
 import type { BlockBackend } from '#hw/block.ts';
 import { type DiskImage, ImageError, SECTOR_BYTES } from '#storage/image.ts';
@@ -216,6 +217,16 @@ function makeCard(
         device: new VirtioBlk(wires, disk, BLK_QUEUES),
         name: 'virtio-blk',
       });
+    case 'virtio-mmio':
+    case 'virtio-mmio-legacy':
+      return new VirtioMmio(
+        { memory: wires.memory, setInterrupt: wires.interrupts.setIntx },
+        {
+          device: new VirtioBlk(wires, disk, BLK_QUEUES),
+          name: 'virtio-blk',
+          legacy: bus === 'virtio-mmio-legacy',
+        },
+      );
     case 'nvme':
       return new Nvme(wires, disk);
     case 'scsi':

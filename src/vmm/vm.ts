@@ -5,15 +5,7 @@ import { gunzipSync, zstdDecompressSync } from 'node:zlib';
 import type { VcpuState } from '#accel/accel.ts';
 import { RequestError } from '#base/errors.ts';
 import { hostReason } from '#base/host-reason.ts';
-import type {
-  DiskConfig,
-  DiskStatus,
-  IoLimits,
-  Vm,
-  VmConfig,
-  VmExit,
-  VmStats,
-} from '#control/vm.ts';
+import type { Vm, VmConfig, VmExit, VmStats } from '#control/vm.ts';
 import { findModel } from '#cpu/cpuid.ts';
 import type { HandlerMap } from '#cpu/handlers.ts';
 import { layOut, type MemoryLayout } from '#cpu/layout.ts';
@@ -34,6 +26,7 @@ import { BootError } from '#machines/boot/boot-error.ts';
 import { type FirmwarePlan, planFirmware } from '#machines/boot/firmware.ts';
 import { planBoot } from '#machines/boot/plan.ts';
 import type { Placement } from '#machines/boot/plan-types.ts';
+import type { MmioPlace } from '#machines/mmio-cards.ts';
 import { buildTables } from '#machines/tables/tables.ts';
 import { bootFromDisk } from './boot-disk.ts';
 import { crashExit, differenceExit } from './crash-exit.ts';
@@ -165,29 +158,13 @@ class SoftwareVm implements Vm {
     },
   };
 
-  disks(): readonly DiskStatus[] {
-    return this.#plugs.status();
-  }
-
-  addDisk(config: DiskConfig): Promise<string> {
-    return this.#plugs.add(config);
-  }
-
-  removeDisk(id: string, { force = false }: { force?: boolean } = {}): Promise<void> {
-    return this.#plugs.remove(id, force);
-  }
-
-  resizeDisk(
-    id: string,
-    sizeBytes: number,
-    { shrink = false }: { shrink?: boolean } = {},
-  ): Promise<void> {
-    return this.#plugs.resize(id, sizeBytes, shrink);
-  }
-
-  limitDisk(id: string, limits: IoLimits | undefined): void {
-    this.#plugs.limit(id, limits);
-  }
+  readonly disks: Vm['disks'] = () => this.#plugs.status();
+  readonly addDisk: Vm['addDisk'] = (config) => this.#plugs.add(config);
+  readonly removeDisk: Vm['removeDisk'] = (id, options) =>
+    this.#plugs.remove(id, options?.force === true);
+  readonly resizeDisk: Vm['resizeDisk'] = (id, sizeBytes, options) =>
+    this.#plugs.resize(id, sizeBytes, options?.shrink === true);
+  readonly limitDisk: Vm['limitDisk'] = (id, limits) => this.#plugs.limit(id, limits);
 
   stats(): VmStats {
     return { ...this.#stats, missing: [...new Set(this.#notes)] };
@@ -251,7 +228,7 @@ class SoftwareVm implements Vm {
   ): Promise<VmExit> {
     const { sampling } = profile;
     const start = {
-      ...prepare(this.#config, this.#engine),
+      ...prepare(this.#config, this.#engine, this.#plugs.mmioPlaces()),
       ...(trace && { trace }),
       ...(sampling && { sampling }),
     };
@@ -405,14 +382,14 @@ function makeMemory(pages: number): WebAssembly.Memory {
 }
 
 /** Lays out memory, places what runs first, and says how the vCPU starts. */
-function prepare(config: VmConfig, engine: Engine): PreparedVm {
+function prepare(config: VmConfig, engine: Engine, virtio: readonly MmioPlace[]): PreparedVm {
   const firmware = config.firmware && bootRequest('firmware', planFirmware, config.firmware);
   const layout = layOut(1, config.memoryBytes, firmware?.rom.bytes.length ?? 0);
   const memory = makeMemory(layout.pages);
   describe(memory, layout, config.memoryBytes);
   const bytes = new Uint8Array(memory.buffer);
   // Firmware makes tables of its own, and the processor starts as it comes out of reset.
-  const state = firmware ? {} : placeKernel(config, bytes, layout.ram);
+  const state = firmware ? {} : placeKernel(config, virtio, bytes.subarray(layout.ram));
   if (firmware) placeFirmware(firmware, memory, layout);
   return {
     ...engine,
@@ -438,11 +415,15 @@ function bootRequest<T, R>(field: string, plan: (input: T) => R, input: T): R {
   }
 }
 
-function placeKernel(config: VmConfig, bytes: Uint8Array, ram: number): Partial<VcpuState> {
+function placeKernel(
+  config: VmConfig,
+  virtio: readonly MmioPlace[],
+  ram: Uint8Array,
+): Partial<VcpuState> {
   const { kernel, kernelName, initrd, modules } = config;
   if (kernel === undefined)
     throw new RequestError('there is nothing to run; give a kernel', 'kernel');
-  const tables = buildTables({ cpus: 1, memoryBytes: config.memoryBytes });
+  const tables = buildTables({ cpus: 1, memoryBytes: config.memoryBytes }, virtio);
   const plan = bootRequest('kernel', planBoot, {
     kernel,
     ...(kernelName !== undefined && { kernelName }),
@@ -456,8 +437,7 @@ function placeKernel(config: VmConfig, bytes: Uint8Array, ram: number): Partial<
       zstd: (data, limit) => zstdDecompressSync(data, { maxOutputLength: limit }),
     },
   });
-  for (const { paddr, bytes: data } of [...plan.writes, ...tables.writes])
-    bytes.set(data, ram + paddr);
+  for (const { paddr, bytes } of [...plan.writes, ...tables.writes]) ram.set(bytes, paddr);
   return plan.state;
 }
 

@@ -4,7 +4,7 @@ import type { TraceKind, VmStats } from '#control/vm.ts';
 import type { HandlerMap } from '#cpu/handlers.ts';
 import type { MemoryLayout } from '#cpu/layout.ts';
 import type { RegionRequest } from '#cpu/region-compiler.ts';
-import type { PlacedCard } from './device-link.ts';
+import type { PlacedCard, PlacedMmio } from './device-link.ts';
 import type { Samples } from './guest-sampler.ts';
 import type { SymbolFiles } from './guest-symbols.ts';
 
@@ -27,7 +27,7 @@ export interface WorkerStart {
   readonly sampling?: 'stacks' | 'functions';
   /** The file of code that earlier runs have translated, which this one adds to. */
   readonly translationCache?: string;
-  readonly cards: readonly PlacedCard[];
+  readonly cards: readonly (PlacedCard | PlacedMmio)[];
   /** Slot events come by it, looked for when the device link counts one. */
   readonly slotEvents: MessagePort;
   readonly assignCards: boolean;

@@ -64,14 +64,16 @@ describe('the default guest', { timeout: PATIENCE_MS * 2 }, () => {
   after(() => rmSync(dir, { recursive: true }));
 
   it('boots to a shell, runs a command, keeps tsc as its clock, uses its disks, and powers off with status 0', async () => {
-    const disks = ['virtio', 'nvme', 'scsi'].map((bus) => path.join(dir, `${bus}.img`));
+    const disks = ['virtio', 'virtio-mmio', 'virtio-mmio-legacy', 'nvme', 'scsi'].map((bus) =>
+      path.join(dir, `${bus}.img`),
+    );
     const content = randomBytes(DISK_BYTES);
     for (const disk of disks) writeFileSync(disk, content);
     const flags = disks.flatMap((disk) => ['--disk', `${disk},format=raw,bus=${busOf(disk)}`]);
     const guest = new Console(['--timeout', '400', ...flags]);
     try {
       await guest.until(PROMPT);
-      for (const device of ['/dev/vda', '/dev/nvme0n1', '/dev/sda']) {
+      for (const device of ['/dev/vda', '/dev/vdb', '/dev/vdc', '/dev/nvme0n1', '/dev/sda']) {
         guest.type(`md5sum ${device}`);
         await guest.until(md5(content));
         // Copies the first half over the second, in pieces that are no whole pages.

@@ -50,6 +50,13 @@ describe('AML', () => {
     },
     { name: 'an EISA id', term: aml.eisaId('PNP0A03'), expected: '0c41d00a03' },
     { name: 'ports', term: aml.ports(0x3f8, 8), expected: '4701f803f8030108' },
+    { name: 'a string', term: aml.string('LNRO0005'), expected: '0d4c4e524f3030303500' },
+    {
+      name: 'memory of a device',
+      term: aml.memory(0xfec2_2000, 0x200),
+      expected: '860900010020c2fe00020000',
+    },
+    { name: 'its interrupt', term: aml.gsi(22), expected: '890600090116000000' },
     { name: 'an interrupt', term: aml.irq(4), expected: '221000' },
     {
       name: 'resources end with their tag',

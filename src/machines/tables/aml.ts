@@ -47,6 +47,10 @@ export function device(of: string, ...terms: readonly Aml[]): Aml {
   return [0x5b, 0x82, ...withLength([...path(of), ...terms.flat()])];
 }
 
+export function string(text: string): Aml {
+  return [0x0d, ...ascii(text), 0];
+}
+
 /** At most 255 elements. */
 export function list(...elements: readonly Aml[]): Aml {
   return [0x12, ...withLength([elements.length, ...elements.flat()])];
@@ -111,6 +115,18 @@ export function resources(...descriptors: readonly Aml[]): Aml {
 /** 6.4.2.5: fixed ports, all 16 address lines decoded. */
 export function ports(base: number, count: number): Aml {
   return [0x47, 1, ...u16(base), ...u16(base), 1, count];
+}
+
+/** 6.4.3.4: memory of 32 bits' addresses, for this device alone. */
+export function memory(base: number, lengthBytes: number): Aml {
+  return [0x86, ...u16(9), MEMORY_WRITABLE, ...u32(base), ...u32(lengthBytes)];
+}
+
+/** 6.4.3.6: an interrupt by its GSI: level-triggered, high, shared. */
+export function gsi(number: number): Aml {
+  const CONSUMER = 1;
+  const SHARED = 1 << 3;
+  return [0x89, ...u16(6), CONSUMER | SHARED, 1, ...u32(number)];
 }
 
 /** 6.4.2.1: an ISA interrupt: edge-triggered, high. */

@@ -1,3 +1,4 @@
+import type { MmioPlace } from '../mmio-cards.ts';
 import { AcpiTable } from './acpi-table.ts';
 import * as aml from './aml.ts';
 import { hotplugEvent, hotplugSlots } from './hotplug.ts';
@@ -11,16 +12,28 @@ const PCI_FIRST_GSI = 16;
 const PCI_WINDOW = { first: 0xe000_0000, last: 0xfebf_ffff };
 const VIDEO_WINDOW = { first: 0xa_0000, last: 0xb_ffff };
 const PCI_CONFIG_PORT = 0xcf8;
+const VIRTIO_BYTES = 0x200;
 
-export function dsdt(): Uint8Array {
+/** With virtio devices at these places. */
+export function dsdt(virtio: readonly MmioPlace[] = []): Uint8Array {
   const soft = aml.integer(SOFT_OFF_TYPE);
   const none = aml.integer(0);
   const terms = [
-    aml.scope('\\_SB', pciRoot()),
+    aml.scope('\\_SB', pciRoot(), ...virtio.map(virtioDevice)),
     aml.name('\\_S5', aml.list(soft, soft, none, none)),
     hotplugEvent(),
   ];
   return new AcpiTable('DSDT', 2).u8(...terms.flat()).done();
+}
+
+/** The identifier is the one that Linux's driver knows (drivers/virtio/virtio_mmio.c). */
+function virtioDevice({ paddr, gsi }: MmioPlace, index: number): aml.Aml {
+  return aml.device(
+    `V${index.toString(16).toUpperCase().padStart(2, '0')}`,
+    aml.name('_HID', aml.string('LNRO0005')),
+    aml.name('_UID', aml.integer(index)),
+    aml.name('_CRS', aml.resources(aml.memory(paddr, VIRTIO_BYTES), aml.gsi(gsi))),
+  );
 }
 
 function pciRoot(): aml.Aml {

@@ -1,4 +1,5 @@
 import type { Placement } from '../boot/plan-types.ts';
+import type { MmioPlace } from '../mmio-cards.ts';
 import { facs, fadt, hpet, madt, rsdp, xsdt } from './acpi.ts';
 import { dsdt } from './dsdt.ts';
 import { type Machine, smbiosEntry, smbiosTable } from './smbios.ts';
@@ -14,11 +15,11 @@ export interface Tables {
   readonly rsdpPaddr: number;
 }
 
-/** What firmware would tell an operating system about the machine. */
-export function buildTables(machine: Machine): Tables {
+/** What firmware would tell an operating system about the machine, and virtio devices that cannot be probed. */
+export function buildTables(machine: Machine, virtio: readonly MmioPlace[] = []): Tables {
   const acpi = new Area(ACPI, ALIGNMENT);
   const facsPaddr = acpi.place(facs());
-  const dsdtPaddr = acpi.place(dsdt());
+  const dsdtPaddr = acpi.place(dsdt(virtio));
   const list = [fadt(facsPaddr, dsdtPaddr), madt(machine.cpus), hpet()].map((t) => acpi.place(t));
   const rsdpPaddr = acpi.place(rsdp(acpi.place(xsdt(list))));
   const smbios = new Area(SMBIOS, SMBIOS_ALIGNMENT);

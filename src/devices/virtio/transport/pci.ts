@@ -11,6 +11,7 @@ const LEGACY_BAR = 0;
 const MSIX_BAR = 1;
 const MODERN_BAR = 4;
 const MOST_VECTORS = 128;
+const LEGACY_PAGE_BYTES = 4096;
 
 export interface VirtioPciOptions {
   readonly device: VirtioDevice;
@@ -207,7 +208,7 @@ export class VirtioPci implements PciCard {
         return core.accepted(0);
       case r.LEGACY_QUEUE_PAGE: {
         const [low = 0, high = 0] = core.selected?.addresses ?? [];
-        return Math.floor((high * 2 ** 32 + low) / 4096);
+        return Math.floor((high * 2 ** 32 + low) / LEGACY_PAGE_BYTES);
       }
       case r.LEGACY_QUEUE_SIZE:
         return core.selected?.size ?? 0;
@@ -240,7 +241,8 @@ export class VirtioPci implements PciCard {
         core.accept(0, value);
         break;
       case r.LEGACY_QUEUE_PAGE:
-        if (queue !== undefined) core.placeLegacy(queue, value);
+        if (queue !== undefined)
+          core.placeLegacy(queue, value * LEGACY_PAGE_BYTES, LEGACY_PAGE_BYTES);
         break;
       case r.LEGACY_QUEUE_SELECT:
         core.queueSelect = value & 0xffff;

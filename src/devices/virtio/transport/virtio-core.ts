@@ -8,8 +8,6 @@ import type { VirtioDevice } from './virtio-device.ts';
 const STATUS_DRIVER_OK = 4;
 const STATUS_FEATURES_OK = 8;
 const STATUS_NEEDS_RESET = 64;
-/** Where the used ring of a legacy queue begins: the next page (2.7.2). */
-const LEGACY_ALIGN = 4096;
 const LEGACY_FEATURES = 0xffff_ffffn & ~F_VERSION_1;
 
 /** What a driver says of a queue. */
@@ -174,16 +172,18 @@ export class VirtioCore {
 
   // ---- Queues.
 
-  /** A legacy queue at a page: all three parts behind one another (2.7.2). 0 takes it away. */
-  placeLegacy(setting: QueueSetting, page: number): void {
-    const desc = page * LEGACY_ALIGN;
+  /**
+   * A legacy queue: all three parts behind one another, the used ring where the next `alignBytes` begin (2.7.2). Address 0
+   * takes it away.
+   */
+  placeLegacy(setting: QueueSetting, desc: number, alignBytes: number): void {
     const driver = desc + 16 * setting.size;
-    const device = Math.ceil((driver + 6 + 2 * setting.size) / LEGACY_ALIGN) * LEGACY_ALIGN;
+    const device = Math.ceil((driver + 6 + 2 * setting.size) / alignBytes) * alignBytes;
     for (const [index, paddr] of [desc, driver, device].entries()) {
       setting.addresses[index * 2] = paddr;
       setting.addresses[index * 2 + 1] = paddr / 2 ** 32;
     }
-    setting.enabled = page !== 0;
+    setting.enabled = desc !== 0;
   }
 
   // ---- The device's configuration space.

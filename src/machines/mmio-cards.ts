@@ -1,0 +1,69 @@
+import type { MmioBus } from '#hw/bus.ts';
+import type { IrqLine, MmioDevice } from '#hw/device.ts';
+import type { MmioPlan } from '#hw/mmio-card.ts';
+import type { CardRegisters } from './pci-cards.ts';
+
+/** Behind the I/O APIC and before the HPET, where no BAR can be placed. */
+const FIRST_PADDR = 0xfec2_0000;
+const SPACING = 0x1000;
+/** The I/O APIC's inputs that PCI does not use. */
+const FIRST_GSI = 20;
+const GSIS = 4;
+/** The number that accesses have in the place of a BAR's. */
+const REGISTERS = 0;
+
+/** Where a device lies; its number is a slot's that no PCI card has. */
+export interface MmioPlace {
+  readonly paddr: number;
+  readonly gsi: number;
+}
+
+export function mmioPlace(number: number): MmioPlace {
+  return { paddr: FIRST_PADDR + number * SPACING, gsi: FIRST_GSI + (number % GSIS) };
+}
+
+export interface MmioCardsWires {
+  readonly mmio: MmioBus;
+  readonly registers: CardRegisters;
+  readonly line: (gsi: number) => IrqLine;
+}
+
+/** Devices at addresses of the board's whose registers are on the device thread. */
+export class MmioCards {
+  readonly #numbers: readonly number[];
+  readonly #line: (gsi: number) => IrqLine;
+  #lines = 0;
+
+  constructor(
+    cards: readonly { readonly slot: number; readonly plan: MmioPlan }[],
+    { mmio, registers, line }: MmioCardsWires,
+  ) {
+    this.#numbers = cards.map(({ slot }) => slot);
+    this.#line = line;
+    for (const { slot, plan } of cards)
+      mmio.map(mmioPlace(slot).paddr, plan.mmioBytes, far(slot, plan, registers), plan.name);
+  }
+
+  /** The interrupts as the devices drive them now, a bit a number: several may share a line. */
+  setLines(lines: number): void {
+    const changed = this.#lines ^ lines;
+    this.#lines = lines;
+    for (const number of this.#numbers) {
+      if (!(changed & (1 << number))) continue;
+      const { gsi } = mmioPlace(number);
+      const sharing = this.#numbers.filter((other) => mmioPlace(other).gsi === gsi);
+      this.#line(gsi).set(sharing.some((other) => (lines & (1 << other)) !== 0));
+    }
+  }
+}
+
+function far(slot: number, plan: MmioPlan, registers: CardRegisters): MmioDevice {
+  return {
+    reset: () => {},
+    readMmio: (offset, size) => registers.read(slot, REGISTERS, offset, size),
+    writeMmio: (offset, size, value) => {
+      registers.write(slot, REGISTERS, offset, size, value);
+      if (offset === plan.awaited) registers.read(slot, REGISTERS, offset, 4);
+    },
+  };
+}
