@@ -131,6 +131,39 @@ export interface SnapshotStore {
   delete(which: string): Promise<void>;
 }
 
+/** A record of what was written to the disk since the bitmap was made or cleared. */
+export interface Bitmap {
+  readonly name: string;
+  /** What a bit stands for. */
+  readonly granularityBytes: number;
+  /** Whether it follows what is written. */
+  readonly enabled: boolean;
+  /** Its last writer did not close it: it can only be removed. */
+  readonly inconsistent: boolean;
+}
+
+/** A run of the disk whose bits are set. */
+export interface BitmapRun {
+  readonly offsetBytes: number;
+  readonly lengthBytes: number;
+}
+
+/** Bitmaps inside an image. What cannot be (no such name, one that is there) is an {ImageError}. */
+export interface BitmapStore {
+  list(): Promise<readonly Bitmap[]>;
+  /** Default: enabled, and as fine as the image's units are, within limits. */
+  add(
+    name: string,
+    options?: { readonly granularityBytes?: number; readonly enabled?: boolean },
+  ): Promise<void>;
+  remove(name: string): Promise<void>;
+  clear(name: string): Promise<void>;
+  setEnabled(name: string, enabled: boolean): Promise<void>;
+  /** Sets what is set in bitmap `from`, of `source` or, without it, of the same image. */
+  merge(name: string, from: string, source?: BitmapStore): Promise<void>;
+  runs(name: string): AsyncIterable<BitmapRun>;
+}
+
 export type InfoValue =
   | string
   | number
@@ -190,12 +223,15 @@ export interface DiskImage {
   close(): Promise<void>;
 
   readonly snapshots?: SnapshotStore;
+  readonly bitmaps?: BitmapStore;
   /** Shrinking needs `shrink`; new room reads as zeros. */
   resize?(sizeBytes: number, options?: ResizeOptions): Promise<void>;
   /** Stores whole units compressed; `from` starts at a unit and ends at one or at the disk's end. */
   writeCompressed?(offsetBytes: number, from: Uint8Array): Promise<void>;
   /** Writes another backing file's name, or none, into the image. What reads from it is not looked at. */
   setBacking?(name: string | undefined, format: string | undefined): Promise<void>;
+  /** Changes what the image was created with, by `amendOptions` of its format. Afterwards it can only be closed. */
+  amend?(options: CreateRequest['options']): Promise<void>;
   /** Drops all data, so that everything is unallocated. */
   makeEmpty?(): Promise<void>;
 }
@@ -262,6 +298,8 @@ export interface ImageFormat {
   /** Opens, read-only, the disk as it was at a snapshot inside the image; `which` as in SnapshotStore. Else as `open`. */
   openSnapshot?(file: HostFile, context: OpenContext, which: string): Promise<DiskImage>;
   readonly createOptions: readonly CreateOption[];
+  /** What `amend` of its images changes. */
+  readonly amendOptions?: readonly CreateOption[];
   /** Fills an empty file, and flushes it; the caller closes it, and removes it when this throws. */
   create?(file: HostFile, request: CreateRequest, host: StorageHost): Promise<void>;
   /** Looks at all metadata; mends what `repair` says. Does not close `file`. */

@@ -3,7 +3,9 @@ import { RequestError } from '#base/errors.ts';
 import { addAppliance } from '../appliance/commands.ts';
 import type { CliHost } from '../host.ts';
 import { catchInterrupts, Interrupted } from '../interrupts.ts';
+import type { AmendFlags } from './amend.ts';
 import type { BenchFlags } from './bench.ts';
+import type { BitmapAction, BitmapFlags } from './bitmap.ts';
 import type { CheckFlags } from './check.ts';
 import type { CommitFlags } from './commit.ts';
 import type { CompareFlags } from './compare.ts';
@@ -51,6 +53,8 @@ export function addImage(program: Command, host: CliHost, done: (status: number)
   addChanges(image, start);
   addChains(image, start);
   addBench(image, start);
+  addAmend(image, start);
+  addBitmap(image, start);
   addAppliance(program, start);
 }
 
@@ -218,6 +222,8 @@ function addMaking(image: Command, start: Start): void {
     .option('-W, --out-of-order', 'write as reads come in')
     .option('-C, --copy-offload', 'accepted')
     .option('--salvage', 'zeros instead of what cannot be read')
+    .option('--bitmaps', 'copy the bitmaps, too')
+    .option('--skip-broken-bitmaps', 'leave those out that were not closed')
     .option(...CACHE)
     .option(...SOURCE_CACHE)
     .option(...RATE)
@@ -295,4 +301,44 @@ function addChains(image: Command, start: Start): void {
         (await import('./rebase.ts')).imageRebase(file, flags, context),
       ),
     );
+}
+
+function addAmend(image: Command, start: Start): void {
+  command(image, 'amend [file]', "change an image's options")
+    .option(...FORMAT)
+    .requiredOption('-o, --options <list>', 'name=value,…; help lists them', collect)
+    .option('--force', 'accepted: nothing that is refused may be forced')
+    .option(...CACHE)
+    .option(...PROGRESS)
+    .option(...QUIET)
+    .action((file: string | undefined, flags: AmendFlags & ProgressFlags) =>
+      start(flags, async (context) =>
+        (await import('./amend.ts')).imageAmend(file, flags, context),
+      ),
+    );
+}
+
+function addBitmap(image: Command, start: Start): void {
+  const actions: BitmapAction[] = [];
+  const bitmap = command(image, 'bitmap <file> <bitmap>', 'records of what is written, in qcow2')
+    .option(...FORMAT)
+    .option('--add', 'make it')
+    .option('--remove', 'forget it')
+    .option('--clear', 'nothing has been written')
+    .option('--enable', 'follow what is written')
+    .option('--disable', 'stay as it is')
+    .option('--merge <source>', 'add what this bitmap has')
+    .option('-b, --source-file <file>', 'the image that has the source of --merge')
+    .option('-F, --source-format <name>', 'its format')
+    .option('-g, --granularity <size>', 'of --add: what a bit stands for')
+    .option(...QUIET);
+  // They are carried out in the order in which they are given.
+  for (const kind of ['add', 'remove', 'clear', 'enable', 'disable'] as const)
+    bitmap.on(`option:${kind}`, () => actions.push({ kind }));
+  bitmap.on('option:merge', (from: string) => actions.push({ kind: 'merge', from }));
+  bitmap.action((file: string, name: string, flags: BitmapFlags & ProgressFlags) =>
+    start(flags, async (context) =>
+      (await import('./bitmap.ts')).imageBitmap(file, name, actions, flags, context),
+    ),
+  );
 }

@@ -1,9 +1,10 @@
 import { RequestError } from '#base/errors.ts';
-import type { DiskImage, ImageFormat, StorageHost } from '#storage/image.ts';
+import type { BitmapStore, DiskImage, ImageFormat, StorageHost } from '#storage/image.ts';
 import { nodeStorageHost } from '#storage/node/node-host.ts';
 import { formatNamed, openImage } from '#storage/open.ts';
 import { concatenated, type SourceDisk } from '#storage/ops/concat.ts';
 import { copyDisk } from '#storage/ops/copy.ts';
+import { brokenBitmaps, copyBitmaps } from '#storage/ops/copy-bitmaps.ts';
 import { createImage } from '#storage/ops/create.ts';
 import {
   closeAll,
@@ -40,6 +41,8 @@ export interface ConvertFlags extends BackingFlags {
   readonly sourceCache?: string;
   readonly rate?: string;
   readonly salvage?: boolean;
+  readonly bitmaps?: boolean;
+  readonly skipBrokenBitmaps?: boolean;
 }
 
 const MAX_COROUTINES = 16;
@@ -52,6 +55,8 @@ interface Request {
   readonly sparseBytes: number;
   readonly parallel: number;
   readonly bytesPerSecond: number | undefined;
+  /** What is copied, too. */
+  bitmaps: BitmapStore | undefined;
 }
 
 /** `ring0 image convert`: copies disks, one after the other, into a new image or an existing one. */
@@ -78,11 +83,33 @@ export async function imageConvert(
         await openNamed(file, context, { format: flags.format, snapshot: flags.snapshot }),
       );
     for (const source of opened) await refuseSameFile(source, target);
+    request.bitmaps = await bitmapsOf(opened, request, context);
     await convert(request, opened, context);
   } finally {
     await closeAll(opened);
   }
   return STATUS_OK;
+}
+
+async function bitmapsOf(
+  sources: readonly DiskImage[],
+  { flags, format }: Request,
+  context: ImageContext,
+): Promise<BitmapStore | undefined> {
+  if (flags.skipBrokenBitmaps === true && flags.bitmaps !== true)
+    throw new RequestError('there are none to skip; add --bitmaps', 'skip-broken-bitmaps');
+  if (flags.bitmaps !== true) return undefined;
+  const store = sources[0]?.bitmaps;
+  if (sources.length > 1 || store === undefined || format.name !== 'qcow2')
+    throw new RequestError('bitmaps are copied from one qcow2 image to another', 'bitmaps');
+  const broken = await brokenBitmaps(store);
+  if (broken.length > 0 && flags.skipBrokenBitmaps !== true)
+    throw new RequestError(
+      `${sources[0]?.path}: bitmap '${broken[0]}' says nothing; remove it, or add --skip-broken-bitmaps`,
+      'bitmaps',
+    );
+  for (const name of broken) warn(context, `bitmap '${name}' says nothing, and is left out`);
+  return store;
 }
 
 function requestOf(target: string, format: ImageFormat, flags: ConvertFlags): Request {
@@ -112,6 +139,7 @@ function requestOf(target: string, format: ImageFormat, flags: ConvertFlags): Re
     sparseBytes: sparseFlag(flags.sparse),
     parallel: countFlag(flags.coroutines, 'm', MAX_COROUTINES),
     bytesPerSecond: sizeFlag(flags.rate, 'r'),
+    bitmaps: undefined,
   };
 }
 
@@ -204,6 +232,8 @@ async function fill(
         ? { onBadChunk: (at: number) => warn(context, `unreadable at ${at}: zeros instead`) }
         : {}),
     });
+    if (request.bitmaps !== undefined && target.bitmaps !== undefined)
+      await copyBitmaps(request.bitmaps, target.bitmaps);
   } finally {
     await closeAll([target]);
   }

@@ -1,7 +1,7 @@
 import { RequestError } from '#base/errors.ts';
 import { formatNamed } from '#storage/open.ts';
 import { parseCreateOptions, wholeSectors } from '#storage/ops/create.ts';
-import { dataBytesOf } from '#storage/ops/measure.ts';
+import { bitmapBytesOf, dataBytesOf } from '#storage/ops/measure.ts';
 import { closeAll, type ImageContext, openNamed, STATUS_OK } from './context.ts';
 import { sizeFlag } from './flags.ts';
 
@@ -32,6 +32,7 @@ export async function imageMeasure(
   const unit = options.get('cluster_size');
   let sizeBytes = wholeSectors(size ?? 0);
   let dataBytes = 0;
+  let bitmapBytes: number | undefined;
   if (file !== undefined) {
     const image = await openNamed(file, context, {
       format: flags.format,
@@ -40,6 +41,12 @@ export async function imageMeasure(
     try {
       sizeBytes = image.sizeBytes;
       const unitBytes = typeof unit === 'number' ? unit : DEFAULT_CLUSTER_BYTES;
+      if (
+        format.name === 'qcow2' &&
+        options.get('compat') !== '0.10' &&
+        image.bitmaps !== undefined
+      )
+        bitmapBytes = bitmapBytesOf(await image.bitmaps.list(), sizeBytes, unitBytes);
       dataBytes = await dataBytesOf(image, format.name === 'raw' ? 512 : unitBytes, context.signal);
     } finally {
       await closeAll([image]);
@@ -48,8 +55,8 @@ export async function imageMeasure(
   const { required, fullyAllocated } = format.measure({ sizeBytes, options }, dataBytes);
   context.host.stdout.write(
     flags.output === 'json'
-      ? `${JSON.stringify({ required, 'fully-allocated': fullyAllocated }, undefined, 4)}\n`
-      : `required size: ${required}\nfully allocated size: ${fullyAllocated}\n`,
+      ? `${JSON.stringify({ ...(bitmapBytes === undefined ? {} : { bitmaps: bitmapBytes }), required, 'fully-allocated': fullyAllocated }, undefined, 4)}\n`
+      : `required size: ${required}\nfully allocated size: ${fullyAllocated}\n${bitmapBytes === undefined ? '' : `bitmaps size: ${bitmapBytes}\n`}`,
   );
   return STATUS_OK;
 }

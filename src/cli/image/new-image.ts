@@ -78,11 +78,15 @@ export async function withStaging<T>(
 }
 
 /** `-o help`. */
-export function optionsHelp(format: ImageFormat): string {
+export function optionsHelp(
+  format: ImageFormat,
+  title = `Supported ${format.name} options:`,
+): string {
   const lines = format.createOptions.map(
     ({ name, type, about }) => `  ${`${name}=<${type}>`.padEnd(24)} - ${about}`,
   );
-  return `Supported ${format.name} options:\n${lines.join('\n')}\n  ${'size=<size>'.padEnd(24)} - Virtual disk size\n`;
+  const size = `  ${'size=<size>'.padEnd(24)} - Virtual disk size`;
+  return `${[title, ...lines, size].join('\n')}\n`;
 }
 
 export function checkCreatable(format: ImageFormat): void {

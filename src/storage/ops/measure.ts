@@ -1,4 +1,4 @@
-import type { DiskImage } from '../image.ts';
+import type { Bitmap, DiskImage } from '../image.ts';
 import { statusAt } from './status.ts';
 
 /** Bytes of the disk in units of `unitBytes` that hold data, the chain's included. */
@@ -20,4 +20,25 @@ export async function dataBytesOf(
     count += counted - Math.min(start, counted);
   }
   return count;
+}
+
+const TABLE_ENTRY_BYTES = 8;
+const DIRECTORY_ENTRY_BYTES = 24;
+
+/** Bytes that copies of these bitmaps take in a qcow2 image at most. */
+export function bitmapBytesOf(
+  bitmaps: readonly Bitmap[],
+  sizeBytes: number,
+  clusterBytes: number,
+): number {
+  const whole = (bytes: number): number => Math.ceil(bytes / clusterBytes) * clusterBytes;
+  let [sum, directory] = [0, 0];
+  for (const { name, granularityBytes, inconsistent } of bitmaps) {
+    if (inconsistent) continue;
+    const bits = whole(Math.ceil(Math.ceil(sizeBytes / granularityBytes) / 8));
+    sum += bits + whole((bits / clusterBytes) * TABLE_ENTRY_BYTES);
+    const nameBytes = new TextEncoder().encode(name).length;
+    directory += Math.ceil((DIRECTORY_ENTRY_BYTES + nameBytes) / 8) * 8;
+  }
+  return sum + whole(directory);
 }

@@ -1,14 +1,16 @@
 import type { HostFile } from '../../image.ts';
-import { type BitmapEntry, readBitmaps } from './bitmaps.ts';
+import {
+  ALL_ONES,
+  type BitmapEntry,
+  FLAG_AUTO,
+  FLAG_IN_USE,
+  fromTableEntry,
+  readBitmaps,
+  setBits,
+} from './bitmaps.ts';
 import type { Header } from './header.ts';
 import * as q from './layout.ts';
 import type { Metadata } from './metadata.ts';
-
-// Flags of a bitmap (qcow2.txt, "Bitmap directory").
-const IN_USE = 1 << 0;
-const AUTO = 1 << 1;
-/** A table entry without an offset whose bits are all set. */
-const ALL_ONES = 1;
 
 interface Tracked {
   readonly entry: BitmapEntry;
@@ -32,7 +34,7 @@ export class BitmapTracker {
 
   /** Marks the bitmaps as in use; to be called before each change. */
   begin(): Promise<void> {
-    this.#begun ??= this.#setFlags((flags) => flags | IN_USE);
+    this.#begun ??= this.#setFlags((flags) => flags | FLAG_IN_USE);
     return this.#begun;
   }
 
@@ -61,7 +63,7 @@ export class BitmapTracker {
     await this.#begun;
     for (const tracked of this.#tracked) await this.#storeOne(tracked);
     await this.#meta.settle();
-    await this.#setFlags((flags) => flags & ~IN_USE);
+    await this.#setFlags((flags) => flags & ~FLAG_IN_USE);
   }
 
   async #storeOne({ entry, marks }: Tracked): Promise<void> {
@@ -72,10 +74,8 @@ export class BitmapTracker {
       if (index * 8 >= entry.table.lengthBytes) continue;
       const at = entry.table.offsetBytes + index * 8;
       await file.read(at, place);
-      const high = view.getUint32(0) & q.HI_OFFSET;
-      const low = view.getUint32(4);
-      let offset = high * q.TWO_32 + ((low & q.LO_OFFSET) >>> 0);
-      if (offset === 0 && (low & ALL_ONES) !== 0) continue;
+      let offset = fromTableEntry(view, 0);
+      if (offset === ALL_ONES) continue;
       if (offset !== 0) {
         const old = new Uint8Array(clusterBytes);
         await file.read(offset, old);
@@ -109,19 +109,5 @@ export class BitmapTracker {
 export async function trackedBitmaps(file: HostFile, header: Header): Promise<BitmapEntry[]> {
   const bitmaps = await readBitmaps(file, header);
   const entries = bitmaps?.entries ?? [];
-  return entries.filter(({ flags }) => (flags & (AUTO | IN_USE)) === AUTO);
-}
-
-function setBits(bytes: Uint8Array, from: number, to: number): void {
-  for (let bit = from; bit < to; ) {
-    if (bit % 8 === 0 && to - bit >= 8) {
-      const end = Math.floor(to / 8);
-      bytes.fill(0xff, bit / 8, end);
-      bit = end * 8;
-    } else {
-      const at = Math.floor(bit / 8);
-      bytes[at] = (bytes[at] ?? 0) | (1 << (bit % 8));
-      bit++;
-    }
-  }
+  return entries.filter(({ flags }) => (flags & (FLAG_AUTO | FLAG_IN_USE)) === FLAG_AUTO);
 }

@@ -25,6 +25,13 @@ export const CREATE_OPTIONS: readonly CreateOption[] = [
   { name: 'data_file_raw', type: 'bool', about: 'keep the data file a raw image (off)' },
 ];
 
+const AMENDABLE = ['compat', 'data_file', 'data_file_raw', 'lazy_refcounts', 'refcount_bits'];
+
+/** What `amend` changes, besides the disk's size; the backing file is rebase's. */
+export const AMEND_OPTIONS: readonly CreateOption[] = CREATE_OPTIONS.filter(({ name }) =>
+  AMENDABLE.includes(name),
+);
+
 /** The options, checked. */
 export interface Choice {
   readonly version: 2 | 3;

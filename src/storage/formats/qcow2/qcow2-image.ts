@@ -1,4 +1,5 @@
 import {
+  type CreateRequest,
   checkRange,
   type DiskImage,
   type Extent,
@@ -9,7 +10,10 @@ import {
   type SnapshotStore,
   type WriteZeroesOptions,
 } from '../../image.ts';
-import type { BitmapTracker } from './bitmap-tracker.ts';
+import { type Amendment, amend, planAmendment } from './amend.ts';
+import { Qcow2Bitmaps } from './bitmap-store.ts';
+import { BitmapTracker, trackedBitmaps } from './bitmap-tracker.ts';
+import { readBitmaps } from './bitmaps.ts';
 import { describe } from './info.ts';
 import * as q from './layout.ts';
 import { Mapping } from './mapping.ts';
@@ -45,9 +49,12 @@ export class Qcow2Image implements DiskImage {
   readonly #zeroing: Zeroing;
   readonly #packer: Packer;
   readonly #tree: SnapshotTree;
-  readonly #tracker: BitmapTracker | undefined;
+  readonly bitmaps: Qcow2Bitmaps;
+  #tracker: BitmapTracker | undefined;
   /** Requests wait for it: something changes that all of them use. */
   #gate: Promise<void> | undefined;
+  /** The tables in the file are others than those in memory. */
+  #isStale = false;
 
   constructor(parts: Parts) {
     const { meta, context, backing } = parts;
@@ -63,11 +70,15 @@ export class Qcow2Image implements DiskImage {
     this.#writer = new Writer(meta, this.#mapping, this.#reader);
     this.#zeroing = new Zeroing(meta, this.#mapping, this.#reader, this.#writer);
     this.#packer = new Packer(meta, this.#mapping, this.#writer, codec);
+    this.bitmaps = new Qcow2Bitmaps({
+      meta,
+      alone: (task) => this.#alone(() => this.#withBitmaps(task)),
+    });
     this.#tree = new SnapshotTree(meta, this.#mapping, parts.snapshots);
     this.snapshots = {
       list: () => this.#tree.list(),
       create: (name) => this.#alone(() => this.#tree.create(name, context.host.nowMs())),
-      apply: (which) => this.#alone(() => this.#tree.apply(which), true),
+      apply: (which) => this.#apply(which),
       delete: (which) => this.#alone(() => this.#tree.delete(which)),
     };
   }
@@ -133,24 +144,50 @@ export class Qcow2Image implements DiskImage {
     return { kind, lengthBytes: length, hostOffsetBytes, hostPath: data.path };
   }
 
-  info(): Promise<ImageInfo> {
-    return Promise.resolve(describe(this.#meta, this.#tree.list()));
+  async info(): Promise<ImageInfo> {
+    const { file, header } = this.#meta;
+    // A snapshot has no bitmaps, and one that is damaged keeps nobody from the rest.
+    const bitmaps = await readBitmaps(file, header).catch(() => undefined);
+    return describe(this.#meta, this.#tree.list(), bitmaps?.entries ?? []);
+  }
+
+  /** Runs a change of the bitmaps, or of what they are about, when they are all in the file. */
+  async #withBitmaps(task: () => Promise<void>): Promise<void> {
+    await this.#meta.settle();
+    await this.#tracker?.store();
+    await task();
+    const { file, header } = this.#meta;
+    if (this.#isStale) return;
+    const tracked = await trackedBitmaps(file, header);
+    this.#tracker = tracked.length === 0 ? undefined : new BitmapTracker(this.#meta, tracked);
+  }
+
+  async #apply(which: string): Promise<void> {
+    const list = this.#tree.list();
+    const to = list.find(({ id }) => id === which) ?? list.find(({ name }) => name === which);
+    if (
+      to !== undefined &&
+      to.sizeBytes !== this.sizeBytes &&
+      (await this.bitmaps.list()).length > 0
+    )
+      throw new ImageError(
+        'unsupported',
+        `${this.path}: snapshot '${which}' has another size than the disk and its bitmaps; remove the bitmaps first`,
+        { path: this.path },
+      );
+    await this.#alone(() => this.#tree.apply(which), true);
   }
 
   async resize(sizeBytes: number, options: ResizeOptions = {}): Promise<void> {
-    await this.#alone(() =>
-      resize(
-        {
-          meta: this.#meta,
-          mapping: this.#mapping,
-          writer: this.#writer,
-          zeroing: this.#zeroing,
-          reader: this.#reader,
-        },
-        sizeBytes,
-        options,
-      ),
-    );
+    const disk = {
+      meta: this.#meta,
+      mapping: this.#mapping,
+      writer: this.#writer,
+      zeroing: this.#zeroing,
+      reader: this.#reader,
+      bitmaps: this.bitmaps,
+    };
+    await this.#alone(() => this.#withBitmaps(() => resize(disk, sizeBytes, options)));
   }
 
   async setBacking(name: string | undefined, format: string | undefined): Promise<void> {
@@ -166,6 +203,27 @@ export class Qcow2Image implements DiskImage {
         extensions: hasFormat ? [{ type: q.EXT_BACKING_FORMAT, data }, ...others] : others,
       });
     });
+  }
+
+  async amend(options: CreateRequest['options']): Promise<void> {
+    this.#checkWritable();
+    const hasBitmaps = (await this.bitmaps.list()).length > 0;
+    const { path } = this;
+    const amendment = planAmendment(options, this.#meta.header, { path, hasBitmaps });
+    const size = options.get('size');
+    if (typeof size === 'number') await this.resize(size);
+    await this.#alone(() => this.#withBitmaps(async () => await this.#amend(amendment)));
+  }
+
+  async #amend(amendment: Amendment): Promise<void> {
+    const { refcountBits } = this.#meta.header;
+    this.#isStale = (amendment.refcountBits ?? refcountBits) !== refcountBits;
+    const disk = {
+      ...{ meta: this.#meta, mapping: this.#mapping, writer: this.#writer },
+      ...{ zeroing: this.#zeroing, tree: this.#tree },
+      backingBytes: this.backing?.sizeBytes ?? 0,
+    };
+    await amend(disk, amendment);
   }
 
   async makeEmpty(): Promise<void> {
@@ -188,6 +246,7 @@ export class Qcow2Image implements DiskImage {
   }
 
   async #finish(): Promise<void> {
+    if (this.#isStale) return;
     await this.#meta.settle();
     await this.#tracker?.store();
     // A file that grew ahead of its use is cut back.
@@ -250,6 +309,7 @@ export class Qcow2Image implements DiskImage {
     const { path } = this;
     if (this.readOnly)
       throw new ImageError('read-only', `${path}: opened for reading only`, { path });
+    if (this.#isStale) throw new Error(`${path}: open it anew, its tables are others now`);
     if (this.#meta.isCorrupt)
       throw new ImageError(
         'corrupt',

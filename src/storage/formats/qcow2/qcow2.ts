@@ -1,6 +1,6 @@
 import type { CreateRequest, HostFile, ImageFormat, StorageHost } from '../../image.ts';
 import { check } from './check.ts';
-import { CREATE_OPTIONS, chooseOptions, measure, writeEmpty } from './create.ts';
+import { AMEND_OPTIONS, CREATE_OPTIONS, chooseOptions, measure, writeEmpty } from './create.ts';
 import { readHeader } from './header.ts';
 import * as q from './layout.ts';
 import { Mapping } from './mapping.ts';
@@ -40,6 +40,7 @@ export const qcow2: ImageFormat = {
   open: openQcow2,
   openSnapshot: openQcow2,
   createOptions: CREATE_OPTIONS,
+  amendOptions: AMEND_OPTIONS,
   create,
   check,
   measure,

@@ -1,5 +1,6 @@
 import { ImageError, type ResizeOptions } from '../../image.ts';
 import { fillZeros } from '../../zeros.ts';
+import type { Qcow2Bitmaps } from './bitmap-store.ts';
 import * as q from './layout.ts';
 import type { Mapping } from './mapping.ts';
 import type { Metadata } from './metadata.ts';
@@ -15,6 +16,7 @@ interface Disk {
   readonly reader: Reader;
   readonly writer: Writer;
   readonly zeroing: Zeroing;
+  readonly bitmaps: Qcow2Bitmaps;
 }
 
 /** Gives the disk another size. Nothing else may be under way. */
@@ -30,20 +32,17 @@ export async function resize(disk: Disk, sizeBytes: number, options: ResizeOptio
       `${path}: version 2 images with snapshots keep their size; delete the snapshots`,
       { path },
     );
-  // Their tables are as long as the disk.
-  if (meta.header.extensions.some((one) => one.type === q.EXT_BITMAPS))
-    throw new ImageError(
-      'unsupported',
-      `${path}: images with bitmaps keep their size; remove the bitmaps first`,
-      { path },
-    );
   checkPreallocation(options.preallocation);
+  if (sizeBytes === old) return;
+  // Their tables are as long as the disk.
+  const suspended = await disk.bitmaps.suspend();
   if (sizeBytes < old) await shrink(disk, old, sizeBytes);
-  else if (sizeBytes > old) {
+  else {
     await grow(disk, old, sizeBytes);
     await preallocate(disk, old, sizeBytes, options.preallocation ?? 'off');
   }
   await meta.settle();
+  await disk.bitmaps.restore(suspended);
 }
 
 /** @throws {ImageError} `bad-option`. */

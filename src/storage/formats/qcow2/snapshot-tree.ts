@@ -80,6 +80,11 @@ export class SnapshotTree {
     });
   }
 
+  /** Writes the table anew, with all that version 3 wants in it. */
+  async rewrite(): Promise<void> {
+    await this.#marked(() => this.#writeTable(this.#records));
+  }
+
   async delete(which: string): Promise<void> {
     const record = this.#find(which);
     await this.#marked(async () => {
