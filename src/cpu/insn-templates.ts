@@ -52,6 +52,8 @@ export interface InsnTemplate {
   readonly imm?: TemplatePart | undefined;
 }
 
+/** Of what is saved: the numbers of nodes and templates. */
+const HEAD_BYTES = 8;
 /** More than this and a search in A_KEPT would take long. */
 const MOST_KEPT = KEPT_ENTRIES / 2;
 
@@ -146,11 +148,44 @@ export class InsnTemplates {
     this.#view.setUint8(at + T_HOW, how);
   }
 
+  /** All that has been learnt. */
+  save(): Uint8Array {
+    const parts = this.#tables();
+    const saved = new Uint8Array(HEAD_BYTES + parts.reduce((sum, { length }) => sum + length, 0));
+    saved.set(new Uint8Array(Uint32Array.of(this.#nodes, this.#templates).buffer));
+    let at = HEAD_BYTES;
+    for (const part of parts) {
+      saved.set(part, at);
+      at += part.length;
+    }
+    return saved;
+  }
+
+  /** Takes over what `save` gave, of the same engine. */
+  load(saved: Uint8Array): void {
+    const head = new DataView(saved.buffer, saved.byteOffset, HEAD_BYTES);
+    this.#nodes = head.getUint32(0, true);
+    this.#templates = head.getUint32(4, true);
+    let at = HEAD_BYTES;
+    for (const part of this.#tables()) {
+      part.set(saved.subarray(at, at + part.length));
+      at += part.length;
+    }
+  }
+
+  /** What is in use of the tables. */
+  #tables(): Uint8Array[] {
+    const part = (table: number, length: number) =>
+      this.#bytes.subarray(this.#at(table), this.#at(table) + length);
+    return [
+      part(A_CODE_ROOTS, 2 << KEY_BITS),
+      part(A_CODE_NODES, this.#nodes * CODE_NODE_BYTES),
+      part(A_CODE_TEMPLATES, this.#templates * TEMPLATE_BYTES),
+    ];
+  }
+
   #clear(): void {
-    const fill = (table: number, length: number) =>
-      this.#bytes.fill(0, this.#at(table), this.#at(table) + length);
-    fill(A_CODE_ROOTS, 2 << KEY_BITS);
-    fill(A_CODE_NODES, this.#nodes * CODE_NODE_BYTES);
+    for (const table of this.#tables()) table.fill(0);
     this.#nodes = 1;
     this.#templates = 0;
   }

@@ -149,6 +149,8 @@ export interface SoftwareParts {
   /** Runs the hot tier and the interpreter in lockstep. */
   readonly verify?: boolean;
   readonly pace?: Pace | undefined;
+  /** What an earlier run has saved of them. */
+  readonly templates?: Uint8Array | undefined;
   /** WebAssembly of the hot tier that is kept at most. */
   readonly mostWasmBytes?: number;
 }
@@ -159,11 +161,13 @@ const UNWIND = { name: 'guest exception' };
 /** One virtual CPU of the software accelerator. `cpu` is the address of its state. */
 export class SoftwareVcpu {
   readonly core: Core;
-  readonly #run: (cpu: number) => number;
+  /** The interpreter: runs until the next boundary. */
+  readonly interpret: (cpu: number) => number;
   readonly #cpu: number;
   readonly #host: VcpuHost;
   readonly #words: Int32Array;
   readonly #view: DataView;
+  readonly templates: InsnTemplates;
   readonly #predecoder: Predecoder;
   readonly #patched: PatchedBlocks;
   readonly #x87: X87Exceptions;
@@ -202,10 +206,12 @@ export class SoftwareVcpu {
     const core = new WebAssembly.Instance(parts.core, { env });
     this.core = core.exports as Core;
     const interpreter = new WebAssembly.Instance(parts.interpreter, { env, core: core.exports });
-    this.#run = interpreter.exports['run'] as (cpu: number) => number;
-    this.#lockstep?.attach(this.core, this.#run);
+    this.interpret = interpreter.exports['run'] as (cpu: number) => number;
+    this.#lockstep?.attach(this.core, this.interpret);
     const { memory, handlers, features } = parts;
     const templates = new InsnTemplates(memory, cpu);
+    this.templates = templates;
+    if (parts.templates !== undefined) templates.load(parts.templates);
     if (parts.pace !== undefined) templates.startHeat = parts.pace.heat;
     this.#predecoder = new Predecoder(memory, cpu, this.core, handlers, features, templates);
     const reload = handlers.special['reload'] ?? 0;
@@ -340,7 +346,7 @@ export class SoftwareVcpu {
       else this.#set(S_REPEATING, 0);
       // Finding the block now is what `run` does first: it raises the same faults.
       if (traced) this.#host.trace?.begin(this.core.find_block(this.#cpu));
-      this.#run(this.#cpu);
+      this.interpret(this.#cpu);
       if (traced) this.#host.trace?.end(this.#get(S_BUDGET) !== budget);
       if (stepping && this.#get(S_BUDGET) !== budget) this.core.end_step(this.#cpu);
     } catch (error) {

@@ -1,31 +1,18 @@
 import { createHash } from 'node:crypto';
-import {
-  closeSync,
-  openSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  statSync,
-  writeSync,
-} from 'node:fs';
 import path from 'node:path';
 import { deserialize, serialize } from 'node:v8';
-import { makeFolder } from '#base/node/make-folder.ts';
 import type { UsedBatch } from '#cpu/hot-tier.ts';
 import type { KeptBatch, KeptRegion } from '#cpu/kept-regions.ts';
+import { putInPlace, readWhole } from './cache-file.ts';
 import { countOptimised, machineCodeOf, moduleOf } from './optimised-code.ts';
 
 // Translated code that outlives a run: docs/adr/0009. A file holds what the runs of one guest have needed.
 
 const SUFFIX = '.regions';
-const HASH_BYTES = 32;
 /** WebAssembly of a file at most; code that runs have not needed goes first. */
 const MOST_WASM = 48 << 20;
 /** Runs that a module may go without need before it is left out. */
 const MOST_IDLE = 4;
-/** Of the folder; older files go first. */
-const MOST_BYTES = 512 << 20;
 /** New regions, or newly optimised functions, that are worth writing the file again for. */
 const WORTH_WRITING = 16;
 
@@ -86,19 +73,6 @@ function sum(lengths: readonly number[]): number {
   return lengths.reduce((total, length) => total + length, 0);
 }
 
-/** What stands behind the hash; undefined when it does not belong to it. */
-function readWhole(file: string): Buffer | undefined {
-  try {
-    const bytes = readFileSync(file);
-    const content = bytes.subarray(HASH_BYTES);
-    const hash = createHash('sha256').update(content).digest();
-    // A file that was cut short would end the process: V8 trusts machine code.
-    return hash.equals(bytes.subarray(0, HASH_BYTES)) ? content : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
 /**
  * Writes what a run has used, and what earlier ones had left, when that is worth it. A disk that is full or read-only
  * leaves things as they were.
@@ -149,44 +123,4 @@ export function writeCache(
 
 function withoutCode({ code: _, ...rest }: KeptRegion): Omit<KeptRegion, 'code'> {
   return rest;
-}
-
-function putInPlace(file: string, parts: readonly Uint8Array[]): void {
-  const folder = path.dirname(file);
-  makeFolder(folder, 0o700);
-  makeRoom(folder, MOST_BYTES - sum(parts.map((p) => p.length)));
-  const hash = createHash('sha256');
-  for (const part of parts) hash.update(part);
-  const temporary = `${file}.${process.pid}`;
-  const fd = openSync(temporary, 'w', 0o600);
-  try {
-    for (const part of [hash.digest(), ...parts]) writeAll(fd, part);
-    renameSync(temporary, file);
-  } finally {
-    closeSync(fd);
-    rmSync(temporary, { force: true });
-  }
-}
-
-function writeAll(fd: number, bytes: Uint8Array): void {
-  for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at);
-}
-
-function makeRoom(folder: string, bytes: number): void {
-  const files = readdirSync(folder)
-    .map((name) => path.join(folder, name))
-    .map((name) => ({ name, ...pick(statSync(name)) }))
-    .sort((a, b) => b.usedMs - a.usedMs);
-  let room = bytes;
-  for (const { name, size } of files) {
-    room -= size;
-    if (room < 0) rmSync(name, { force: true });
-  }
-}
-
-function pick({ size, mtimeMs }: { size: number; mtimeMs: number }): {
-  size: number;
-  usedMs: number;
-} {
-  return { size, usedMs: mtimeMs };
 }

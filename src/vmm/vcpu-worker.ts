@@ -10,6 +10,7 @@ import { S_TRACE } from '#ir/state-system.ts';
 import { BackgroundTranslator } from './background-translator.ts';
 import { BoardHost, type BoardOptions } from './board-host.ts';
 import type { SlotEvent } from './device-link.ts';
+import { writeEngine } from './engine-cache.ts';
 import { GuestSampler } from './guest-sampler.ts';
 import { guestSymbols } from './guest-symbols.ts';
 import { TraceError, TraceSink } from './trace-sink.ts';
@@ -114,7 +115,9 @@ async function runGuest(start: WorkerStart): Promise<void> {
   if (sampler !== undefined) host.sample = sampler.look.bind(sampler);
   const background = start.translator && new BackgroundTranslator(start.translator, memory, cpu);
   const parts = await hotParts(start, model.features, background);
-  const vcpu = new SoftwareVcpu({ ...start, ...parts }, cpu, host);
+  const { engineCache } = start;
+  const templates = engineCache?.templates;
+  const vcpu = new SoftwareVcpu({ ...start, ...parts, templates }, cpu, host);
   vcpu.core.reset_cpu(cpu, model.signature);
   applyModel(memory, cpu, model);
   writeState(memory, cpu, start.state);
@@ -131,6 +134,7 @@ async function runGuest(start: WorkerStart): Promise<void> {
   // What may be wrong is not for later runs.
   if (start.translationCache !== undefined && exit.type !== 'difference')
     writeCache(start.translationCache, vcpu.usedRegions(), background?.cached ?? []);
+  if (engineCache !== undefined) writeEngine(engineCache, start, vcpu);
   tracer?.note(`end  ${exit.type}`);
   tracer?.flush();
   send({

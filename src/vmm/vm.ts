@@ -1,5 +1,4 @@
-import { closeSync, openSync, readFileSync } from 'node:fs';
-import { setFlagsFromString } from 'node:v8';
+import { closeSync, openSync } from 'node:fs';
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import { gunzipSync, zstdDecompressSync } from 'node:zlib';
 import type { VcpuState } from '#accel/accel.ts';
@@ -7,7 +6,6 @@ import { RequestError } from '#base/errors.ts';
 import { hostReason } from '#base/host-reason.ts';
 import type { Vm, VmConfig, VmExit, VmStats } from '#control/vm.ts';
 import { findModel } from '#cpu/cpuid.ts';
-import type { HandlerMap } from '#cpu/handlers.ts';
 import { layOut, type MemoryLayout } from '#cpu/layout.ts';
 import {
   ATTN_INTERRUPT,
@@ -33,10 +31,10 @@ import { crashExit, differenceExit } from './crash-exit.ts';
 import { DeviceHost } from './device-host.ts';
 import { DiskPlugs } from './disk-plugs.ts';
 import { Disks } from './disks.ts';
+import { type Engine, engineStamp, loadEngine } from './engine.ts';
 import { GuestProfile } from './guest-profile.ts';
 import { symbolFiles, userSymbols } from './guest-symbols.ts';
 import { InputRing } from './mailbox.ts';
-import { NATIVES_FLAG } from './optimised-code.ts';
 import { cacheFile } from './translation-cache.ts';
 import { addStats, NO_STATS } from './vm-stats.ts';
 import type { FromWorker, TraceStart, TranslatorStart, WorkerStart } from './worker-protocol.ts';
@@ -49,35 +47,10 @@ const STOP_GRACE_MS = 5000;
 const STOP_RETRY_MS = 10;
 /** How long typed text that found no room waits. */
 const INPUT_RETRY_MS = 20;
-const BUILD = new URL('../../build/', import.meta.url);
 const MAX_PAGES = 65536;
 const PAGE = 4096;
 
 type WorkerEnd = Extract<FromWorker, { type: 'exit' }>;
-
-interface Engine {
-  readonly core: WebAssembly.Module;
-  readonly interpreter: WebAssembly.Module;
-  readonly handlers: HandlerMap;
-}
-
-function loadEngine(config: VmConfig): Engine {
-  // Translated code says which side of its branches is rare (docs/adr); V8 listens only when asked to.
-  setFlagsFromString('--experimental-wasm-branch-hinting');
-  if (config.translationCache !== undefined) setFlagsFromString(NATIVES_FLAG);
-  const file = (name: string) => readFileSync(new URL(name, BUILD));
-  try {
-    return {
-      core: new WebAssembly.Module(file('core.wasm')),
-      interpreter: new WebAssembly.Module(file('interpreter.wasm')),
-      handlers: JSON.parse(file('handlers.json').toString()) as HandlerMap,
-    };
-  } catch (cause) {
-    throw new RequestError("the engine has not been built; run 'npm run build'", undefined, {
-      cause,
-    });
-  }
-}
 
 /** Opens the file of a trace. @throws {RequestError} */
 function openTrace(config: VmConfig): TraceStart | undefined {
@@ -367,8 +340,7 @@ function cachedCode(config: VmConfig): Pick<WorkerStart, 'translationCache'> {
   const { translationCache, cpuModel, kernel, firmware } = config;
   const image = kernel ?? firmware;
   if (translationCache === undefined || !translatesAside(config) || image === undefined) return {};
-  const engine = readFileSync(new URL('stamp', BUILD), 'latin1');
-  return { translationCache: cacheFile(translationCache, engine, { cpuModel, image }) };
+  return { translationCache: cacheFile(translationCache, engineStamp(), { cpuModel, image }) };
 }
 
 function makeMemory(pages: number): WebAssembly.Memory {

@@ -5,6 +5,7 @@ import type { HandlerMap } from '#cpu/handlers.ts';
 import type { MemoryLayout } from '#cpu/layout.ts';
 import type { RegionRequest } from '#cpu/region-compiler.ts';
 import type { PlacedCard, PlacedMmio } from './device-link.ts';
+import type { EngineCache } from './engine-cache.ts';
 import type { Samples } from './guest-sampler.ts';
 import type { SymbolFiles } from './guest-symbols.ts';
 
@@ -30,6 +31,7 @@ export interface WorkerStart {
   readonly cards: readonly (PlacedCard | PlacedMmio)[];
   /** Slot events come by it, looked for when the device link counts one. */
   readonly slotEvents: MessagePort;
+  readonly engineCache?: EngineCache;
   readonly assignCards: boolean;
   readonly verify: boolean;
   /** All code is translated, on the vCPU's thread. */
