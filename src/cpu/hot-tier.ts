@@ -22,6 +22,10 @@ import {
   type KeptRegion,
   KeptRegions,
   locateRegion,
+  type PackedRegions,
+  packRegions,
+  regionAt,
+  unpackRegions,
 } from './kept-regions.ts';
 import type { CompiledBatch, CompiledRegion, RegionRequest } from './region-compiler.ts';
 
@@ -64,7 +68,10 @@ interface LiveRegion extends CompiledRegion {
 interface Unit {
   readonly wasm: Uint8Array<ArrayBuffer>;
   readonly module: WebAssembly.Module;
+  /** What has come to life in this run. */
   readonly regions: (KeptRegion | undefined)[];
+  /** What an earlier run has left. */
+  readonly kept?: KeptBatch;
   /** Slots whose functions are in place for regions that have not come to life. */
   readonly reserved: (number | undefined)[];
 }
@@ -79,6 +86,12 @@ interface HotParts {
   /** The regions in use. */
   readonly table: WebAssembly.Table;
   readonly templates: InsnTemplates;
+}
+
+function descriptions({ kept, regions }: Unit): PackedRegions {
+  if (kept === undefined) return packRegions(regions);
+  if (!regions.some((r) => r !== undefined)) return kept.regions;
+  return packRegions(unpackRegions(kept).map((region, i) => region ?? regions[i]));
 }
 
 /** Slots that regions of earlier runs may hold before they come to life. */
@@ -164,8 +177,13 @@ export class HotTier {
     for (const [slot, { unit }] of this.#live)
       functions.set(unit, [...(functions.get(unit) ?? []), this.#table.get(slot)]);
     return [...this.#units.values()]
-      .filter((unit) => unit.regions.some((r) => r !== undefined))
-      .map((unit) => ({ ...unit, functions: functions.get(unit) ?? [] }));
+      .filter(({ kept, regions }) => kept !== undefined || regions.some((r) => r !== undefined))
+      .map((unit) => ({
+        wasm: unit.wasm,
+        module: unit.module,
+        regions: descriptions(unit),
+        functions: functions.get(unit) ?? [],
+      }));
   }
 
   /** How often code of `length` bytes at `host` is to run before the tier is told. */
@@ -361,7 +379,9 @@ export class HotTier {
     for (const place of this.#places(entry)) {
       const epoch = this.#epoch;
       const at = { entry, rip };
-      const found = locateRegion(this.#blocks, place.region, at, (...code) => this.#block(...code));
+      const found = locateRegion(this.#blocks, regionAt(place), at, (...code) =>
+        this.#block(...code),
+      );
       if (epoch !== this.#epoch) return;
       if (typeof found === 'object') {
         this.#asked.delete(block);
@@ -384,8 +404,9 @@ export class HotTier {
   #reenter({ batch, index }: KeptPlace, region: CompiledRegion): void {
     let unit = this.#units.get(batch.module);
     if (unit === undefined) {
-      const { wasm, module, regions } = batch;
-      unit = { wasm, module, regions: [...regions], reserved: regions.map(() => undefined) };
+      const { wasm, module } = batch;
+      const none = () => Array.from({ length: batch.regions.count }, () => undefined);
+      unit = { wasm, module, regions: none(), reserved: none(), kept: batch };
       this.#hold(unit);
       const all = this.#reserved < MOST_RESERVED;
       this.#instantiate(unit, (i) => all || i === index);

@@ -9,26 +9,103 @@ export interface KeptRegion {
   /** What of the processor's state the code was translated for (KEY_… in ir/state.ts). */
   readonly key: number;
   /** Where each block begins, the entry first, and its length. */
-  readonly offsets: readonly number[];
-  readonly lengths: readonly number[];
+  readonly offsets: Float64Array;
+  readonly lengths: Float64Array;
   /** The bytes of all blocks, one after another. */
   readonly code: Uint8Array;
-  readonly pageOffsets: readonly number[];
+  readonly pageOffsets: Float64Array;
   readonly insns: number;
 }
 
-/** A module of regions. A region that never came to life has no description. */
+/**
+ * Descriptions of a module's regions, as they are posted and stored. `numbers` has for each: hash of its entry block,
+ * key, instructions, blocks (0: it never came to life), other pages, bytes of code; then the numbers of KeptRegion.
+ */
+export interface PackedRegions {
+  readonly count: number;
+  readonly numbers: Float64Array;
+  /** The code of all regions, one after another. */
+  readonly code: Uint8Array;
+}
+
+/** A module of regions. */
 export interface KeptBatch {
   readonly wasm: Uint8Array<ArrayBuffer>;
   readonly module: WebAssembly.Module;
-  readonly regions: readonly (KeptRegion | undefined)[];
+  readonly regions: PackedRegions;
 }
 
-/** One of a batch. */
+/** One of a batch: its index, and where its description begins. */
 export interface KeptPlace {
   readonly batch: KeptBatch;
   readonly index: number;
-  readonly region: KeptRegion;
+  readonly number: number;
+  readonly code: number;
+}
+
+const HEAD = 6;
+
+export function packRegions(regions: readonly (KeptRegion | undefined)[]): PackedRegions {
+  const numbers: number[] = [];
+  const code: Uint8Array[] = [];
+  for (const region of regions) {
+    if (region === undefined) {
+      numbers.push(0, 0, 0, 0, 0, 0);
+      continue;
+    }
+    const { key, insns, offsets, lengths, pageOffsets } = region;
+    const hash = hashOf(region.code, 0, lengths[0] ?? 0, key);
+    numbers.push(hash, key, insns, offsets.length, pageOffsets.length, region.code.length);
+    numbers.push(...offsets, ...lengths, ...pageOffsets);
+    code.push(region.code);
+  }
+  const bytes = new Uint8Array(code.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of code) {
+    bytes.set(part, at);
+    at += part.length;
+  }
+  return { count: regions.length, numbers: Float64Array.from(numbers), code: bytes };
+}
+
+/** Where the descriptions of a batch's regions are, with the hashes of their entries; undefined where there is none. */
+function* placesIn(batch: KeptBatch): Generator<[place: KeptPlace, hash: number] | undefined> {
+  const { numbers } = batch.regions;
+  let code = 0;
+  for (let number = 0, index = 0; number < numbers.length; index++) {
+    const [hash = 0, , , blocks = 0, pages = 0, bytes = 0] = numbers.subarray(
+      number,
+      number + HEAD,
+    );
+    yield blocks === 0 ? undefined : [{ batch, index, number, code }, hash];
+    number += HEAD + 2 * blocks + pages;
+    code += bytes;
+  }
+}
+
+/** The descriptions of a batch, by index. */
+export function unpackRegions(batch: KeptBatch): (KeptRegion | undefined)[] {
+  return [...placesIn(batch)].map((found) => found && regionAt(found[0]));
+}
+
+/** The region that is described there. */
+export function regionAt({ batch, number, code }: KeptPlace): KeptRegion {
+  const { numbers } = batch.regions;
+  const [, key = 0, insns = 0, blocks = 0, pages = 0, bytes = 0] = numbers.subarray(
+    number,
+    number + HEAD,
+  );
+  const offsets = number + HEAD;
+  const lengths = offsets + blocks;
+  const ends = lengths + blocks;
+  return {
+    key,
+    insns,
+    offsets: numbers.subarray(offsets, lengths),
+    lengths: numbers.subarray(lengths, ends),
+    pageOffsets: numbers.subarray(ends, ends + pages),
+    code: batch.regions.code.subarray(code, code + bytes),
+  };
 }
 
 const PAGE_SHIFT = 12n;
@@ -55,10 +132,10 @@ export function describeRegion(view: BlockView, region: CompiledRegion): KeptReg
   }
   return {
     key: region.blocks[0]?.key ?? 0,
-    offsets: region.blocks.map((b) => b.offset),
-    lengths: region.blocks.map((b) => b.bytes),
+    offsets: Float64Array.from(region.blocks, (b) => b.offset),
+    lengths: Float64Array.from(region.blocks, (b) => b.bytes),
     code,
-    pageOffsets: region.pageOffsets,
+    pageOffsets: Float64Array.from(region.pageOffsets),
     insns: region.insns,
   };
 }
@@ -80,13 +157,13 @@ export class KeptRegions {
   }
 
   add(batch: KeptBatch): void {
-    for (const [index, region] of batch.regions.entries()) {
-      if (region === undefined) continue;
-      const hash = hashOf(region.code, 0, region.lengths[0] ?? 0, region.key);
+    for (const found of placesIn(batch)) {
+      if (found === undefined) continue;
+      const [place, hash] = found;
       this.#templates.addKept(hash);
       const places = this.#byEntry.get(hash);
-      if (places === undefined) this.#byEntry.set(hash, [{ batch, index, region }]);
-      else places.push({ batch, index, region });
+      if (places === undefined) this.#byEntry.set(hash, [place]);
+      else places.push(place);
     }
   }
 
@@ -131,8 +208,9 @@ export function locateRegion(
   return {
     rip,
     blocks,
-    pageOffsets: region.pageOffsets,
-    pages: region.pageOffsets.map(
+    pageOffsets: [...region.pageOffsets],
+    pages: Array.from(
+      region.pageOffsets,
       (offset) => pages.get(view.linearOf(rip, offset, region.key) >> PAGE_SHIFT) ?? 0,
     ),
     insns: region.insns,

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import path from 'node:path';
 import { deserialize, serialize } from 'node:v8';
 import type { SoftwareVcpu } from '#cpu/vcpu.ts';
-import { putInPlace, readWhole } from './cache-file.ts';
+import { openStored, writeStored } from './cache-file.ts';
 import { countOptimised, machineCodeOf } from './optimised-code.ts';
 
 // What a run has learnt of the engine itself: machine code of the core and the interpreter, and the templates of
@@ -33,8 +33,8 @@ export function engineFile(folder: string, engine: string, cpuModel: string): st
 
 /** What an earlier run has left; undefined when there is nothing or it is damaged. */
 export function readEngine(file: string): EngineCode | undefined {
-  const content = readWhole(file);
-  return content && (deserialize(content) as EngineCode);
+  const stored = openStored(file);
+  return stored && (deserialize(stored.head) as EngineCode);
 }
 
 interface Built {
@@ -63,7 +63,7 @@ export function writeEngine(
     optimised,
   };
   try {
-    putInPlace(file, [serialize(code)]);
+    writeStored(file, serialize(code), []);
   } catch {
     // A disk that is full or read-only: the next run learns it again.
   }

@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto';
 import path from 'node:path';
 import { deserialize, serialize } from 'node:v8';
+import { crc32 } from 'node:zlib';
 import type { UsedBatch } from '#cpu/hot-tier.ts';
-import type { KeptBatch, KeptRegion } from '#cpu/kept-regions.ts';
-import { putInPlace, readWhole } from './cache-file.ts';
+import type { KeptBatch } from '#cpu/kept-regions.ts';
+import { openStored, pad, padded, writeStored } from './cache-file.ts';
 import { countOptimised, machineCodeOf, moduleOf } from './optimised-code.ts';
 
 // Translated code that outlives a run: docs/adr/0009. A file holds what the runs of one guest have needed.
@@ -16,14 +17,17 @@ const MOST_IDLE = 4;
 /** New regions, or newly optimised functions, that are worth writing the file again for. */
 const WORTH_WRITING = 16;
 
-/** A module as a file's index has it; its WebAssembly, its machine code and its regions' guest code stand behind the index. */
+/** A module as a file's index has it. Behind the index stand, for each: the parts of its regions, WebAssembly, machine code. */
 interface StoredBatch {
+  readonly count: number;
+  readonly numberBytes: number;
+  readonly guestBytes: number;
   readonly wasmBytes: number;
   /** 0 when V8 had optimised none of it. */
   readonly codeBytes: number;
+  readonly crc: number;
   readonly optimised: number;
   readonly idle: number;
-  readonly regions: readonly (Omit<KeptRegion, 'code'> | undefined)[];
 }
 
 /** A module of an earlier run. */
@@ -46,31 +50,38 @@ export function cacheFile(
   return path.join(folder, `${name}${SUFFIX}`);
 }
 
-/** The modules in a file; none when it is not there or damaged. */
+/** The modules in a file; none when it is not there, and none from where it is damaged. */
 export function* readCache(file: string): Generator<CachedBatch> {
-  const content = readWhole(file);
-  if (content === undefined) return;
-  const indexBytes = content.readUInt32LE(0);
-  const index = deserialize(content.subarray(4, 4 + indexBytes)) as StoredBatch[];
-  let at = 4 + indexBytes;
-  // Copies: posting a part of the file to another thread would copy all of it.
+  const opened = openStored(file);
+  if (opened === undefined) return;
+  const { body } = opened;
+  let at = 0;
   const take = (length: number): Uint8Array<ArrayBuffer> => {
-    const bytes = new Uint8Array(content.subarray(at, at + length));
-    at += length;
+    const bytes = body.subarray(at, at + length);
+    at += padded(length);
     return bytes;
   };
-  for (const { wasmBytes, codeBytes, optimised, idle, regions } of index) {
-    const wasm = take(wasmBytes);
-    const code = take(codeBytes);
-    const module =
-      (codeBytes > 0 ? moduleOf(code, wasm) : undefined) ?? new WebAssembly.Module(wasm);
-    const kept = regions.map((r) => r && { ...r, code: take(sum(r.lengths)) });
-    yield { wasm, module, regions: kept, optimised, idle };
+  for (const stored of deserialize(opened.head) as StoredBatch[]) {
+    const from = at;
+    const numbers = take(stored.numberBytes);
+    const guest = take(stored.guestBytes);
+    const wasm = take(stored.wasmBytes);
+    const code = take(stored.codeBytes);
+    // V8 trusts machine code.
+    if (at > body.length || crc32(body.subarray(from, at)) !== stored.crc) return;
+    const restored = code.length > 0 ? moduleOf(code, wasm) : undefined;
+    yield {
+      wasm,
+      module: restored ?? new WebAssembly.Module(wasm),
+      regions: {
+        count: stored.count,
+        numbers: new Float64Array(numbers.buffer, numbers.byteOffset, numbers.length / 8),
+        code: guest,
+      },
+      optimised: restored === undefined ? 0 : stored.optimised,
+      idle: stored.idle,
+    };
   }
-}
-
-function sum(lengths: readonly number[]): number {
-  return lengths.reduce((total, length) => total + length, 0);
 }
 
 /**
@@ -87,7 +98,7 @@ export function writeCache(
   let news = 0;
   for (const { module, regions } of used) {
     const known = earlier.get(module);
-    if (known === undefined) news += regions.filter((r) => r !== undefined).length;
+    if (known === undefined) news += regions.count;
     else news += Math.max(0, (optimised.get(module) ?? 0) - known.optimised);
   }
   if (news < WORTH_WRITING) return;
@@ -100,27 +111,26 @@ export function writeCache(
     room -= wasm.length;
     const count = Math.max(earlier.get(module)?.optimised ?? 0, optimised.get(module) ?? 0);
     const code = (count > 0 ? machineCodeOf(module) : undefined) ?? new Uint8Array();
-    blobs.push(wasm, code, ...regions.flatMap((r) => r?.code ?? []));
+    const { numbers } = regions;
+    const numberBytes = new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength);
+    const parts = [numberBytes, regions.code, wasm, code].map(pad);
+    blobs.push(...parts);
     index.push({
+      count: regions.count,
+      numberBytes: numbers.byteLength,
+      guestBytes: regions.code.length,
       wasmBytes: wasm.length,
       codeBytes: code.length,
+      crc: parts.reduce((crc, part) => crc32(part, crc), 0),
       optimised: count,
       idle,
-      regions: regions.map((r) => r && withoutCode(r)),
     });
   };
   for (const batch of used) add(batch, 0);
   for (const batch of before) if (!usedModules.has(batch.module)) add(batch, batch.idle + 1);
-  const head = serialize(index);
-  const length = Buffer.alloc(4);
-  length.writeUInt32LE(head.length);
   try {
-    putInPlace(file, [length, head, ...blobs]);
+    writeStored(file, serialize(index), blobs);
   } catch {
     // The next run translates again.
   }
-}
-
-function withoutCode({ code: _, ...rest }: KeptRegion): Omit<KeptRegion, 'code'> {
-  return rest;
 }
