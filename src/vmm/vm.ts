@@ -34,6 +34,7 @@ import { Disks } from './disks.ts';
 import { type Engine, engineStamp, loadEngine } from './engine.ts';
 import { GuestProfile } from './guest-profile.ts';
 import { symbolFiles, userSymbols } from './guest-symbols.ts';
+import { keptKernels } from './kernel-cache.ts';
 import { InputRing } from './mailbox.ts';
 import { cacheFile } from './translation-cache.ts';
 import { addStats, NO_STATS } from './vm-stats.ts';
@@ -407,6 +408,7 @@ function placeKernel(
     decompress: {
       gzip: (data, limit) => gunzipSync(data, { maxOutputLength: limit }),
       zstd: (data, limit) => zstdDecompressSync(data, { maxOutputLength: limit }),
+      ...(config.translationCache && { kept: keptKernels(config.translationCache) }),
     },
   });
   for (const { paddr, bytes } of [...plan.writes, ...tables.writes]) ram.set(bytes, paddr);

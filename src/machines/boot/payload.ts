@@ -20,8 +20,17 @@ export function unpackPayload(
 ): Uint8Array | undefined {
   // The last four bytes say how long the result is.
   const data = payload.subarray(0, Math.max(0, payload.length - 4));
+  if (startsWith(payload, ELF)) return payload;
+  const unpack = () => unpackData(data, limit, decompress);
+  return decompress.kept === undefined ? unpack() : decompress.kept(data, unpack);
+}
+
+function unpackData(
+  data: Uint8Array,
+  limit: number,
+  decompress: BootInput['decompress'],
+): Uint8Array | undefined {
   try {
-    if (startsWith(payload, ELF)) return payload;
     if (startsWith(data, LZ4)) return unpackLz4(data, limit);
     if (startsWith(data, XZ_MAGIC)) return unpackXz(data, limit);
     if (startsWith(data, GZIP)) return decompress.gzip(data, limit);

@@ -32,5 +32,13 @@ export interface BootInput {
   readonly cmdline: string;
   readonly memoryBytes: number;
   readonly rsdpPaddr: number;
-  readonly decompress: { readonly gzip: Decompress; readonly zstd: Decompress };
+  readonly decompress: {
+    readonly gzip: Decompress;
+    readonly zstd: Decompress;
+    /** Gives what data unpacks to if it is kept from earlier, else has it unpacked. */
+    readonly kept?: (
+      data: Uint8Array,
+      unpack: () => Uint8Array | undefined,
+    ) => Uint8Array | undefined;
+  };
 }
