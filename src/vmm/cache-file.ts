@@ -2,7 +2,6 @@ import { createHash } from 'node:crypto';
 import {
   closeSync,
   fstatSync,
-  mkdirSync,
   openSync,
   readdirSync,
   readSync,
@@ -12,6 +11,7 @@ import {
   writeSync,
 } from 'node:fs';
 import path from 'node:path';
+import { makeFolder } from '#base/node/make-folder.ts';
 
 // Files of a cache: hash and length of the head, the head, the body. The head vouches for the body.
 
@@ -65,7 +65,7 @@ export function writeStored(file: string, head: Uint8Array, body: readonly Uint8
   start.writeUInt32LE(head.length, HASH_BYTES);
   const parts = [start, pad(head), ...body];
   const folder = path.dirname(file);
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
+  makeFolder(folder, 0o700);
   makeRoom(folder, MOST_BYTES - parts.reduce((sum, part) => sum + part.length, 0));
   const temporary = `${file}.${process.pid}`;
   const fd = openSync(temporary, 'w', 0o600);
