@@ -1,6 +1,6 @@
+import type { MmioPlan } from '#devices/pci/mmio-plan.ts';
 import type { MmioBus } from '#hw/bus.ts';
 import type { IrqLine, MmioDevice } from '#hw/device.ts';
-import type { MmioPlan } from '#hw/mmio-card.ts';
 import type { CardRegisters } from './pci-cards.ts';
 
 /** Behind the I/O APIC and before the HPET, where no BAR can be placed. */
@@ -9,8 +9,14 @@ const SPACING = 0x1000;
 /** The I/O APIC's inputs that PCI does not use. */
 const FIRST_GSI = 20;
 const GSIS = 4;
-/** The number that accesses have in the place of a BAR's. */
+/** The BAR in whose place their registers are. */
 const REGISTERS = 0;
+
+/** A device has a slot's number that no PCI card has. */
+export interface PlacedMmio {
+  readonly slot: number;
+  readonly plan: MmioPlan;
+}
 
 /** Where a device lies; its number is a slot's that no PCI card has. */
 export interface MmioPlace {
@@ -34,14 +40,13 @@ export class MmioCards {
   readonly #line: (gsi: number) => IrqLine;
   #lines = 0;
 
-  constructor(
-    cards: readonly { readonly slot: number; readonly plan: MmioPlan }[],
-    { mmio, registers, line }: MmioCardsWires,
-  ) {
+  constructor(cards: readonly PlacedMmio[], { mmio, registers, line }: MmioCardsWires) {
     this.#numbers = cards.map(({ slot }) => slot);
     this.#line = line;
-    for (const { slot, plan } of cards)
-      mmio.map(mmioPlace(slot).paddr, plan.mmioBytes, far(slot, plan, registers), plan.name);
+    for (const card of cards) {
+      const { name, mmioBytes } = card.plan;
+      mmio.map(mmioPlace(card.slot).paddr, mmioBytes, far(card, registers), name);
+    }
   }
 
   /** The interrupts as the devices drive them now, a bit a number: several may share a line. */
@@ -57,7 +62,7 @@ export class MmioCards {
   }
 }
 
-function far(slot: number, plan: MmioPlan, registers: CardRegisters): MmioDevice {
+function far({ slot, plan }: PlacedMmio, registers: CardRegisters): MmioDevice {
   return {
     reset: () => {},
     readMmio: (offset, size) => registers.read(slot, REGISTERS, offset, size),

@@ -17,10 +17,9 @@ import { HOST_BRIDGE, ISA_BRIDGE } from '#devices/pci/i440fx.ts';
 import { PCI_FUNCTION_STATE, PciFunction } from '#devices/pci/pci-function.ts';
 import { MmioBus, PortBus } from '#hw/bus.ts';
 import type { Clock, Device, DeviceLog, DeviceState, IrqLine, TimedDevice } from '#hw/device.ts';
-import type { MmioPlan } from '#hw/mmio-card.ts';
 import { StateCarver } from '#hw/state.ts';
 import { cmosMemory } from './cmos-memory.ts';
-import { MmioCards } from './mmio-cards.ts';
+import { MmioCards, type PlacedMmio } from './mmio-cards.ts';
 import { type CardRegisters, PciCards, type PciSlot } from './pci-cards.ts';
 
 // Interrupts and addresses of the board. Ports and IRQs are those of every PC; PCI interrupts go to GSIs 16-19.
@@ -69,7 +68,7 @@ export interface PcWires {
   readonly reset: () => void;
   readonly debugExit: (value: number) => void;
   readonly cards: readonly PciSlot[];
-  readonly mmioCards: readonly { readonly slot: number; readonly plan: MmioPlan }[];
+  readonly mmioCards: readonly PlacedMmio[];
   readonly cardRegisters: CardRegisters;
   /** A slot has been switched off, by the guest or by `pullCard`. */
   readonly cardLeft: (slot: number) => void;

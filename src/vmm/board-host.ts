@@ -17,16 +17,11 @@ import {
   S_TSC_OFFSET,
 } from '#ir/state.ts';
 import { S_IGNNE } from '#ir/state-system.ts';
+import type { PlacedMmio } from '#machines/mmio-cards.ts';
 import { PcBoard } from '#machines/pc.ts';
 import type { PciSlot } from '#machines/pci-cards.ts';
 import { chipState } from './chip-state.ts';
-import {
-  type CardAccess,
-  DeviceLink,
-  type PlacedCard,
-  type PlacedMmio,
-  type SlotEvent,
-} from './device-link.ts';
+import { type CardAccess, DeviceLink, type PlacedCard, type SlotEvent } from './device-link.ts';
 import { InputRing } from './mailbox.ts';
 import { describeUndefined } from './undefined-instruction.ts';
 

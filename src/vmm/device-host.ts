@@ -3,8 +3,8 @@ import { IrqChip } from '#cpu/irqchip/irqchip.ts';
 import type { MemoryLayout } from '#cpu/layout.ts';
 import type { PciCard, PciCardWires } from '#devices/pci/pci-card.ts';
 import type { GuestMemory } from '#hw/guest-memory.ts';
-import type { MmioCard } from '#hw/mmio-card.ts';
 import { ATTN_INTERRUPT, ATTN_INVALIDATE, PHYS_BITS, S_ATTENTION } from '#ir/state.ts';
+import type { PlacedMmio } from '#machines/mmio-cards.ts';
 import { FIRST_CARD_SLOT } from '#machines/pc.ts';
 import { makeFunction } from '#machines/pci-cards.ts';
 import { chipState } from './chip-state.ts';
@@ -12,7 +12,6 @@ import {
   type CardAccess,
   DeviceLink,
   type PlacedCard,
-  type PlacedMmio,
   SLOT_OFF,
   type SlotEvent,
 } from './device-link.ts';
@@ -23,7 +22,7 @@ const MOST_AT_ONCE = 1024;
 
 const LAST_CARD_SLOT = 31;
 
-export type MakeCard = (wires: PciCardWires) => PciCard | MmioCard;
+export type MakeCard = (wires: PciCardWires) => PciCard;
 
 export interface DeviceHostOptions {
   readonly memory: WebAssembly.Memory;
@@ -48,7 +47,7 @@ export class DeviceHost {
   readonly #link: DeviceLink;
   readonly #words: Int32Array;
   readonly #attentionAt: number;
-  readonly #cards = new Map<number, PciCard | MmioCard>();
+  readonly #cards = new Map<number, PciCard>();
   #stopped = false;
   /** Counts uses of memory while lockstep mode is kept from it; undefined while it is not. */
   #uses: number | undefined;
@@ -97,8 +96,13 @@ export class DeviceHost {
   /** Puts a card into an empty slot while the guest runs; gives the slot. @throws {RequestError} when there is none. */
   plug(make: MakeCard): number {
     const { slot, plan } = this.#place(make);
-    // The guest learns of other devices from tables that it reads once.
-    if (!('description' in plan)) throw new TypeError(`${plan.name} cannot be plugged in`);
+    if (!('description' in plan)) {
+      this.#cards.delete(slot);
+      throw new RequestError(
+        'only PCI cards are plugged in; give bus=nvme, virtio or scsi',
+        'disk',
+      );
+    }
     this.#tell({ type: 'plug', card: { slot, plan } });
     return slot;
   }
@@ -114,7 +118,7 @@ export class DeviceHost {
     this.#attention();
   }
 
-  #connect(slot: number, make: MakeCard): PciCard | MmioCard {
+  #connect(slot: number, make: MakeCard): PciCard {
     let msix: ReturnType<typeof makeFunction>['msix'];
     const card = make({
       memory: this.#memory,
@@ -174,13 +178,13 @@ export class DeviceHost {
     for (let count = 0; count < MOST_AT_ONCE; count++) {
       const access = this.#take();
       if (access === undefined) return;
-      const { slot, bar, value } = access;
+      const { slot, bar, offset, size, value } = access;
       const card = this.#cards.get(slot);
       if (bar === SLOT_OFF) void this.#takeOut(slot);
-      else if (value !== undefined) write(card, access, value);
+      else if (value !== undefined) card?.writeBar(bar, offset, size, value);
       else {
         this.#isAnswering = true;
-        this.#link.answer(read(card, access));
+        this.#link.answer(card?.readBar(bar, offset, size) ?? 0xffff_ffff);
         this.#isAnswering = false;
       }
     }
@@ -211,19 +215,4 @@ export class DeviceHost {
     for (const card of this.#cards.values()) card.reset();
     await Promise.all([...this.#cards.values()].map((card) => card.idle()));
   }
-}
-
-function read(card: PciCard | MmioCard | undefined, { bar, offset, size }: CardAccess): number {
-  if (card === undefined) return 0xffff_ffff;
-  return 'readBar' in card ? card.readBar(bar, offset, size) : card.readMmio(offset, size);
-}
-
-function write(
-  card: PciCard | MmioCard | undefined,
-  { bar, offset, size }: CardAccess,
-  value: number,
-): void {
-  if (card === undefined) return;
-  if ('writeBar' in card) card.writeBar(bar, offset, size, value);
-  else card.writeMmio(offset, size, value);
 }

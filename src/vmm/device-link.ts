@@ -4,7 +4,6 @@ import type { PciCardPlan } from '#devices/pci/pci-card.ts';
 import { PCI_FUNCTION_STATE } from '#devices/pci/pci-function.ts';
 import type { DeviceState } from '#hw/device.ts';
 import { MemoryGate } from '#hw/memory-gate.ts';
-import type { MmioPlan } from '#hw/mmio-card.ts';
 
 // What the vCPU's thread and the device thread share, in words from here. One writer and one reader each.
 
@@ -34,12 +33,6 @@ const LINK_SLOTS = 32;
 export interface PlacedCard {
   readonly slot: number;
   readonly plan: PciCardPlan;
-}
-
-/** A device that is no PCI card has a slot's number that no card has. */
-export interface PlacedMmio {
-  readonly slot: number;
-  readonly plan: MmioPlan;
 }
 
 /** An access to a register of a card. */

@@ -1,15 +1,7 @@
 import { RequestError } from '#base/errors.ts';
 import type { DiskConfig, DiskStatus, IoLimits } from '#control/vm.ts';
-import { type MmioPlace, mmioPlace } from '#machines/mmio-cards.ts';
-import { FIRST_CARD_SLOT } from '#machines/pc.ts';
 import type { DeviceHost, MakeCard } from './device-host.ts';
 import type { Disks, OpenDisk } from './disks.ts';
-
-const FIXED = 'is there from the beginning to the end; for others give bus=nvme, virtio or scsi';
-
-function isMmio({ bus }: DiskConfig): boolean {
-  return bus === 'virtio-mmio' || bus === 'virtio-mmio-legacy';
-}
 
 /** What leaves: resolves when the disk is closed. */
 interface Leaving {
@@ -29,13 +21,6 @@ export class DiskPlugs {
   constructor(disks: Disks, failed: (message: string) => void) {
     this.#disks = disks;
     this.#failed = failed;
-  }
-
-  /** Where the next machine has disks that no PCI driver finds. */
-  mmioPlaces(): MmioPlace[] {
-    return this.#disks.list.flatMap(({ config }, index) =>
-      isMmio(config) ? [mmioPlace(FIRST_CARD_SLOT + index)] : [],
-    );
   }
 
   /** For a machine that is about to be powered on: `connect` follows. */
@@ -72,8 +57,6 @@ export class DiskPlugs {
   }
 
   async add(config: DiskConfig): Promise<string> {
-    if (isMmio(config) && this.#host !== undefined)
-      throw new RequestError(`a ${config.bus} disk ${FIXED}`, 'disk');
     const disk = await this.#disks.add(config);
     try {
       const slot = this.#host?.plug(this.#disks.card(disk, this.#failed));
@@ -87,8 +70,6 @@ export class DiskPlugs {
 
   async remove(id: string, force: boolean): Promise<void> {
     const disk = this.#find(id);
-    if (isMmio(disk.config) && this.#host !== undefined)
-      throw new RequestError(`${id}: a ${disk.config.bus} disk ${FIXED}`, 'disk');
     const leaving = this.#leave(disk);
     const slot = this.#slotOf(disk);
     if (slot === undefined) await this.#close(disk);

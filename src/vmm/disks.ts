@@ -219,14 +219,11 @@ function makeCard(
       });
     case 'virtio-mmio':
     case 'virtio-mmio-legacy':
-      return new VirtioMmio(
-        { memory: wires.memory, setInterrupt: wires.interrupts.setIntx },
-        {
-          device: new VirtioBlk(wires, disk, BLK_QUEUES),
-          name: 'virtio-blk',
-          legacy: bus === 'virtio-mmio-legacy',
-        },
-      );
+      return new VirtioMmio(wires, {
+        device: new VirtioBlk(wires, disk, BLK_QUEUES),
+        name: 'virtio-blk',
+        legacy: bus === 'virtio-mmio-legacy',
+      });
     case 'nvme':
       return new Nvme(wires, disk);
     case 'scsi':

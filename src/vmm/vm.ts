@@ -29,6 +29,7 @@ import { buildTables } from '#machines/tables/tables.ts';
 import { bootFromDisk } from './boot-disk.ts';
 import { crashExit, differenceExit } from './crash-exit.ts';
 import { DeviceHost } from './device-host.ts';
+import { diskPlaces } from './disk-places.ts';
 import { DiskPlugs } from './disk-plugs.ts';
 import { Disks } from './disks.ts';
 import { type Engine, engineStamp, loadEngine } from './engine.ts';
@@ -202,7 +203,7 @@ class SoftwareVm implements Vm {
   ): Promise<VmExit> {
     const { sampling } = profile;
     const start = {
-      ...prepare(this.#config, this.#engine, this.#plugs.mmioPlaces()),
+      ...prepare(this.#config, this.#engine, diskPlaces(this.#disks.list)),
       ...(trace && { trace }),
       ...(sampling && { sampling }),
     };

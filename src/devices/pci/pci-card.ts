@@ -1,13 +1,15 @@
 import type { Device } from '#hw/device.ts';
 import type { GuestMemory } from '#hw/guest-memory.ts';
+import type { MmioPlan } from './mmio-plan.ts';
 import type { PciDescription } from './pci-function.ts';
 
 /**
  * A PCI function on the device thread: the registers behind its BARs. Configuration space and the MSI-X table are on the
- * vCPU's side, over state that both share.
+ * vCPU's side, over state that both share. With another plan it is no function: its registers, at an address of the board's,
+ * are those of BAR 0, and its interrupt is INTx#.
  */
 export interface PciCard extends Device {
-  readonly plan: PciCardPlan;
+  readonly plan: PciCardPlan | MmioPlan;
   /** `size` is 1, 2 or 4. */
   readBar(bar: number, offset: number, size: number): number;
   writeBar(bar: number, offset: number, size: number, value: number): void;

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { randomNumbers, TestDisk, TestMemory } from '#hw/testing.ts';
+import { randomNumbers, TestDisk, TestInterrupts, TestMemory } from '#hw/testing.ts';
 import { VirtioBlk } from '../blk/blk.ts';
 import { SplitDriver } from '../testing.ts';
 import { VirtioMmio } from './mmio.ts';
@@ -17,25 +17,19 @@ class Guest {
   readonly disk = new TestDisk(1 << 20);
   readonly queue = new SplitDriver(this.memory, 256);
   readonly card: VirtioMmio;
-  asserted = false;
+  readonly interrupts = new TestInterrupts();
 
   constructor(legacy = false) {
-    const setInterrupt = (asserted: boolean): void => {
-      this.asserted = asserted;
-    };
     const device = new VirtioBlk({ memory: this.memory }, this.disk, 2);
-    this.card = new VirtioMmio(
-      { memory: this.memory, setInterrupt },
-      { device, name: 'd', legacy },
-    );
+    this.card = new VirtioMmio(this, { device, name: 'd', legacy });
   }
 
   read(offset: number): number {
-    return this.card.readMmio(offset, 4);
+    return this.card.readBar(0, offset, 4);
   }
 
   write(offset: number, value: number): void {
-    this.card.writeMmio(offset, 4, value);
+    this.card.writeBar(0, offset, 4, value);
   }
 
   /** As 3.1.1 and 4.2.3 tell. */
@@ -122,15 +116,15 @@ describe('virtio-mmio', () => {
     guest.memory.ram.fill(0x5a, DATA, DATA + 4096);
     assert.equal(await guest.request(1, 3, { given: 4096 }), 0);
     assert.deepEqual(guest.disk.log, ['write 1536+4096']);
-    assert.equal(guest.asserted, true);
+    assert.equal(guest.interrupts.asserted, true);
     guest.disk.resize(2 << 20);
     assert.equal(guest.read(r.INTERRUPT_STATUS), 3);
     guest.write(r.INTERRUPT_ACK, 1);
-    assert.equal(guest.asserted, true);
+    assert.equal(guest.interrupts.asserted, true);
     guest.write(r.INTERRUPT_ACK, 2);
-    assert.equal(guest.asserted, false);
+    assert.equal(guest.interrupts.asserted, false);
     assert.equal(guest.read(r.CONFIG), 4096);
-    assert.equal(guest.card.readMmio(r.CONFIG + 34, 2), 2);
+    assert.equal(guest.card.readBar(0, r.CONFIG + 34, 2), 2);
   });
 
   it('serves drivers of the legacy interface, whose rings lie in pages of their size', async () => {
@@ -155,7 +149,7 @@ describe('virtio-mmio', () => {
     const guest = new Guest().start();
     await guest.request(4, 0, {});
     guest.write(r.STATUS, 0);
-    assert.equal(guest.asserted, false);
+    assert.equal(guest.interrupts.asserted, false);
     for (const offset of [r.STATUS, r.INTERRUPT_STATUS, r.QUEUE_READY])
       assert.equal(guest.read(offset), 0);
     guest.card.reset();
@@ -164,10 +158,10 @@ describe('virtio-mmio', () => {
 
   it('takes words alone, and no features behind the driver’s back', () => {
     const guest = new Guest();
-    guest.card.writeMmio(r.STATUS, 1, 3);
+    guest.card.writeBar(0, r.STATUS, 1, 3);
     assert.equal(guest.read(r.STATUS), 0);
-    assert.equal(guest.card.readMmio(r.MAGIC, 2), 0);
-    assert.equal(guest.card.readMmio(r.MAGIC + 1, 4), 0);
+    assert.equal(guest.card.readBar(0, r.MAGIC, 2), 0);
+    assert.equal(guest.card.readBar(0, r.MAGIC + 1, 4), 0);
     guest.write(r.STATUS, 3);
     guest.write(r.STATUS, 11);
     assert.equal(guest.read(r.STATUS), 3, 'version 1 was not accepted');
@@ -195,7 +189,7 @@ function meddle(guest: Guest, random: (limit: number) => number): void {
   const offset = random(4) > 0 ? known : random(r.MMIO_BYTES);
   const value = random(3) > 0 ? random(64) * 0x1000 : random(2 ** 32);
   const what = random(8);
-  if (what < 2) guest.card.readMmio(offset, [1, 2, 4][random(3)] ?? 4);
+  if (what < 2) guest.card.readBar(0, offset, [1, 2, 4][random(3)] ?? 4);
   else if (what === 2) guest.write(r.STATUS, STATUSES[random(STATUSES.length)] ?? 0);
-  else guest.card.writeMmio(offset, random(8) > 0 ? 4 : 1, value);
+  else guest.card.writeBar(0, offset, random(8) > 0 ? 4 : 1, value);
 }

@@ -1,5 +1,5 @@
-import type { MmioCard, MmioPlan } from '#hw/mmio-card.ts';
-import type { PciCardWires } from '../../pci/pci-card.ts';
+import type { MmioPlan } from '../../pci/mmio-plan.ts';
+import type { PciCard, PciCardWires } from '../../pci/pci-card.ts';
 import * as r from './mmio-regs.ts';
 import { type QueueSetting, VirtioCore } from './virtio-core.ts';
 import type { VirtioDevice } from './virtio-device.ts';
@@ -17,29 +17,24 @@ export interface VirtioMmioOptions {
   readonly legacy: boolean;
 }
 
-export interface VirtioMmioWires {
-  readonly memory: PciCardWires['memory'];
-  readonly setInterrupt: (asserted: boolean) => void;
-}
-
 /** A virtio device at an address of the board's. */
-export class VirtioMmio implements MmioCard {
+export class VirtioMmio implements PciCard {
   readonly plan: MmioPlan;
   readonly #core: VirtioCore;
   readonly #legacy: boolean;
-  readonly #setInterrupt: (asserted: boolean) => void;
-  #interrupts = 0;
+  readonly #interrupt: PciCardWires['interrupts'];
+  #causes = 0;
   #pageBytes = LEGACY_PAGE_BYTES;
   #align = LEGACY_PAGE_BYTES;
 
-  constructor(wires: VirtioMmioWires, { device, name, legacy }: VirtioMmioOptions) {
+  constructor(wires: PciCardWires, { device, name, legacy }: VirtioMmioOptions) {
     this.plan = { name, mmioBytes: r.MMIO_BYTES, awaited: r.INTERRUPT_ACK };
     this.#legacy = legacy;
-    this.#setInterrupt = wires.setInterrupt;
+    this.#interrupt = wires.interrupts;
     this.#core = new VirtioCore(device, {
       memory: wires.memory,
-      interruptQueue: () => this.#interrupt(r.INTERRUPT_QUEUE),
-      interruptConfig: () => this.#interrupt(r.INTERRUPT_CONFIG),
+      interruptQueue: () => this.#raise(r.INTERRUPT_QUEUE),
+      interruptConfig: () => this.#raise(r.INTERRUPT_CONFIG),
     });
   }
 
@@ -47,31 +42,31 @@ export class VirtioMmio implements MmioCard {
     this.#core.reset();
     this.#pageBytes = LEGACY_PAGE_BYTES;
     this.#align = LEGACY_PAGE_BYTES;
-    this.#acknowledge(this.#interrupts);
+    this.#acknowledge(this.#causes);
   }
 
   idle(): Promise<void> {
     return this.#core.device.idle();
   }
 
-  #interrupt(cause: number): void {
-    this.#interrupts |= cause;
-    this.#setInterrupt(true);
+  #raise(cause: number): void {
+    this.#causes |= cause;
+    this.#interrupt.setIntx(true);
   }
 
   #acknowledge(causes: number): void {
-    this.#interrupts &= ~causes;
-    if (this.#interrupts === 0) this.#setInterrupt(false);
+    this.#causes &= ~causes;
+    if (this.#causes === 0) this.#interrupt.setIntx(false);
   }
 
   /** 4.2.2.2: registers are words; the device's configuration is read in its fields' sizes. */
-  readMmio(offset: number, size: number): number {
+  readBar(_bar: number, offset: number, size: number): number {
     if (this.#legacy) this.#core.beLegacy();
     if (offset >= r.CONFIG) return this.#core.readConfig(offset - r.CONFIG, size);
     return size === 4 && offset % 4 === 0 ? this.#read(offset) : 0;
   }
 
-  writeMmio(offset: number, size: number, value: number): void {
+  writeBar(_bar: number, offset: number, size: number, value: number): void {
     if (this.#legacy) this.#core.beLegacy();
     if (offset >= r.CONFIG) this.#core.writeConfig(offset - r.CONFIG, size, value);
     else if (size === 4 && offset % 4 === 0) this.#write(offset, value);
@@ -97,7 +92,7 @@ export class VirtioMmio implements MmioCard {
       case r.LEGACY_QUEUE_PAGE:
         return this.#legacy ? Math.floor(address(core.selected) / this.#pageBytes) : 0;
       case r.INTERRUPT_STATUS:
-        return this.#interrupts;
+        return this.#causes;
       case r.STATUS:
         return core.status;
       case r.CONFIG_GENERATION:
@@ -130,7 +125,7 @@ export class VirtioMmio implements MmioCard {
         return;
       case r.STATUS:
         core.setStatus(value & 0xff);
-        if ((value & 0xff) === 0) this.#acknowledge(this.#interrupts);
+        if ((value & 0xff) === 0) this.#acknowledge(this.#causes);
         return;
       default:
         if (core.selected === undefined) return;

@@ -1,5 +1,3 @@
-import type { Device } from './device.ts';
-
 /** What the vCPU's side must know of a device on the device thread whose registers lie at an address of the board's. */
 export interface MmioPlan {
   /** What traces call it. */
@@ -7,14 +5,4 @@ export interface MmioPlan {
   readonly mmioBytes: number;
   /** A register that ends an interrupt: a write to it has been done when the guest goes on. */
   readonly awaited: number;
-}
-
-/** Such a device. */
-export interface MmioCard extends Device {
-  readonly plan: MmioPlan;
-  /** `size` is 1, 2 or 4. */
-  readMmio(offset: number, size: number): number;
-  writeMmio(offset: number, size: number, value: number): void;
-  /** Resolves when no request is under way. */
-  idle(): Promise<void>;
 }
