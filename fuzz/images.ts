@@ -49,6 +49,7 @@ async function makeBase(format: ImageFormat, options: Options): Promise<Uint8Arr
   const image = await openImage('/base', host, { format: format.name });
   await image.write(0, noise(80 * KIB, 1));
   await image.snapshots?.create('one');
+  if (options['compat'] !== '0.10') await image.bitmaps?.add('two', { granularityBytes: 4 * KIB });
   await image.write(64 * KIB, noise(4 * KIB, 2));
   await image.writeZeroes(32 * KIB, 64 * KIB);
   await image.write(DISK_BYTES - 512, noise(512, 3));

@@ -9,8 +9,8 @@ import {
 } from '../image.ts';
 import { isZero } from '../zeros.ts';
 import type { BlockMap, Place, Run } from './block-map.ts';
-import { Epochs } from './epochs.ts';
 import { KeyLock } from './key-lock.ts';
+import { Requests } from './requests.ts';
 import { continues, isInPlace, isNext, zeroRun } from './runs.ts';
 
 const CHUNK_BYTES = 1 << 20;
@@ -37,7 +37,7 @@ export class MappedImage implements DiskImage {
   readonly setBacking?: (name: string | undefined, format: string | undefined) => Promise<void>;
   readonly #map: BlockMap;
   readonly #locks = new KeyLock();
-  readonly #epochs = new Epochs();
+  readonly #requests = new Requests();
   #releasing: Promise<void> = Promise.resolve();
   #firstChange: Promise<void> | undefined;
 
@@ -50,7 +50,8 @@ export class MappedImage implements DiskImage {
     this.unitBytes = map.unitBytes;
     this.#map = map;
     if (map.resize !== undefined)
-      this.resize = (sizeBytes, options = {}) => this.#resize(sizeBytes, options);
+      this.resize = (sizeBytes, options = {}) =>
+        this.#requests.alone(() => this.#resize(sizeBytes, options));
     if (map.writeUnit !== undefined)
       this.writeCompressed = (offsetBytes, from) => this.write(offsetBytes, from);
     if (map.setBacking !== undefined)
@@ -66,12 +67,7 @@ export class MappedImage implements DiskImage {
 
   async read(offsetBytes: number, into: Uint8Array): Promise<void> {
     checkRange(this, offsetBytes, into.length);
-    const epoch = this.#epochs.enter();
-    try {
-      await this.#read(offsetBytes, into);
-    } finally {
-      this.#epochs.leave(epoch);
-    }
+    await this.#requests.run(() => this.#read(offsetBytes, into));
   }
 
   async #read(offsetBytes: number, into: Uint8Array): Promise<void> {
@@ -171,7 +167,7 @@ export class MappedImage implements DiskImage {
   }
 
   async flush(): Promise<void> {
-    if (!this.readOnly) await this.#commit();
+    if (!this.readOnly) await this.#requests.run(() => this.#commit());
   }
 
   /** What was freed before may be given out when it is over, and when the requests that know the old places are. */
@@ -185,7 +181,7 @@ export class MappedImage implements DiskImage {
       throw error;
     }
     if (freed.length === 0) return;
-    this.#epochs.after(() => {
+    this.#requests.after(() => {
       const release = async (): Promise<void> => await tail?.release(freed);
       // Room that the host cannot take back is lost until a check finds it.
       this.#releasing = this.#releasing.then(release).catch(() => {});
@@ -195,7 +191,7 @@ export class MappedImage implements DiskImage {
   async extent(offsetBytes: number, lengthBytes: number): Promise<Extent> {
     checkRange(this, offsetBytes, lengthBytes);
     if (lengthBytes === 0) return { kind: 'unallocated', lengthBytes: 0 };
-    const run = await this.#run(offsetBytes, lengthBytes);
+    const run = await this.#requests.run(() => this.#run(offsetBytes, lengthBytes));
     const { kind, file, hostOffsetBytes } = run;
     if (run.compressed === true) return { kind, lengthBytes: run.lengthBytes, compressed: true };
     return {
@@ -234,12 +230,7 @@ export class MappedImage implements DiskImage {
     task: () => Promise<void>,
   ): Promise<void> {
     await this.#startChange(offsetBytes, lengthBytes);
-    const epoch = this.#epochs.enter();
-    try {
-      await task();
-    } finally {
-      this.#epochs.leave(epoch);
-    }
+    await this.#requests.run(task);
   }
 
   async #startChange(offsetBytes: number, lengthBytes: number): Promise<void> {

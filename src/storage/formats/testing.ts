@@ -376,6 +376,26 @@ function damaged(base: Uint8Array, hot: Hot, random: Random): Uint8Array {
   return bytes;
 }
 
+/** What changes all of an image. */
+async function changeDamaged(image: DiskImage): Promise<void> {
+  for (const { name, inconsistent } of (await image.bitmaps?.list()) ?? []) {
+    let runs = 0;
+    if (!inconsistent)
+      for await (const { lengthBytes } of image.bitmaps?.runs(name) ?? []) {
+        assert.ok(lengthBytes > 0);
+        if (++runs > 10_000) break;
+      }
+    await image.bitmaps?.remove(name);
+  }
+  await image.bitmaps?.add('new');
+  const keepsSize = (error: unknown): void => {
+    if (!(error instanceof ImageError) || error.kind !== 'unsupported') throw error;
+  };
+  const half = Math.ceil(image.sizeBytes / MIB / 2) * MIB;
+  await image.resize?.(image.sizeBytes + MIB).catch(keepsSize);
+  await image.resize?.(half, { shrink: true }).catch(keepsSize);
+}
+
 async function useDamaged(format: ImageFormat, host: MemoryHost, random: Random): Promise<void> {
   const pristine = host.files.get('/fuzz')?.clone();
   if (format.check !== undefined) {
@@ -394,9 +414,11 @@ async function useDamaged(format: ImageFormat, host: MemoryHost, random: Random)
       await image.read(offset, new Uint8Array(length));
       if (readOnly) continue;
       await image.write(offset, noise(Math.min(length, 4096), step));
-      await image.writeZeroes(offset, length);
+      await image.writeZeroes(offset, length, { mayUnmap: step % 2 === 1 });
+      await image.discard(offset, length);
       await image.flush();
     }
+    if (!readOnly) await changeDamaged(image);
   } finally {
     await image.close();
   }

@@ -1,15 +1,10 @@
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
-import { after, describe, it } from 'node:test';
+import { describe, it } from 'node:test';
 import { crashes, RecordingHost } from '../../blocks/testing.ts';
 import type { DiskImage } from '../../image.ts';
-import { nodeStorageHost } from '../../node/node-host.ts';
 import { openImage } from '../../open.ts';
 import { MemoryHost, noise } from '../../testing.ts';
+import { testKills } from '../killing/testing.ts';
 import { fuzzImage, type Options, readAll, testCrashes } from '../testing.ts';
 import { qcow2 } from './qcow2.ts';
 import { checkImage, createImage } from './testing.ts';
@@ -127,65 +122,11 @@ function padded(state: Uint8Array, at: number): Uint8Array {
   return sector;
 }
 
-describe('qcow2 when its process is killed', () => {
-  const dir = mkdtempSync(path.join(tmpdir(), 'ring0-qcow2-kill-'));
-  after(() => rmSync(dir, { recursive: true }));
-  const file = path.join(dir, 'd');
-  /** Writes blocks of 4 KiB, each with its number; says which are flushed. */
-  const source = `
-    const { openImage } = await import(process.argv[1]);
-    const { nodeStorageHost } = await import(process.argv[2]);
-    const image = await openImage(process.argv[3], nodeStorageHost, { format: 'qcow2' });
-    for (let block = 1; ; block++) {
-      await image.write(((block * 37) % 1024) * 4096, new Uint8Array(4096).fill(block));
-      if (block % 5 === 0) {
-        await image.flush();
-        process.stdout.write(block + '\\n');
-      }
-    }`;
-  for (const [index, lazy] of [false, true].entries())
-    it(`keeps all that it said was flushed${lazy ? ', with lazy refcounts' : ''}`, async () => {
-      const options = new Map<string, boolean | number>([
-        ['lazy_refcounts', lazy],
-        ['cluster_size', 16384],
-      ]);
-      await createImage(nodeStorageHost, file, { sizeBytes: 4 * MIB, options });
-      const child = spawn(
-        process.execPath,
-        [
-          '--input-type=module',
-          '-e',
-          source,
-          new URL('../../open.ts', import.meta.url).href,
-          new URL('../../node/node-host.ts', import.meta.url).href,
-          file,
-        ],
-        { stdio: ['ignore', 'pipe', 'inherit'] },
-      );
-      const flushed = await killAfter(child, 200 + index * 77);
-      const { corruptions, text } = await checkImage(nodeStorageHost, file);
-      assert.equal(corruptions, 0, text);
-      const image = await openImage(file, nodeStorageHost, { format: 'qcow2' });
-      for (let block = Math.max(1, flushed - 1000); block <= flushed; block++) {
-        const into = new Uint8Array(4096);
-        await image.read(((block * 37) % 1024) * 4096, into);
-        assert.equal(into[0], block % 256, `block ${block} of ${flushed}`);
-      }
-      await image.close();
-    });
+testKills({
+  format: qcow2,
+  qemuName: 'qcow2',
+  variants: [{ cluster_size: 16384 }, { cluster_size: 16384, lazy_refcounts: true }],
 });
-
-/** Waits until the child has flushed `blocks`, and kills it; the last block that it said was flushed. */
-async function killAfter(child: ChildProcess, blocks: number): Promise<number> {
-  let text = '';
-  child.stdout?.setEncoding('utf8').on('data', (chunk: string) => {
-    text += chunk;
-    const lines = text.split('\n');
-    if (Number(lines.at(-2) ?? 0) >= blocks) child.kill('SIGKILL');
-  });
-  await once(child, 'close');
-  return Number(text.split('\n').at(-2) ?? 0);
-}
 
 it('qcow2 images that are damaged are refused or read, never worse', async () => {
   for (const [seed, extended] of [false, true].entries()) {

@@ -3,6 +3,7 @@ import { it } from 'node:test';
 import { SECTOR_BYTES } from '../../image.ts';
 import { openImage } from '../../open.ts';
 import { MemoryHost, noise } from '../../testing.ts';
+import { testKills } from '../killing/testing.ts';
 import { testResizing } from '../resizing/testing.ts';
 import {
   checkImage,
@@ -30,6 +31,8 @@ testFormat({
   sizes: [0, SECTOR_BYTES, 5 * MIB + SECTOR_BYTES],
   hugeBytes: 3 * 2 ** 40,
 });
+
+testKills({ format: qed, qemuName: 'qed', variants: [{ cluster_size: 4096 }] });
 
 testResizing({
   format: qed,

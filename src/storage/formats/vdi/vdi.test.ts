@@ -3,6 +3,7 @@ import { describe, it } from 'node:test';
 import { type ImageError, SECTOR_BYTES } from '../../image.ts';
 import { openImage } from '../../open.ts';
 import { MemoryHost, noise } from '../../testing.ts';
+import { testKills } from '../killing/testing.ts';
 import { testResizing } from '../resizing/testing.ts';
 import {
   checkImage,
@@ -30,6 +31,8 @@ testFormat({
   sizes: [0, SECTOR_BYTES, 5 * MIB + SECTOR_BYTES],
   hugeBytes: 3 * 2 ** 40,
 });
+
+testKills({ format: vdi, qemuName: 'vdi', variants: [{}] });
 
 testResizing({
   format: vdi,

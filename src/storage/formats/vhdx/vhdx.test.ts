@@ -6,6 +6,7 @@ import { crc32c } from '../../blocks/crc32c.ts';
 import { type ImageError, SECTOR_BYTES } from '../../image.ts';
 import { openImage } from '../../open.ts';
 import { type MemoryFile, MemoryHost, noise } from '../../testing.ts';
+import { testKills } from '../killing/testing.ts';
 import { testResizing } from '../resizing/testing.ts';
 import {
   checkImage,
@@ -39,6 +40,8 @@ testFormat({
   sizes: [SECTOR_BYTES, 5 * MIB + SECTOR_BYTES],
   hugeBytes: 64 * 2 ** 40,
 });
+
+testKills({ format: vhdx, qemuName: 'vhdx', variants: [BLOCKS_OF_1M] });
 
 testResizing({
   format: vhdx,

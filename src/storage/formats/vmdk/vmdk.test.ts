@@ -3,6 +3,7 @@ import { describe, it } from 'node:test';
 import { type ImageError, SECTOR_BYTES } from '../../image.ts';
 import { openImage } from '../../open.ts';
 import { MemoryHost, noise } from '../../testing.ts';
+import { testKills } from '../killing/testing.ts';
 import { testResizing } from '../resizing/testing.ts';
 import {
   checkImage,
@@ -42,6 +43,8 @@ testFormat({
   sizes: [SECTOR_BYTES, 5 * MIB + SECTOR_BYTES],
   hugeBytes: 3 * 2 ** 40,
 });
+
+testKills({ format: vmdk, qemuName: 'vmdk', variants: [{}, { zeroed_grain: true }] });
 
 testResizing({
   format: vmdk,

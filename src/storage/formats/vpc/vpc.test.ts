@@ -3,6 +3,7 @@ import { describe, it } from 'node:test';
 import { type ImageError, SECTOR_BYTES } from '../../image.ts';
 import { openImage } from '../../open.ts';
 import { MemoryHost, noise } from '../../testing.ts';
+import { testKills } from '../killing/testing.ts';
 import { testResizing } from '../resizing/testing.ts';
 import {
   checkImage,
@@ -33,6 +34,8 @@ testFormat({
   sizes: [SECTOR_BYTES, 5 * MIB + SECTOR_BYTES],
   hugeBytes: v.MAX_SIZE_BYTES,
 });
+
+testKills({ format: vpc, variants: [{}] });
 
 testResizing({
   format: vpc,
