@@ -44,6 +44,7 @@ class FakeVm implements Vm {
     },
   };
 
+  readonly onWarning = (): void => {};
   readonly disks = (): readonly DiskStatus[] => [];
   readonly addDisk = async (): Promise<string> => 'disk0';
   readonly removeDisk = async (): Promise<void> => {};

@@ -39,6 +39,9 @@ export async function runCommand(
     interrupts.signal.throwIfAborted();
     const vm = await host.createVm(config);
     for (const warning of vm.warnings) host.stderr.write(`ring0: ${warning}\n`);
+    // A terminal does not return the carriage itself while the guest has it.
+    const [before, end] = host.stderr.isTTY ? ['\r\n', '\r\n'] : ['', '\n'];
+    vm.onWarning((line) => host.stderr.write(`${before}ring0: ${line}${end}`));
     return await runVm(vm, request, host, interrupts.signal);
   } catch (error) {
     if (error instanceof Interrupted) return error.exitStatus;

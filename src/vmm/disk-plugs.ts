@@ -1,7 +1,9 @@
 import { RequestError } from '#base/errors.ts';
 import type { DiskConfig, DiskStatus, IoLimits } from '#control/vm.ts';
+import { poolsOf } from '#storage/node/free-space.ts';
 import type { DeviceHost, MakeCard } from './device-host.ts';
 import type { Disks, OpenDisk } from './disks.ts';
+import { SpaceWatch } from './space-watch.ts';
 
 /** What leaves: resolves when the disk is closed. */
 interface Leaving {
@@ -14,13 +16,21 @@ interface Leaving {
 export class DiskPlugs {
   readonly #disks: Disks;
   readonly #failed: (message: string) => void;
+  readonly #space: SpaceWatch;
   readonly #slots = new Map<number, OpenDisk>();
   readonly #leaving = new Map<OpenDisk, Leaving>();
   #host: DeviceHost | undefined;
 
   constructor(disks: Disks, failed: (message: string) => void) {
     this.#disks = disks;
-    this.#failed = failed;
+    this.#failed = (message) => {
+      failed(message);
+      disks.warn(message);
+    };
+    this.#space = new SpaceWatch(
+      () => poolsOf(disks.growing()),
+      (line) => disks.warn(line),
+    );
   }
 
   /** For a machine that is about to be powered on: `connect` follows. */
@@ -30,6 +40,7 @@ export class DiskPlugs {
 
   connect(host: DeviceHost): void {
     this.#host = host;
+    this.#space.start();
     for (const [index, { slot }] of host.placed.entries()) {
       const disk = this.#disks.list[index];
       if (disk !== undefined) this.#slots.set(slot, disk);
@@ -39,6 +50,7 @@ export class DiskPlugs {
   /** The guest has ended, or begins anew: it uses nothing any more, and what was to leave does. */
   async disconnect(): Promise<void> {
     this.#host = undefined;
+    this.#space.stop();
     this.#slots.clear();
     for (const disk of [...this.#leaving.keys()]) await this.#close(disk);
   }

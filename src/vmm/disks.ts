@@ -39,6 +39,7 @@ export interface OpenDisk {
 /** The images of a VM's disks, open as long as it has them. */
 export class Disks {
   readonly warnings: string[] = [];
+  readonly #listeners: ((line: string) => void)[] = [];
   #isEnding = false;
   #isClosed = false;
   /** Those of disks that are being opened too. */
@@ -50,13 +51,22 @@ export class Disks {
     const disks = new Disks();
     try {
       for (const config of configs) await disks.add(config);
-      for (const line of await overSubscribed(disks.#growing()))
+      for (const line of await overSubscribed(disks.growing()))
         disks.warnings.push(`--disk: ${line}`);
     } catch (error) {
       await disks.close();
       throw error;
     }
     return disks;
+  }
+
+  /** Hears what the user should know while the guest runs. */
+  onWarning(listener: (line: string) => void): void {
+    this.#listeners.push(listener);
+  }
+
+  warn(line: string): void {
+    for (const listener of this.#listeners) listener(line);
   }
 
   get list(): readonly OpenDisk[] {
@@ -116,7 +126,7 @@ export class Disks {
   }
 
   /** Those whose files take the room that the guest writes to. */
-  #growing(): ThinDisk[] {
+  growing(): readonly ThinDisk[] {
     return this.#open
       .filter(({ config }) => !config.readOnly && !config.snapshot)
       .map(({ config, image }) => ({ file: config.path, sizeBytes: image.sizeBytes }));

@@ -91,6 +91,8 @@ export async function createVm(config: VmConfig): Promise<Vm> {
 }
 
 class SoftwareVm implements Vm {
+  readonly warnings: Vm['warnings'];
+  readonly onWarning: Vm['onWarning'];
   readonly #config: VmConfig;
   readonly #engine: Engine;
   readonly #disks: Disks;
@@ -114,11 +116,9 @@ class SoftwareVm implements Vm {
     this.#config = config;
     this.#engine = engine;
     this.#disks = disks;
+    this.warnings = disks.warnings;
+    this.onWarning = (listener) => disks.onWarning(listener);
     this.#plugs = new DiskPlugs(disks, (message) => this.#notes.push(message));
-  }
-
-  get warnings(): readonly string[] {
-    return this.#disks.warnings;
   }
 
   readonly console = {

@@ -8,17 +8,19 @@ export interface ThinDisk {
   readonly sizeBytes: number;
 }
 
-interface Pool {
+/** A file system, and the disks in it. */
+export interface Pool {
+  readonly files: readonly string[];
   readonly freeBytes: number;
-  growthBytes: number;
-  readonly files: string[];
+  /** What the files do not take yet of what their disks hold. */
+  readonly growthBytes: number;
 }
+
+type Counted = { -readonly [key in keyof Pool]: Pool[key] } & { readonly files: string[] };
 
 /** A line for each file system that has less room left than these disks, together, may come to take. */
 export async function overSubscribed(disks: readonly ThinDisk[]): Promise<string[]> {
-  const pools = new Map<bigint, Pool>();
-  for (const disk of disks) await addTo(pools, disk);
-  return [...pools.values()]
+  return (await poolsOf(disks))
     .filter(({ growthBytes, freeBytes }) => growthBytes > freeBytes)
     .map(
       ({ files, growthBytes, freeBytes }) =>
@@ -26,8 +28,14 @@ export async function overSubscribed(disks: readonly ThinDisk[]): Promise<string
     );
 }
 
+export async function poolsOf(disks: readonly ThinDisk[]): Promise<readonly Pool[]> {
+  const pools = new Map<bigint, Counted>();
+  for (const disk of disks) await addTo(pools, disk);
+  return [...pools.values()];
+}
+
 /** What is no plain file, a block device for one, has its room already. */
-async function addTo(pools: Map<bigint, Pool>, { file, sizeBytes }: ThinDisk): Promise<void> {
+async function addTo(pools: Map<bigint, Counted>, { file, sizeBytes }: ThinDisk): Promise<void> {
   const folder = path.dirname(path.resolve(file));
   const [info, folderInfo, space] = await Promise.all([
     stat(file, { bigint: true }).catch(() => undefined),
