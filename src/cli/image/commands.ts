@@ -47,6 +47,10 @@ export function addImage(program: Command, host: CliHost, done: (status: number)
     .description('make, inspect and convert disk images')
     .helpCommand(false)
     .addHelpText('after', HELP);
+  image.hook('preAction', async (_image, command) => {
+    if (command.opts<{ imageOpts?: boolean }>().imageOpts !== true) return;
+    (await import('./image-opts.ts')).applyImageOpts(command);
+  });
   const start: Start = async (flags, run) => done(await runWith(host, flags, run));
   addInspection(image, start);
   addMaking(image, start);
@@ -104,6 +108,7 @@ function command(parent: Command, words: string, about: string): Command {
 }
 
 const FORMAT = ['-f, --format <name>', 'the format; probed when it is not named'] as const;
+const IMAGE_OPTS = ['--image-opts', 'the file is given as driver=NAME,file.filename=FILE'] as const;
 const SHARED = ['-U, --force-share', 'accepted: reading takes no lock'] as const;
 const QUIET = ['-q, --quiet', 'print errors only'] as const;
 const PROGRESS = ['-p, --progress', 'show progress in percent on standard output'] as const;
@@ -116,6 +121,7 @@ const OUTPUT = ['--output <form>', 'human or json', outputFormat, 'human'] as co
 function addInspection(image: Command, start: Start): void {
   command(image, 'info <file...>', 'what an image is')
     .option(...FORMAT)
+    .option(...IMAGE_OPTS)
     .option(...OUTPUT)
     .option('--backing-chain', 'the images behind it, too')
     .option(...SHARED)
@@ -124,6 +130,7 @@ function addInspection(image: Command, start: Start): void {
     );
   command(image, 'map <file>', 'where the parts of the disk lie')
     .option(...FORMAT)
+    .option(...IMAGE_OPTS)
     .option(...OUTPUT)
     .option('-s, --start-offset <size>', 'from here on')
     .option('-l, --max-length <size>', 'this much of it')
@@ -133,6 +140,7 @@ function addInspection(image: Command, start: Start): void {
     );
   command(image, 'check <file>', "whether an image's tables are sound (0 yes, 2 no, 3 leaks)")
     .option(...FORMAT)
+    .option(...IMAGE_OPTS)
     .option(...OUTPUT)
     .option('-r, --repair <what>', 'mend leaks, or all')
     .option(...SOURCE_CACHE)
@@ -145,6 +153,7 @@ function addInspection(image: Command, start: Start): void {
     );
   command(image, 'compare <file1> <file2>', 'whether two disks are the same (0 yes, 1 no)')
     .option(...FORMAT)
+    .option(...IMAGE_OPTS)
     .option('-F, --second-format <name>', 'the format of the second')
     .option('-s, --strict', 'size and allocation must be the same, too')
     .option(...SOURCE_CACHE)
@@ -158,6 +167,7 @@ function addInspection(image: Command, start: Start): void {
     );
   command(image, 'measure [file]', 'how large a new file would be')
     .option(...FORMAT)
+    .option(...IMAGE_OPTS)
     .option(...SNAPSHOT)
     .option('-O, --target-format <name>', 'the format of the new file', 'raw')
     .option('-o, --options <list>', 'options of the new file', collect)
@@ -174,6 +184,7 @@ function addInspection(image: Command, start: Start): void {
 function addBench(image: Command, start: Start): void {
   command(image, 'bench <file>', 'how fast requests are served')
     .option(...FORMAT)
+    .option(...IMAGE_OPTS)
     .option('-c, --count <n>', 'requests', '75000')
     .option('-d, --depth <n>', 'requests under way at once', '64')
     .option('-s, --buffer-size <size>', 'bytes of a request', '4096')
@@ -208,6 +219,7 @@ function addMaking(image: Command, start: Start): void {
     );
   command(image, 'convert [files...]', 'copy disks, one after the other, to the last file')
     .option(...FORMAT)
+    .option(...IMAGE_OPTS)
     .option(...SNAPSHOT)
     .option('-O, --target-format <name>', 'the format to write', 'raw')
     .option('-o, --options <list>', 'name=value,…; help lists them', collect)
@@ -249,6 +261,7 @@ function addMaking(image: Command, start: Start): void {
 function addChanges(image: Command, start: Start): void {
   command(image, 'resize <file> <size>', 'make the disk larger or smaller: 20G, +5G, -1G')
     .option(...FORMAT)
+    .option(...IMAGE_OPTS)
     .option('--preallocation <mode>', 'reserve the new room')
     .option('--shrink', 'what lies beyond the new size may go')
     .option(...QUIET)
@@ -259,6 +272,7 @@ function addChanges(image: Command, start: Start): void {
     );
   command(image, 'snapshot <file>', 'states of the disk, kept inside the image')
     .option(...FORMAT)
+    .option(...IMAGE_OPTS)
     .option('-l, --list', 'list them')
     .option('-c, --create <name>', 'keep the state of now')
     .option('-a, --apply <which>', 'go back to a state')
@@ -275,6 +289,7 @@ function addChanges(image: Command, start: Start): void {
 function addChains(image: Command, start: Start): void {
   command(image, 'commit <file>', "write an image's changes into its backing file")
     .option(...FORMAT)
+    .option(...IMAGE_OPTS)
     .option('-b, --base <file>', 'into this one of the chain; the image keeps its data')
     .option('-d, --drop', 'the image keeps its data')
     .option(...CACHE)
@@ -288,6 +303,7 @@ function addChains(image: Command, start: Start): void {
     );
   command(image, 'rebase <file>', 'give an image another backing file')
     .option(...FORMAT)
+    .option(...IMAGE_OPTS)
     .requiredOption('-b, --backing <file>', 'the new one; empty: none')
     .option('-F, --backing-format <name>', "the new one's format")
     .option('-u, --unsafe', 'change the name alone: both hold the same')
@@ -306,6 +322,7 @@ function addChains(image: Command, start: Start): void {
 function addAmend(image: Command, start: Start): void {
   command(image, 'amend [file]', "change an image's options")
     .option(...FORMAT)
+    .option(...IMAGE_OPTS)
     .requiredOption('-o, --options <list>', 'name=value,…; help lists them', collect)
     .option('--force', 'accepted: nothing that is refused may be forced')
     .option(...CACHE)
@@ -322,6 +339,7 @@ function addBitmap(image: Command, start: Start): void {
   const actions: BitmapAction[] = [];
   const bitmap = command(image, 'bitmap <file> <bitmap>', 'records of what is written, in qcow2')
     .option(...FORMAT)
+    .option(...IMAGE_OPTS)
     .option('--add', 'make it')
     .option('--remove', 'forget it')
     .option('--clear', 'nothing has been written')

@@ -28,7 +28,8 @@ export function parseCreateOptions(
   return sizeText === undefined ? { options } : { options, sizeText };
 }
 
-function splitList(text: string): string[] {
+/** Parts between commas; one within a part is written twice. */
+export function splitList(text: string): string[] {
   return text
     .replaceAll(',,', '\0')
     .split(',')
