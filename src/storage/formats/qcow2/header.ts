@@ -248,7 +248,7 @@ class HeaderParser {
   }
 
   #bad(kind: ImageError['kind'], offsetBytes: number, what: string): ImageError {
-    const says = kind === 'unsupported' ? `${what}: not supported` : what;
+    const says = kind === 'unsupported' ? `not supported: ${what}` : what;
     return new ImageError(kind, `${this.#path}: qcow2 header at ${offsetBytes}: ${says}`, {
       path: this.#path,
       offsetBytes,
