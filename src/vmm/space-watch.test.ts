@@ -19,7 +19,7 @@ it('room on the host that runs out is told of in time, and once', async () => {
   };
   assert.equal(await after(10 * GIB), 0, 'enough');
   assert.equal(await after(7 * GIB), 1, 'others took room');
-  assert.match(told[0] ?? '', /^a\.vdi, b\.vhdx: .*7 GiB left.*grow by 8 GiB; make room before/);
+  assert.match(told[0] ?? '', /^a\.vdi, b\.vhdx: .*grow by 8 GiB.* 7 GiB left; make room before/);
   assert.equal(await after(6 * GIB), 1, 'known');
   assert.equal(await after(GIB / 2), 2, 'soon');
   assert.match(told[1] ?? '', /will wait/);

@@ -17,10 +17,10 @@ function levelOf({ freeBytes, growthBytes }: Pool): Level {
 
 function lineOf({ files, freeBytes, growthBytes }: Pool, level: Level): string {
   const names = files.join(', ');
-  const left = `their file system has ${formatSize(freeBytes)} left, and they may grow by ${formatSize(growthBytes)}`;
+  const thin = `may grow by ${formatSize(growthBytes)}, and the file system has ${formatSize(freeBytes)} left`;
   return level === 2
-    ? `${names}: ${left}; make room now, or the guest's writes will wait for it`
-    : `${names}: ${left}; make room before it is full`;
+    ? `${names}: ${thin}; make room now, or the guest's writes will wait for it`
+    : `${names}: ${thin}; make room before it is full`;
 }
 
 /** Says while a guest runs, each time once, that its disks may come to find no room on the host. */
