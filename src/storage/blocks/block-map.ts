@@ -16,6 +16,8 @@ export interface Place {
   readonly hostOffsetBytes: number;
   /** Whether the room reads as zeros as it is. */
   readonly zeroed: boolean;
+  /** Whether nobody had it before. */
+  readonly isNew?: boolean;
 }
 
 /** Room that a unit had, and has no more. */
@@ -48,6 +50,8 @@ export interface BlockMap {
   readCompressed?(run: Run, offsetBytes: number, into: Uint8Array): Promise<void>;
   /** Room for all of a unit. A unit of which parts are data already stays where it is. */
   allocate?(unit: number): Promise<Place>;
+  /** Room that `allocate` gave and that could not be written to: whoever asks next gets it. */
+  abandon?(place: Place): void;
   /** All of the unit is data now, and is in `place`. Durable after `commit`. */
   link?(unit: number, place: Place): Promise<void>;
   /** Writes a whole unit in the format's own way, compressed; where this is, `allocate` and `link` are not called. */

@@ -350,7 +350,7 @@ export class MappedImage implements DiskImage {
         for (const [index, unit] of units.entries())
           places.push(await this.#placeOf(unit, offsetBytes + index * this.unitBytes));
       else for (const unit of units) places.push(await this.#allocate(unit, offsetBytes));
-      await this.#writePlaces(places, from);
+      await this.#orAbandon(places, () => this.#writePlaces(places, from));
       for (const [index, unit] of units.entries())
         await this.#map.link?.(unit, places[index] ?? this.#never());
     });
@@ -381,6 +381,16 @@ export class MappedImage implements DiskImage {
     }
   }
 
+  /** A host without room, and a guest that tries again, must not use up places. */
+  async #orAbandon(places: readonly Place[], write: () => Promise<void>): Promise<void> {
+    try {
+      await write();
+    } catch (error) {
+      for (const place of places.toReversed()) if (place.isNew === true) this.#map.abandon?.(place);
+      throw error;
+    }
+  }
+
   #never(): never {
     throw new Error('a place is missing');
   }
@@ -395,7 +405,7 @@ export class MappedImage implements DiskImage {
       if (this.#map.writeUnit !== undefined)
         return await this.#rewriteUnit(unit, offsetBytes, from);
       const place = await this.#allocate(unit, offsetBytes);
-      await this.#fillUnit(unit, place, offsetBytes, from);
+      await this.#orAbandon([place], () => this.#fillUnit(unit, place, offsetBytes, from));
       await this.#map.link?.(unit, place);
     });
   }

@@ -39,7 +39,8 @@ export class Tail implements FreedRoom {
     const hostOffsetBytes = this.#endBytes;
     this.#endBytes += lengthBytes;
     this.#growing = true;
-    return { file: this.#file, hostOffsetBytes, zeroed: hostOffsetBytes >= this.#writtenBytes };
+    const zeroed = hostOffsetBytes >= this.#writtenBytes;
+    return { file: this.#file, hostOffsetBytes, zeroed, isNew: true };
   }
 
   give(hostOffsetBytes: number, lengthBytes: number): void {
@@ -53,6 +54,7 @@ export class Tail implements FreedRoom {
   }
 
   async release(freed: readonly Freed[]): Promise<void> {
+    const places: Place[] = [];
     const sorted = [...freed].sort((a, b) => a.hostOffsetBytes - b.hostOffsetBytes);
     for (let first = 0; first < sorted.length; ) {
       let end = first + 1;
@@ -61,9 +63,16 @@ export class Tail implements FreedRoom {
       const lengthBytes = run.reduce((sum, one) => sum + one.lengthBytes, 0);
       const zeroed = await this.#file.punch(run[0]?.hostOffsetBytes ?? 0, lengthBytes);
       for (const { hostOffsetBytes } of run)
-        this.#ready.push({ file: this.#file, hostOffsetBytes, zeroed });
+        places.push({ file: this.#file, hostOffsetBytes, zeroed, isNew: true });
       first = end;
     }
+    // The lowest is taken first.
+    for (const place of places.reverse()) this.#ready.push(place);
+  }
+
+  /** Room that was taken, and that nothing leads to. */
+  putBack(hostOffsetBytes: number): void {
+    this.#ready.push({ file: this.#file, hostOffsetBytes, zeroed: false, isNew: true });
   }
 
   /** All that lies behind `endBytes` is room, and nothing before it is free. */

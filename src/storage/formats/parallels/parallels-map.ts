@@ -64,6 +64,10 @@ export class ParallelsMap implements BlockMap {
     return Promise.resolve(this.tail.take(this.unitBytes));
   }
 
+  abandon(place: Place): void {
+    this.tail.putBack(place.hostOffsetBytes);
+  }
+
   async link(unit: number, place: Place): Promise<void> {
     const entry = place.hostOffsetBytes / this.#header.entryUnit;
     if (entry > 0xffff_ffff)

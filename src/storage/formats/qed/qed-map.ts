@@ -85,6 +85,10 @@ export class QedMap implements BlockMap {
     return Promise.resolve(this.#tail.take(this.unitBytes));
   }
 
+  abandon(place: Place): void {
+    this.#tail.putBack(place.hostOffsetBytes);
+  }
+
   async link(unit: number, place: Place): Promise<void> {
     await this.#setEntry(unit, place.hostOffsetBytes);
   }
@@ -108,7 +112,7 @@ export class QedMap implements BlockMap {
   }
 
   async #newTable(place: number): Promise<number> {
-    const { hostOffsetBytes } = this.#tail.take(this.#header.tableBytes);
+    const { hostOffsetBytes } = this.#tail.takeNew(this.#header.tableBytes);
     this.#cache.clear(hostOffsetBytes, this.#header.tableBytes, 1);
     await this.#cache.setU64(place, hostOffsetBytes, 2);
     return hostOffsetBytes;

@@ -4,7 +4,7 @@ import path from 'node:path';
 import { describe, it } from 'node:test';
 import { isDeepStrictEqual } from 'node:util';
 import { crashes, RecordingHost } from '../../blocks/testing.ts';
-import { type DiskImage, type ImageFormat, SECTOR_BYTES } from '../../image.ts';
+import { type DiskImage, ImageError, type ImageFormat, SECTOR_BYTES } from '../../image.ts';
 import { openImage } from '../../open.ts';
 import { MemoryHost, noise } from '../../testing.ts';
 import { isZero } from '../../zeros.ts';
@@ -19,6 +19,7 @@ import {
   tempDir,
 } from '../testing.ts';
 
+const KIB = 1024;
 const MIB = 1 << 20;
 const CHUNK_BYTES = 4 * MIB;
 /** What the disk has at first, and what of it the tests write to. */
@@ -62,6 +63,9 @@ export function testResizing({ format, qemuName, cases }: ResizeSuite): void {
       });
       it(`${one.name}: what is discarded gives its room back`, async () => {
         await discardAndReuse(format, one);
+      });
+      it(`${one.name}: a host without room costs nothing, however often it is asked`, async () => {
+        await fillHost(format, one);
       });
       if (one.shrinks)
         it(`${one.name}: power may be lost while it shrinks`, async () => {
@@ -159,6 +163,39 @@ async function discardAndReuse(
   whole.set(expected.subarray(0, 4 * MIB), 16 * MIB);
   assert.ok(isDeepStrictEqual(await readAll(image), whole), 'the wrong parts went');
   await image.close();
+}
+
+/** Writes that find no room, and are tried again, as a guest's are. */
+async function fillHost(format: ImageFormat, { options }: ResizeCase): Promise<void> {
+  const host = new MemoryHost();
+  await createImage(format, host, '/d', 4 * MIB, options);
+  const open = host.openFile.bind(host);
+  let isFull = true;
+  host.openFile = async (name, how) => {
+    const file = await open(name, how);
+    const write = file.write.bind(file);
+    file.write = async (offsetBytes, from) => {
+      // Tables still find room.
+      if (isFull && from.subarray(0, SECTOR_BYTES).every((byte) => byte === 0xa5))
+        throw new ImageError('no-space', `${name}: full`);
+      await write(offsetBytes, from);
+    };
+    return file;
+  };
+  const image = await openImage('/d', host, { format: format.name });
+  const bytes = new Uint8Array(2 * MIB).fill(0xa5);
+  for (let round = 0; round < 12; round++) {
+    await assert.rejects(image.write(0, bytes), /full/);
+    await assert.rejects(image.write(3 * MIB, bytes.subarray(0, 10 * KIB)), /full/);
+    await image.flush();
+  }
+  isFull = false;
+  await image.write(0, bytes);
+  await image.close();
+  const fileBytes = await (await open('/d')).size();
+  assert.ok(fileBytes < 12 * MIB, `${fileBytes} bytes`);
+  const found = await checkImage(format, host, '/d');
+  assert.deepEqual([found.corruptions, found.messages.join('\n')], [0, '']);
 }
 
 /** The disk has the old size or the new one, and what both have. */

@@ -22,10 +22,12 @@ export async function check(file: HostFile, request: CheckRequest): Promise<Chec
 }
 
 /** One more than the highest block that is led to and can be. */
-async function highest(file: HostFile, { mapOffset, blocks }: Header): Promise<number> {
+async function highest(file: HostFile, header: Header): Promise<number> {
+  const { mapOffset, blocks } = header;
+  const most = Math.max(blocks, header.allocated);
   let end = 0;
   await eachU32({ file, offsetBytes: mapOffset, count: blocks, littleEndian: true }, (entry) => {
-    if (entry < blocks) end = Math.max(end, entry + 1);
+    if (entry < most) end = Math.max(end, entry + 1);
     return undefined;
   });
   return end;
@@ -40,7 +42,7 @@ function tableOf(file: HostFile, header: Header): BlockTable {
     blockBytes: slotBytes,
     alignBytes: slotBytes,
     startBytes: dataOffset,
-    limitBytes: hostOffset(blocks),
+    limitBytes: hostOffset(Math.max(blocks, allocated)),
     usedEndBytes: hostOffset(allocated),
     units: blocks,
     entries: (visit) =>

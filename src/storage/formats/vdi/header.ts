@@ -76,7 +76,8 @@ function checkShape(fields: Fields, header: Header): void {
     );
   if (dataOffset % SECTOR_BYTES !== 0 || dataOffset < mapOffset + blocks * 4)
     throw fields.bad('corrupt', v.H_DATA_OFFSET, `data at ${dataOffset}, within the block map`);
-  if (header.allocated > blocks)
+  // While an image is open, blocks that were freed may not be taken yet.
+  if (header.allocated > blocks * 2 + v.MAX_FREED)
     throw fields.bad('corrupt', v.H_ALLOCATED, `${header.allocated} of ${blocks} blocks in use`);
   const hasParent = header.uuidParent.some((byte) => byte !== 0);
   if (hasParent !== (header.type === v.TYPE_DIFFERENCING))

@@ -37,3 +37,5 @@ export const ENTRY_FREE = 0xffff_ffff;
 export const ENTRY_ZERO = 0xffff_fffe;
 /** QEMU's limit, which keeps all offsets far from 2^63. */
 export const MAX_BLOCKS = 0x3fff_ffff;
+/** Blocks that have been freed and may not be taken yet, beyond as many as the disk has. */
+export const MAX_FREED = 1024;

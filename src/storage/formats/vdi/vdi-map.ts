@@ -100,6 +100,10 @@ export class VdiMap implements BlockMap {
     return this.#allocated > before;
   }
 
+  abandon(place: Place): void {
+    this.tail.putBack(place.hostOffsetBytes - this.#header.blockExtra);
+  }
+
   async link(unit: number, place: Place): Promise<void> {
     await this.#setBlock(unit, place.hostOffsetBytes - this.#header.blockExtra);
   }

@@ -123,6 +123,10 @@ export class VhdxMap implements BlockMap {
     return this.tail.take(this.unitBytes);
   }
 
+  abandon(place: Place): void {
+    this.tail.putBack(place.hostOffsetBytes);
+  }
+
   async link(unit: number, place: Place): Promise<void> {
     const entry = place.hostOffsetBytes + v.FULLY_PRESENT;
     await this.#cache.setU64(entryAt(this.#bat, unit), entry, 1);

@@ -34,6 +34,7 @@ export class VmdkMap implements BlockMap {
   readonly unitBytes: number;
   readonly writeUnit?: (unit: number, from: Uint8Array) => Promise<void>;
   readonly free?: (unit: number, asZeros: boolean) => Promise<boolean>;
+  readonly abandon?: (place: Place) => void;
   readonly tail?: Tail;
   #parts: VmdkParts;
 
@@ -50,6 +51,7 @@ export class VmdkMap implements BlockMap {
     const extent = only.content.sparse;
     if (extent.header.compressed) return;
     this.tail = extent.tail;
+    this.abandon = (place) => extent.tail.putBack(place.hostOffsetBytes);
     this.free = (unit, asZeros) => extent.free(unit, asZeros);
   }
 

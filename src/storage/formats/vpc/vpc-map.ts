@@ -107,7 +107,7 @@ export class VpcMap implements BlockMap {
     const start = place.hostOffsetBytes;
     // The old footer lies where the bitmap goes.
     const zeroed = place.zeroed || start + bitmapBytes >= this.#state.fileBytes;
-    return { file: this.#file, hostOffsetBytes: start + bitmapBytes, zeroed };
+    return { ...place, hostOffsetBytes: start + bitmapBytes, zeroed };
   }
 
   get #slotBytes(): number {
@@ -125,6 +125,10 @@ export class VpcMap implements BlockMap {
     this.#whole.delete(unit);
     this.tail.give(start, this.#slotBytes);
     return true;
+  }
+
+  abandon(place: Place): void {
+    this.tail.putBack(place.hostOffsetBytes - this.#header.bitmapBytes);
   }
 
   async link(unit: number, place: Place): Promise<void> {
