@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { isDeepStrictEqual } from 'node:util';
+import { crashes, RecordingHost } from '../../blocks/testing.ts';
 import { type ImageError, SECTOR_BYTES } from '../../image.ts';
 import { openImage } from '../../open.ts';
 import { MemoryHost, noise } from '../../testing.ts';
@@ -130,4 +132,41 @@ it('damaged VDI images are refused or read, and nothing else', async () => {
   await file?.read(0, base);
   const { opened, refused } = await fuzzImage(vdi, base, [[0x40, 0x210]], 7, 40);
   assert.ok(opened > 3 && refused > 3, `${opened} opened, ${refused} refused`);
+});
+
+it('a VDI table without room moves behind the first blocks, wherever power is lost', async () => {
+  const host = new RecordingHost();
+  await createImage(vdi, host, '/d', 3 * MIB);
+  const file = await host.openFile('/d', { access: 'write' });
+  // As other programs make them: the table ends where the blocks start.
+  await file.write(v.H_DATA_OFFSET, new Uint8Array([0, 4, 0, 0]));
+  await file.truncate(1024);
+  const content = noise(3 * MIB, 4);
+  let image = await openImage('/d', host, { format: 'vdi' });
+  await image.write(0, content);
+  await image.close();
+  const start = new MemoryHost();
+  for (const [name, one] of host.files) start.files.set(name, one.clone());
+  host.events.length = 0;
+  image = await openImage('/d', host, { format: 'vdi' });
+  await image.resize?.(200 * MIB);
+  await image.write(199 * MIB, content.subarray(0, MIB));
+  await image.close();
+  let points = 0;
+  for (const crash of crashes(start, host.events, 9)) {
+    points++;
+    const found = await checkImage(vdi, crash.host, '/d', 'leaks');
+    assert.deepEqual([found.corruptions, found.leaks], [0, 0], found.messages.join('\n'));
+    const after = await openImage('/d', crash.host, { format: 'vdi', readOnly: true });
+    const bytes = new Uint8Array(3 * MIB);
+    await after.read(0, bytes);
+    assert.ok(isDeepStrictEqual(bytes, content), `point ${points}`);
+    await after.close();
+  }
+  assert.ok(points > 8, `${points} points`);
+  const after = await openImage('/d', host, { format: 'vdi', readOnly: true });
+  const last = new Uint8Array(MIB);
+  await after.read(199 * MIB, last);
+  assert.ok(isDeepStrictEqual(last, content.slice(0, MIB)));
+  assert.deepEqual((await checkImage(vdi, host, '/d')).messages, []);
 });
