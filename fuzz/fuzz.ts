@@ -1,6 +1,9 @@
 // npm run fuzz: damages what parsers read until one of them does not say so as it should. docs/howto/images.md
 import { parseArgs } from 'node:util';
-import { TARGETS, type Target } from './images.ts';
+import { DEVICE_TARGETS } from './devices.ts';
+import { TARGETS as IMAGE_TARGETS, type Target } from './images.ts';
+
+const TARGETS = [...IMAGE_TARGETS, ...DEVICE_TARGETS];
 
 /** Of one seed, so that what is found is found again at once. */
 const ROUNDS = 20;

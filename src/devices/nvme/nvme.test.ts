@@ -321,6 +321,19 @@ describe('NVMe', () => {
     assert.equal(driver.nvme.readBar(0, r.CSTS, 4), r.CSTS_RDY | r.CSTS_SHST_DONE);
   });
 
+  it('takes no more commands from a guest that does not read its answers, until it does', async () => {
+    const driver = new Driver().withQueues();
+    for (let i = 0; i < ENTRIES + 4; i++) {
+      driver.submit(1, readWrite(r.IO_READ, i, 1));
+      await driver.nvme.idle();
+    }
+    // As many as the completion queue has room for, and the one that found none.
+    assert.equal(driver.disk.log.length, ENTRIES);
+    for (let i = 0; i < ENTRIES; i++) assert.equal(driver.answer(1).status, r.OK);
+    await driver.nvme.idle();
+    assert.equal(driver.disk.log.length, ENTRIES + 4);
+  });
+
   it('survives a driver that writes at random', async () => {
     for (let seed = 1; seed <= 40; seed++) {
       const driver = new Driver().withQueues();

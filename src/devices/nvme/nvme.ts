@@ -185,7 +185,10 @@ export class Nvme implements PciCard {
       0,
       new CompletionQueue(memory, place(this.#acq, entries(16)), { vector: 0, enabled: true }),
     );
-    this.#submission.set(0, new SubmissionQueue(memory, place(this.#asq, entries(0)), 0));
+    const submission = new SubmissionQueue(memory, place(this.#asq, entries(0)), 0, () =>
+      this.#hasRoom(0),
+    );
+    this.#submission.set(0, submission);
     this.#status |= r.CSTS_RDY;
   }
 
@@ -217,10 +220,21 @@ export class Nvme implements PciCard {
       createCompletion: (id, place, interrupt) =>
         void this.#completion.set(id, new CompletionQueue(memory, place, interrupt)),
       createSubmission: (id, place, cqId) =>
-        void this.#submission.set(id, new SubmissionQueue(memory, place, cqId)),
+        void this.#submission.set(
+          id,
+          new SubmissionQueue(memory, place, cqId, () => this.#hasRoom(cqId)),
+        ),
       deleteCompletion: (id) => void this.#completion.delete(id),
       deleteSubmission: (id) => void this.#submission.delete(id),
     };
+  }
+
+  #hasRoom(cqId: number): boolean {
+    return this.#completion.get(cqId)?.isFull !== true;
+  }
+
+  #goOn(id: number, queue: SubmissionQueue): void {
+    if (queue.isHeldBack) this.#drain(id, queue);
   }
 
   #doorbell(index: number, value: number): void {
@@ -229,6 +243,8 @@ export class Nvme implements PciCard {
       const queue = this.#completion.get(id);
       if (queue?.setHead(value & 0xffff)) this.#interrupt(queue);
       this.#pin();
+      for (const [sqId, submission] of this.#submission)
+        if (submission.cqId === id) this.#goOn(sqId, submission);
       return;
     }
     const queue = this.#submission.get(id);
@@ -264,10 +280,12 @@ export class Nvme implements PciCard {
   }
 
   #complete(sqId: number, queue: SubmissionQueue, command: Command, reply: AdminReply): void {
+    queue.answered();
     const to = this.#completion.get(queue.cqId);
     if (to === undefined) return;
     to.post({ sqId, sqHead: queue.head, commandId: command.id, ...reply });
     this.#interrupt(to);
+    this.#goOn(sqId, queue);
   }
 
   #interrupt(queue: CompletionQueue): void {

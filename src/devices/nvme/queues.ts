@@ -1,7 +1,10 @@
 import type { GuestMemory } from '#hw/guest-memory.ts';
 import * as r from './nvme-regs.ts';
 
-/** Answers waiting for room in a completion queue; the guest cannot have more commands under way than its queues hold. */
+/** Of a queue. */
+const MOST_UNDER_WAY = 1024;
+
+/** The answer to a command. */
 export interface Completion {
   readonly sqId: number;
   readonly sqHead: number;
@@ -36,6 +39,11 @@ export class CompletionQueue {
 
   get hasUnread(): boolean {
     return this.#head !== this.#tail;
+  }
+
+  /** Answers wait for room. */
+  get isFull(): boolean {
+    return this.#waiting.length > 0;
   }
 
   /** The doorbell. True when answers that waited have been written. */
@@ -77,11 +85,23 @@ export class SubmissionQueue {
   readonly #memory: GuestMemory;
   readonly #paddr: number;
   readonly #entries: number;
+  readonly #hasRoom: () => boolean;
   #tail = 0;
   head = 0;
+  /** Commands taken and not answered. */
+  #underWay = 0;
+  /** The next command waits until one has been answered, or the answers are read. */
+  isHeldBack = false;
 
-  constructor(memory: GuestMemory, place: { paddr: number; entries: number }, cqId: number) {
+  /** `hasRoom`: for an answer. */
+  constructor(
+    memory: GuestMemory,
+    place: { paddr: number; entries: number },
+    cqId: number,
+    hasRoom: () => boolean,
+  ) {
     this.#memory = memory;
+    this.#hasRoom = hasRoom;
     this.#paddr = place.paddr;
     this.#entries = place.entries;
     this.cqId = cqId;
@@ -94,9 +114,19 @@ export class SubmissionQueue {
     return true;
   }
 
-  /** A copy of the next entry; undefined when there is none. One that is not in RAM is all zeros. */
+  answered(): void {
+    this.#underWay--;
+  }
+
+  /**
+   * A copy of the next entry; undefined when there is none. One that is not in RAM is all zeros. A guest that does not read
+   * its answers, or waits for none, would have us hold any number of commands: it has to.
+   */
   take(): Uint8Array | undefined {
     if (this.head === this.#tail) return undefined;
+    this.isHeldBack = this.#underWay >= MOST_UNDER_WAY || !this.#hasRoom();
+    if (this.isHeldBack) return undefined;
+    this.#underWay++;
     const entry = this.#memory.bytes(this.#paddr + this.head * r.SQE_BYTES, r.SQE_BYTES)?.slice();
     this.head = (this.head + 1) % this.#entries;
     return entry ?? new Uint8Array(r.SQE_BYTES);

@@ -127,6 +127,31 @@ describe('a split virtqueue of a hostile driver', () => {
   });
 });
 
+describe('a driver that does not wait for its chains', () => {
+  it('breaks the queue when the device would hold more than it has entries', () => {
+    const memory = new TestMemory(1 << 20);
+    const driver = new SplitDriver(memory, 4);
+    let why = '';
+    const queue = VirtQueue.at({
+      memory,
+      features: 0n,
+      place: driver.place,
+      interrupt: () => {},
+      broken: (reason) => {
+        why = reason;
+      },
+    });
+    const buffer = { readable: [{ paddr: 0, lengthBytes: 1 }], writable: [] };
+    for (let i = 0; i < 4; i++) {
+      driver.add(buffer);
+      assert.ok(queue?.pop());
+    }
+    driver.add(buffer);
+    assert.equal(queue?.pop(), undefined);
+    assert.equal(why, 'more chains than entries');
+  });
+});
+
 describe('the event index', () => {
   it('interrupts when the used index passes it, and asks for the next notification', () => {
     const { memory, driver, queue, seen } = rig(false, F_EVENT_INDEX);

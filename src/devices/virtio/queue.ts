@@ -27,6 +27,8 @@ export class VirtQueue {
   readonly #ring: Ring;
   readonly #options: QueueOptions;
   #isBroken = false;
+  /** Chains that the device has: each takes an entry at least. */
+  #held = 0;
 
   private constructor(options: QueueOptions, ring: Ring) {
     this.#options = options;
@@ -49,14 +51,23 @@ export class VirtQueue {
   pop(): Chain | undefined {
     if (this.#isBroken) return undefined;
     const next: ChainOrBad | undefined = this.#ring.pop();
-    if (next === undefined || next.type === 'chain') return next;
+    if (next === undefined) return undefined;
+    if (next.type === 'bad') return this.#break(next.why);
+    // A driver that does not wait for its chains to come back could have us hold any number.
+    if (this.#held >= this.#options.place.size) return this.#break('more chains than entries');
+    this.#held++;
+    return next;
+  }
+
+  #break(why: string): undefined {
     this.#isBroken = true;
-    this.#options.broken(next.why);
+    this.#options.broken(why);
     return undefined;
   }
 
   /** Gives a chain back, `writtenBytes` of whose writable part have been filled, from its beginning. */
   push(chain: Chain, writtenBytes: number): void {
+    this.#held--;
     if (this.#isBroken) return;
     if (this.#ring.push(chain, writtenBytes)) this.#options.interrupt();
   }

@@ -1,9 +1,16 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
+import { DEVICE_TARGETS } from './devices.ts';
 import { TARGETS } from './images.ts';
 
 for (const target of TARGETS)
   it(`damaged ${target.name} images are refused or read, and nothing else`, async () => {
     const { opened, refused } = await target.run(1, 10);
     assert.equal(opened + refused, 10);
+  });
+
+for (const target of DEVICE_TARGETS)
+  it(`${target.name} keeps within its disk whatever a driver asks for`, async () => {
+    const { opened } = await target.run(1, 20);
+    assert.ok(opened > 20, `${opened} requests`);
   });
