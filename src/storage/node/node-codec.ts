@@ -1,27 +1,73 @@
+import { availableParallelism } from 'node:os';
 import { promisify } from 'node:util';
 import * as zlib from 'node:zlib';
 import { type Codec, ImageError } from '../image.ts';
+import { type Compressor, CompressorPool } from './compressor-pool.ts';
 
-const deflate = promisify<Uint8Array, zlib.ZlibOptions, Buffer>(zlib.deflate);
 const inflate = promisify<Uint8Array, zlib.ZlibOptions, Buffer>(zlib.inflate);
-const deflateRaw = promisify<Uint8Array, zlib.ZlibOptions, Buffer>(zlib.deflateRaw);
 const inflateRaw = promisify<Uint8Array, zlib.ZlibOptions, Buffer>(zlib.inflateRaw);
-const zstdCompress = promisify<Uint8Array, zlib.ZstdOptions, Buffer>(zlib.zstdCompress);
 const zstdDecompress = promisify<Uint8Array, zlib.ZstdOptions, Buffer>(zlib.zstdDecompress);
+const { Z_FINISH, Z_SYNC_FLUSH, ZSTD_e_end } = zlib.constants;
+
+const MIN_CLASS_BYTES = 64 * 1024;
+/** Outputs that share a buffer: one that does not fit into its rest takes a hop to the threads more. */
+const OUTPUTS_A_BUFFER = 4;
 
 /** zlib and zstd on libuv's threads. */
-export const nodeCodec: Codec = {
-  deflateRaw: (from, options = {}) => deflateRaw(from, options),
-  deflate: (from, options = {}) => deflate(from, options),
-  inflateRaw: (from, maxBytes) => bounded(inflateRaw(from, inflateOptions(maxBytes))),
-  inflate: (from, maxBytes) => bounded(inflate(from, inflateOptions(maxBytes))),
-  zstdCompress: (from) => zstdCompress(from, {}),
-  zstdDecompress: (from, maxBytes) =>
-    bounded(zstdDecompress(zstdFrame(from), { maxOutputLength: maxBytes })),
-};
+class NodeCodec implements Codec {
+  /** By all that their streams are made with. */
+  readonly #pools = new Map<string, CompressorPool>();
+
+  deflateRaw(from: Uint8Array, options: { level?: number; windowBits?: number } = {}) {
+    return this.#pool(`raw ${options.level} ${options.windowBits}`, from, (chunkSize) =>
+      zlib.createDeflateRaw({ ...options, chunkSize, flush: Z_FINISH }),
+    ).compress(from);
+  }
+
+  deflate(from: Uint8Array, options: { level?: number } = {}) {
+    return this.#pool(`zlib ${options.level}`, from, (chunkSize) =>
+      zlib.createDeflate({ ...options, chunkSize, flush: Z_FINISH }),
+    ).compress(from);
+  }
+
+  zstdCompress(from: Uint8Array) {
+    return this.#pool('zstd', from, (chunkSize) =>
+      zlib.createZstdCompress({ chunkSize, flush: ZSTD_e_end }),
+    ).compress(from);
+  }
+
+  inflateRaw(from: Uint8Array, maxBytes: number) {
+    return bounded(inflateRaw(from, inflateOptions(maxBytes)));
+  }
+
+  inflate(from: Uint8Array, maxBytes: number) {
+    return bounded(inflate(from, inflateOptions(maxBytes)));
+  }
+
+  zstdDecompress(from: Uint8Array, maxBytes: number) {
+    const chunkSize = Math.max(MIN_CLASS_BYTES, maxBytes);
+    return bounded(zstdDecompress(zstdFrame(from), { maxOutputLength: maxBytes, chunkSize }));
+  }
+
+  #pool(
+    kind: string,
+    { length }: Uint8Array,
+    make: (chunkSize: number) => Compressor,
+  ): CompressorPool {
+    const classBytes = Math.max(MIN_CLASS_BYTES, 2 ** Math.ceil(Math.log2(length)));
+    const key = `${kind} ${classBytes}`;
+    const pool =
+      this.#pools.get(key) ??
+      new CompressorPool(availableParallelism(), () => make(OUTPUTS_A_BUFFER * classBytes));
+    this.#pools.set(key, pool);
+    return pool;
+  }
+}
+
+export const nodeCodec: Codec = new NodeCodec();
 
 function inflateOptions(maxBytes: number): zlib.ZlibOptions {
-  return { maxOutputLength: maxBytes, finishFlush: zlib.constants.Z_SYNC_FLUSH };
+  return { maxOutputLength: maxBytes, finishFlush: Z_SYNC_FLUSH };
 }
 
 async function bounded(output: Promise<Buffer>): Promise<Uint8Array> {
