@@ -20,7 +20,7 @@ const FORMATS = ['raw', 'qcow2', 'vdi', 'vpc', 'vhdx', 'vmdk'] as const;
 type Format = (typeof FORMATS)[number];
 
 /** Requests of 4 KiB, 16 under way. The long step lands in another unit of any format each time. */
-const REQUESTS = ['-c', '20000', '-d', '16', '-s', '4k'];
+const REQUESTS = ['-c', '100000', '-d', '16', '-s', '4k'];
 const LOADS = [
   { name: 'sequential-read-4k', flags: [] },
   { name: 'random-read-4k', flags: ['-S', '37773312'] },

@@ -9,7 +9,7 @@ import { IoQueue } from './io-queue.ts';
 const dir = mkdtempSync(path.join(tmpdir(), 'ring0-io-queue-'));
 after(() => rmSync(dir, { recursive: true }));
 
-/** As many rounds as start the thread, and some that it serves. */
+/** So many that the event loop gets its turn in between, too. */
 const ROUNDS = 60;
 const BLOCK = 512;
 const BLOCKS = 256;
@@ -19,10 +19,11 @@ describe('IoQueue', () => {
     { name: 'side by side', stride: 1 },
     { name: 'far apart', stride: 37 },
   ];
-  for (const { name, stride } of strides)
-    it(`does many requests at once: ${name}`, async () => {
-      const fd = openSync(path.join(dir, `f${stride}`), 'w+');
-      const queue = new IoQueue(fd);
+  const kinds = strides.flatMap((one) => [true, false].map((isNear) => ({ ...one, isNear })));
+  for (const { name, stride, isNear } of kinds)
+    it(`does many requests at once: ${name}, ${isNear ? 'near' : 'far'}`, async () => {
+      const fd = openSync(path.join(dir, `f${stride}${isNear}`), 'w+');
+      const queue = new IoQueue(fd, isNear);
       const model = new Uint8Array(BLOCK * BLOCKS);
       for (let round = 0; round < ROUNDS; round++) {
         const places = Array.from(
@@ -47,27 +48,28 @@ describe('IoQueue', () => {
           assert.deepEqual(block, model.slice(place, place + BLOCK));
         });
       }
-      await queue.close();
       closeSync(fd);
     });
 
-  it('tells how much there was at the end of the file', async () => {
-    const fd = openSync(path.join(dir, 'short'), 'w+');
-    const queue = new IoQueue(fd);
-    await queue.write(0, noise(700, 1));
-    const reads = [0, 512, 1024].map((place) => queue.read(place, new Uint8Array(512)));
-    assert.deepEqual(await Promise.all(reads), [512, 188, 0]);
-    await queue.close();
-    closeSync(fd);
-  });
+  for (const isNear of [true, false]) {
+    const where = isNear ? 'near' : 'far';
+    it(`tells how much there was at the end of the file: ${where}`, async () => {
+      const fd = openSync(path.join(dir, 'short'), 'w+');
+      const queue = new IoQueue(fd, isNear);
+      await queue.write(0, noise(700, 1));
+      const reads = [0, 512, 1024].map((place) => queue.read(place, new Uint8Array(512)));
+      assert.deepEqual(await Promise.all(reads), [512, 188, 0]);
+      closeSync(fd);
+    });
 
-  it('fails those requests that the host refuses', async () => {
-    const fd = openSync(path.join(dir, 'short'), 'r');
-    const queue = new IoQueue(fd);
-    const writes = [0, 512, 4096].map((place) => queue.write(place, new Uint8Array(512)));
-    for (const result of await Promise.allSettled(writes)) assert.equal(result.status, 'rejected');
-    assert.equal(await queue.read(0, new Uint8Array(16)), 16);
-    await queue.close();
-    closeSync(fd);
-  });
+    it(`fails those requests that the host refuses: ${where}`, async () => {
+      const fd = openSync(path.join(dir, 'short'), 'r');
+      const queue = new IoQueue(fd, isNear);
+      const writes = [0, 512, 4096].map((place) => queue.write(place, new Uint8Array(512)));
+      for (const result of await Promise.allSettled(writes))
+        assert.equal(result.status, 'rejected');
+      assert.equal(await queue.read(0, new Uint8Array(16)), 16);
+      closeSync(fd);
+    });
+  }
 });

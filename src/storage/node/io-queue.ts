@@ -1,51 +1,49 @@
 import { read, readv, write, writev } from 'node:fs';
-import { BatchWorker, type IoRequest } from './batch-worker.ts';
+import { QuickIo } from './quick-io.ts';
 
 /** Neighbouring requests become one call of at most this. */
 const MAX_GROUP_BYTES = 1 << 20;
 const MAX_GROUP = 128;
 /** While this many calls are under way, small requests wait for company. */
 const MAX_CALLS = 2;
-/** With the thread fewer wait longer: larger batches. */
-const MAX_BATCHES = 1;
 const ENOUGH_BYTES = 256 * 1024;
-/** A batch of at least so many calls is worth a hop to the thread, which is started when there were several. */
-const MIN_BATCH = 6;
-const BATCHES_TO_START = 32;
-/** The thread does one request after the other: when the disk is slower than this, calls side by side are better for a while. */
-const SLOW_MS = 0.06;
-const BATCHES_APART = 64;
+
+interface IoRequest {
+  readonly isWrite: boolean;
+  readonly offsetBytes: number;
+  readonly bytes: Uint8Array;
+  /** Called with the bytes that were done. */
+  readonly done: (count: number) => void;
+  readonly fail: (error: Error) => void;
+}
 
 /** Requests to one file that lie side by side, of one kind. */
 type Group = IoRequest[];
 
-/** Reads and writes of a file, of which many small ones at once become few calls. */
+/** Reads and writes of a file: small ones here and now while that is quick, else on libuv's threads, many at once in few calls. */
 export class IoQueue {
   readonly #fd: number;
   #waiting: IoRequest[] = [];
   #waitingBytes = 0;
   #calls = 0;
   #isScheduled = false;
-  #batches = 0;
-  /** So many batches are not for the thread. */
-  #apart = 0;
-  #worker: BatchWorker | undefined;
+  readonly #quick: QuickIo | undefined;
 
-  constructor(fd: number) {
+  /** `mayWait`: whether the file's host is near enough for this thread to wait for it now and then. */
+  constructor(fd: number, mayWait: boolean) {
     this.#fd = fd;
+    if (mayWait) this.#quick = new QuickIo(fd);
   }
 
-  /** Resolves with the bytes that were there. */
-  read(offsetBytes: number, into: Uint8Array): Promise<number> {
-    return this.#submit(false, offsetBytes, into);
+  /** The bytes that were there. */
+  read(offsetBytes: number, into: Uint8Array): number | Promise<number> {
+    const done = this.#quick?.read(offsetBytes, into) ?? -1;
+    return done === into.length ? done : this.#submit(false, offsetBytes, into);
   }
 
-  write(offsetBytes: number, from: Uint8Array): Promise<number> {
-    return this.#submit(true, offsetBytes, from);
-  }
-
-  async close(): Promise<void> {
-    await this.#worker?.close();
+  write(offsetBytes: number, from: Uint8Array): number | Promise<number> {
+    const done = this.#quick?.write(offsetBytes, from) ?? -1;
+    return done === from.length ? done : this.#submit(true, offsetBytes, from);
   }
 
   #submit(isWrite: boolean, offsetBytes: number, bytes: Uint8Array): Promise<number> {
@@ -58,8 +56,7 @@ export class IoQueue {
 
   #schedule(): void {
     if (this.#isScheduled || this.#waiting.length === 0) return;
-    const most = this.#worker === undefined || this.#apart > 0 ? MAX_CALLS : MAX_BATCHES;
-    if (this.#calls >= most && this.#waitingBytes < ENOUGH_BYTES) return;
+    if (this.#calls >= MAX_CALLS && this.#waitingBytes < ENOUGH_BYTES) return;
     this.#isScheduled = true;
     // Others of this turn come along.
     queueMicrotask(() => {
@@ -76,27 +73,7 @@ export class IoQueue {
       this.#runGroup(requests);
       return;
     }
-    const groups = grouped(requests);
-    if (groups.length >= MIN_BATCH && this.#runBatch(groups)) return;
-    for (const group of groups) this.#runGroup(group);
-  }
-
-  #runBatch(groups: readonly Group[]): boolean {
-    this.#batches++;
-    if (this.#batches === BATCHES_TO_START) this.#worker = new BatchWorker(this.#fd);
-    if (this.#apart > 0) this.#apart--;
-    const slot = this.#apart > 0 ? -1 : (this.#worker?.freeSlot ?? -1);
-    const requests = groups.flat();
-    if (slot < 0 || !BatchWorker.fits(requests)) return false;
-    this.#calls++;
-    const started = performance.now();
-    this.#worker?.run(slot, requests, (rest) => {
-      this.#calls--;
-      if (performance.now() - started > SLOW_MS * requests.length) this.#apart = BATCHES_APART;
-      for (const request of rest) this.#runGroup([request]);
-      this.#schedule();
-    });
-    return true;
+    for (const group of grouped(requests)) this.#runGroup(group);
   }
 
   #runGroup(group: Group): void {

@@ -4,6 +4,7 @@ import { type FileHandle, open, readFile, stat } from 'node:fs/promises';
 import { type FileOptions, type HostFile, ImageError } from '../image.ts';
 import { holesOf, type Run } from './holes.ts';
 import { IoQueue } from './io-queue.ts';
+import { isOnLocalFilesystem } from './local-filesystem.ts';
 import { deviceNumbers, lockForWriting } from './write-lock.ts';
 
 /** Punching costs a process: small ranges are not worth it. */
@@ -33,12 +34,13 @@ export class NodeFile implements HostFile {
     handle: FileHandle,
     readOnly: boolean,
     isDevice: boolean,
+    isNear: boolean,
     unlock: () => Promise<void>,
   ) {
     this.path = path;
     this.readOnly = readOnly;
     this.#handle = handle;
-    this.#queue = new IoQueue(handle.fd);
+    this.#queue = new IoQueue(handle.fd, isNear);
     this.#isDevice = isDevice;
     this.#unlock = unlock;
   }
@@ -50,14 +52,24 @@ export class NodeFile implements HostFile {
     let handle: FileHandle | undefined;
     try {
       handle = await open(where, await flagsFor(where, access), 0o644);
-      const stats = await handle.stat({ bigint: true });
+      const [stats, isNear] = await Promise.all([
+        handle.stat({ bigint: true }),
+        isOnLocalFilesystem(where),
+      ]);
       checkKind(path, stats);
       const wantsLock = options.lock ?? access !== 'read';
       const [device, inode] = stats.isBlockDevice() ? [0n, stats.rdev] : [stats.dev, stats.ino];
       const unlock = wantsLock ? await lockForWriting(path, device, inode) : async () => {};
       // Only a file that nobody else writes is emptied.
       if (access === 'create' && stats.isFile()) await handle.truncate(0);
-      const file = new NodeFile(path, handle, access === 'read', stats.isBlockDevice(), unlock);
+      const file = new NodeFile(
+        path,
+        handle,
+        access === 'read',
+        stats.isBlockDevice(),
+        isNear,
+        unlock,
+      );
       file.#neverFlush = options.neverFlush ?? false;
       return file;
     } catch (error) {
@@ -159,7 +171,6 @@ export class NodeFile implements HostFile {
 
   async close(): Promise<void> {
     try {
-      await this.#queue.close();
       await this.#handle.close();
     } finally {
       await this.#unlock();
