@@ -1,9 +1,6 @@
 // The default guest, driven over its serial console as a user would: one boot, then the workloads at its shell.
-import {
-  DEFAULT_GUEST_APPEND,
-  type DefaultGuest,
-  ensureDefaultGuest,
-} from '#guests/default-guest.ts';
+import { DEFAULT_GUEST_APPEND } from '#guests/default-append.ts';
+import { type DefaultGuest, ensureDefaultGuest } from '#guests/default-guest.ts';
 import { GuestProcess } from './guest-process.ts';
 import type { Sample, Session } from './measurement.ts';
 import { qemuCommand, ring0Command } from './peers.ts';

@@ -1,7 +1,7 @@
 // A target for each image format that can be made: images as they come from strangers.
 import { createImage, fuzzImage, type Hot, type Options } from '#storage/formats/testing.ts';
 import type { ImageFormat } from '#storage/image.ts';
-import { FORMATS, openImage } from '#storage/open.ts';
+import { allFormats, openImage } from '#storage/open.ts';
 import { MemoryHost, noise } from '#storage/testing.ts';
 
 const KIB = 1024;
@@ -25,22 +25,22 @@ export interface Target {
 }
 
 /** All that can be fuzzed, by the names of the formats. A raw disk has nothing to parse. */
-export const TARGETS: readonly Target[] = FORMATS.filter(
-  ({ name, create }) => create !== undefined && name !== 'raw',
-).map((format) => {
-  const bases = (VARIANTS[format.name] ?? [{}]).map((options) => {
-    let made: Promise<Uint8Array> | undefined;
-    return () => (made ??= makeBase(format, options));
+export const TARGETS: readonly Target[] = (await allFormats())
+  .filter(({ name, create }) => create !== undefined && name !== 'raw')
+  .map((format) => {
+    const bases = (VARIANTS[format.name] ?? [{}]).map((options) => {
+      let made: Promise<Uint8Array> | undefined;
+      return () => (made ??= makeBase(format, options));
+    });
+    return {
+      name: format.name,
+      run: async (seed, rounds) => {
+        const base = await bases[seed % bases.length]?.();
+        if (base === undefined) throw new Error(`${format.name} has no image to start from`);
+        return await fuzzImage(format, base, hotPlaces(base), seed, rounds);
+      },
+    };
   });
-  return {
-    name: format.name,
-    run: async (seed, rounds) => {
-      const base = await bases[seed % bases.length]?.();
-      if (base === undefined) throw new Error(`${format.name} has no image to start from`);
-      return await fuzzImage(format, base, hotPlaces(base), seed, rounds);
-    },
-  };
-});
 
 /** A small image with data, zeros and, where there are some, a snapshot: something behind each table. */
 async function makeBase(format: ImageFormat, options: Options): Promise<Uint8Array> {

@@ -1,21 +1,12 @@
 import { Command, CommanderError } from 'commander';
 import { RequestError } from '#base/errors.ts';
 import { DEFAULT_APPEND, DEFAULT_CPU_MODEL } from '#control/config.ts';
-import { DEFAULT_GUEST_APPEND } from '#guests/default-guest.ts';
+import { DEFAULT_GUEST_APPEND } from '#guests/default-append.ts';
 import manifest from '../../package.json' with { type: 'json' };
-import { explainCommand } from './explain-command.ts';
 import type { ExplainFlags } from './explain-request.ts';
-import {
-  type GuestBuildFlags,
-  type GuestFlags,
-  guestBuild,
-  guestFetch,
-  guestList,
-  guestPath,
-} from './guest-command.ts';
+import type { GuestBuildFlags, GuestFlags } from './guest-command.ts';
 import { type CliHost, processHost } from './host.ts';
 import { addImage, protectSizes } from './image/commands.ts';
-import { runCommand } from './run-command.ts';
 import type { RunFlags } from './run-request.ts';
 import { usageError } from './usage-error.ts';
 
@@ -76,6 +67,7 @@ export async function main(argv: string[], host: CliHost = processHost()): Promi
   }
 }
 
+/** Each command is loaded when it runs: the others' modules would take longer than many a command does. */
 function makeProgram(host: CliHost, done: (status: number) => void): Command {
   const program = new Command('ring0')
     .description(
@@ -147,9 +139,10 @@ function addRun(program: Command, host: CliHost, done: (status: number) => void)
     .option('-s, --stats', 'print at the end what was executed, on standard error')
     .option('--json', 'print the statistics as one line of JSON')
     .addHelpText('after', RUN_HELP)
-    .action(async (disk: string | undefined, flags: RunFlags) =>
-      done(await runCommand(flags, disk, host)),
-    );
+    .action(async (disk: string | undefined, flags: RunFlags) => {
+      const { runCommand } = await import('./run-command.ts');
+      done(await runCommand(flags, disk, host));
+    });
 }
 
 function addExplain(program: Command, host: CliHost, done: (status: number) => void): void {
@@ -168,18 +161,30 @@ function addExplain(program: Command, host: CliHost, done: (status: number) => v
     .option('--cpu <model>', 'processor model', DEFAULT_CPU_MODEL)
     .option('--json', 'print JSON')
     .addHelpText('after', EXPLAIN_HELP)
-    .action(async (flags: ExplainFlags) => done(await explainCommand(flags, host)));
+    .action(async (flags: ExplainFlags) => {
+      const { explainCommand } = await import('./explain-command.ts');
+      done(await explainCommand(flags, host));
+    });
 }
 
 function addGuest(program: Command, host: CliHost, done: (status: number) => void): void {
   const guest = program.command('guest').description('manage the default guest').helpCommand(false);
   const commands = [
-    { name: 'fetch', about: 'get or renew its packages', run: guestFetch },
-    { name: 'list', about: 'what is cached', run: guestList },
+    {
+      name: 'fetch',
+      about: 'get or renew its packages',
+      run: async (flags: GuestFlags) =>
+        (await import('./guest-command.ts')).guestFetch(flags, host),
+    },
+    {
+      name: 'list',
+      about: 'what is cached',
+      run: async (flags: GuestFlags) => (await import('./guest-command.ts')).guestList(flags, host),
+    },
     {
       name: 'path',
       about: "print the paths of the cached guest's kernel and initrd",
-      run: guestPath,
+      run: async (flags: GuestFlags) => (await import('./guest-command.ts')).guestPath(flags, host),
     },
   ];
   for (const { name, about, run } of commands) {
@@ -187,7 +192,7 @@ function addGuest(program: Command, host: CliHost, done: (status: number) => voi
       .command(name)
       .description(about)
       .option('--json', 'print JSON')
-      .action(async (flags: GuestFlags) => done(await run(flags, host)));
+      .action(async (flags: GuestFlags) => done(await run(flags)));
   }
   guest
     .command('build')
@@ -197,9 +202,9 @@ function addGuest(program: Command, host: CliHost, done: (status: number) => voi
     .option('-s, --size <size>', 'of the disk', '2G')
     .option('--suite <name>', "the release, by Debian's name of it", 'bookworm')
     .option('--include <packages>', 'more packages, with commas between')
-    .action(async (system: string, flags: GuestBuildFlags) =>
-      done(await guestBuild(system, flags, host)),
-    );
+    .action(async (system: string, flags: GuestBuildFlags) => {
+      done(await (await import('./guest-command.ts')).guestBuild(system, flags, host));
+    });
   guest.addHelpText(
     'after',
     `

@@ -3,9 +3,9 @@ import path from 'node:path';
 import { RequestError } from '#base/errors.ts';
 import { DEFAULT_APPEND } from '#control/config.ts';
 import type { VmConfig } from '#control/vm.ts';
+import { DEFAULT_GUEST_APPEND } from '#guests/default-append.ts';
 import {
   cacheDir,
-  DEFAULT_GUEST_APPEND,
   ensureDefaultGuest,
   GUEST_32,
   GUEST_64,

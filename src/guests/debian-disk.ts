@@ -3,7 +3,7 @@ import path from 'node:path';
 import { RequestError } from '#base/errors.ts';
 import { hostReason } from '#base/host-reason.ts';
 import { nodeStorageHost } from '#storage/node/node-host.ts';
-import { FORMATS, formatNamed, openImage } from '#storage/open.ts';
+import { allFormats, formatNamed, openImage } from '#storage/open.ts';
 import { concatenated } from '#storage/ops/concat.ts';
 import { copyDisk } from '#storage/ops/copy.ts';
 import { createImage } from '#storage/ops/create.ts';
@@ -78,7 +78,7 @@ export async function buildDebianDisk(host: GuestHost, options: DebianDiskOption
 }
 
 async function check(host: GuestHost, { output, sizeBytes }: DebianDiskOptions): Promise<void> {
-  checkFormat(output);
+  await checkFormat(output);
   if (sizeBytes < LEAST_BYTES || sizeBytes % PARTITION_BYTES !== 0)
     throw new RequestError('a disk for Debian has whole MiB and at least 1 GiB; give 2G', 'size');
   const isThere = await access(output).then(
@@ -97,12 +97,13 @@ async function check(host: GuestHost, { output, sizeBytes }: DebianDiskOptions):
 }
 
 /** What a disk can be made of, before minutes are spent. */
-function checkFormat(output: string): void {
+async function checkFormat(output: string): Promise<void> {
   const ending = endingOf(output);
   if (ending === undefined) return;
-  const format = FORMATS.find(({ name }) => name === ending);
+  const formats = await allFormats();
+  const format = formats.find(({ name }) => name === ending);
   if (format?.create !== undefined) return;
-  const names = FORMATS.filter(({ create }) => create !== undefined).map(({ name }) => name);
+  const names = formats.filter(({ create }) => create !== undefined).map(({ name }) => name);
   throw new RequestError(
     `${output}: no image of format '${ending}' can be made; let it end in .img, .${names.join(', .')}`,
     'output',
@@ -197,7 +198,7 @@ async function inFormat(raw: string, output: string, dir: string): Promise<strin
   const source = await openImage(raw, nodeStorageHost, { format: 'raw', readOnly: true });
   try {
     const { sizeBytes } = source;
-    const format = formatNamed(ending);
+    const format = await formatNamed(ending);
     await createImage(made, nodeStorageHost, format, { sizeBytes, options: new Map() });
     const target = await openImage(made, nodeStorageHost, { format: ending });
     try {

@@ -36,12 +36,6 @@ export const GUEST_32: GuestKind = {
 
 const BUSYBOX_PACKAGE = 'busybox-static';
 
-/**
- * `loglevel=6` leaves out what the kernel calls informational, two thirds of its messages, and still shows that it is
- * getting on.
- */
-export const DEFAULT_GUEST_APPEND = 'console=ttyS0 loglevel=6';
-
 /** A guest of Debian's packages, as it lies in the cache. */
 export interface DefaultGuest {
   /** Paths of files. */

@@ -289,8 +289,6 @@ export interface CheckResult {
 /** A format is a value in the list of open.ts. */
 export interface ImageFormat {
   readonly name: string;
-  /** Other names that users know it by. */
-  readonly aliases?: readonly string[];
   /** Whether these first bytes (up to 64 KiB) of a file, and its last 512, are of this format. */
   probe(head: Uint8Array, tail: Uint8Array): boolean;
   /** Takes `file` over: closes it with the image, or before throwing. @throws {ImageError} `bad-format`, `unsupported`, … */

@@ -1,13 +1,3 @@
-import { dmg } from './formats/dmg/dmg.ts';
-import { iso } from './formats/iso/iso.ts';
-import { parallels } from './formats/parallels/parallels.ts';
-import { qcow2 } from './formats/qcow2/qcow2.ts';
-import { qed } from './formats/qed/qed.ts';
-import { raw } from './formats/raw/raw.ts';
-import { vdi } from './formats/vdi/vdi.ts';
-import { vhdx } from './formats/vhdx/vhdx.ts';
-import { vmdk } from './formats/vmdk/vmdk.ts';
-import { vpc } from './formats/vpc/vpc.ts';
 import {
   type DiskImage,
   type HostFile,
@@ -18,18 +8,33 @@ import {
   type StorageHost,
 } from './image.ts';
 
+interface FormatEntry {
+  readonly name: string;
+  /** Other names that users know it by. */
+  readonly aliases?: readonly string[];
+  /** Formats are loaded when they are needed: all together take longer than to copy a small disk. */
+  readonly load: () => Promise<ImageFormat>;
+}
+
 /** Raw matches everything: last. */
-export const FORMATS: readonly ImageFormat[] = [
-  qcow2,
-  vdi,
-  vpc,
-  vhdx,
-  vmdk,
-  parallels,
-  qed,
-  dmg,
-  iso,
-  raw,
+const FORMATS: readonly FormatEntry[] = [
+  { name: 'qcow2', load: async () => (await import('./formats/qcow2/qcow2.ts')).qcow2 },
+  { name: 'vdi', load: async () => (await import('./formats/vdi/vdi.ts')).vdi },
+  {
+    name: 'vpc',
+    aliases: ['vhd'],
+    load: async () => (await import('./formats/vpc/vpc.ts')).vpc,
+  },
+  { name: 'vhdx', load: async () => (await import('./formats/vhdx/vhdx.ts')).vhdx },
+  { name: 'vmdk', load: async () => (await import('./formats/vmdk/vmdk.ts')).vmdk },
+  {
+    name: 'parallels',
+    load: async () => (await import('./formats/parallels/parallels.ts')).parallels,
+  },
+  { name: 'qed', load: async () => (await import('./formats/qed/qed.ts')).qed },
+  { name: 'dmg', load: async () => (await import('./formats/dmg/dmg.ts')).dmg },
+  { name: 'iso', load: async () => (await import('./formats/iso/iso.ts')).iso },
+  { name: 'raw', load: async () => (await import('./formats/raw/raw.ts')).raw },
 ];
 
 /** Longer chains are taken for an attack on the opener's memory. */
@@ -39,7 +44,7 @@ const SCHEMES = ['file', 'http', 'https'];
 const PROBE_BYTES = 64 * 1024;
 
 export interface OpenImageOptions {
-  /** Name of a format in FORMATS. Without one the file is probed, if `probe` allows. */
+  /** Name of a format, or another name of it. Without one the file is probed, if `probe` allows. */
   readonly format?: string;
   readonly readOnly?: boolean;
   /** Whether a format that is not named, here or in the image for its backing file, may be guessed: for import alone. */
@@ -53,11 +58,16 @@ export interface OpenImageOptions {
 }
 
 /** @throws {ImageError} `bad-option` when there is no such format. */
-export function formatNamed(name: string): ImageFormat {
+export async function formatNamed(name: string): Promise<ImageFormat> {
   const format = FORMATS.find((one) => one.name === name || one.aliases?.includes(name));
-  if (format !== undefined) return format;
+  if (format !== undefined) return await format.load();
   const known = FORMATS.map((one) => one.name).join(', ');
   throw new ImageError('bad-option', `there is no image format '${name}'; there are ${known}`);
+}
+
+/** All formats, in the order in which they are probed. */
+export function allFormats(): Promise<readonly ImageFormat[]> {
+  return Promise.all(FORMATS.map(({ load }) => load()));
 }
 
 /** The format that the file's bytes are of. A guest can write any header into a raw disk: for import alone. */
@@ -67,7 +77,11 @@ export async function probeFormat(file: HostFile): Promise<ImageFormat> {
   const tail = new Uint8Array(SECTOR_BYTES);
   const sizeBytes = await file.size();
   if (sizeBytes >= SECTOR_BYTES) await file.read(sizeBytes - SECTOR_BYTES, tail);
-  return FORMATS.find((format) => format.probe(head.subarray(0, length), tail)) ?? raw;
+  for (const { load } of FORMATS) {
+    const format = await load();
+    if (format.probe(head.subarray(0, length), tail)) return format;
+  }
+  return await formatNamed('raw');
 }
 
 /**
@@ -123,7 +137,7 @@ function checkChain(path: string, chain: readonly string[]): void {
 }
 
 async function formatOf(file: HostFile, options: OpenImageOptions): Promise<ImageFormat> {
-  if (options.format !== undefined) return formatNamed(options.format);
+  if (options.format !== undefined) return await formatNamed(options.format);
   if (options.probe === true) return await probeFormat(file);
   throw new ImageError(
     'bad-option',

@@ -6,7 +6,8 @@ import path from 'node:path';
 import { after, describe, it } from 'node:test';
 import { DEFAULT_CPU_MODEL } from '#control/config.ts';
 import type { DiskConfig, Vm } from '#control/vm.ts';
-import { DEFAULT_GUEST_APPEND, ensureDefaultGuest } from '#guests/default-guest.ts';
+import { DEFAULT_GUEST_APPEND } from '#guests/default-append.ts';
+import { ensureDefaultGuest } from '#guests/default-guest.ts';
 import { createVm } from '#vmm/vm.ts';
 
 // Disks that come and go while Debian's kernel runs, which knows of it from the board's ACPI methods.

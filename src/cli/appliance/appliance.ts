@@ -64,7 +64,7 @@ export async function applianceImport(
   flags: ImportFlags,
   context: ImageContext,
 ): Promise<number> {
-  const format = formatNamed(flags.targetFormat);
+  const format = await formatNamed(flags.targetFormat);
   checkCreatable(format);
   const appliance = await openAppliance(file, nodeStorageHost);
   try {

@@ -21,7 +21,7 @@ export async function imageAmend(
 ): Promise<number> {
   flushesOf(flags.cache, 'cache', true);
   if (isHelp(flags.options)) {
-    const format = amendable(formatNamed(flags.format ?? 'qcow2'));
+    const format = amendable(await formatNamed(flags.format ?? 'qcow2'));
     context.host.stdout.write(optionsHelp(format, `Amend options for '${format.name}':`));
     return STATUS_OK;
   }
@@ -36,7 +36,7 @@ export async function imageAmend(
 }
 
 async function amend(image: DiskImage, file: string, texts: readonly string[]): Promise<void> {
-  const format = amendable(formatNamed(image.format));
+  const format = amendable(await formatNamed(image.format));
   const { options, sizeText } = parseCreateOptions(format, texts);
   const size = sizeFlag(sizeText, 'size');
   if (size !== undefined) options.set('size', wholeSectors(size));

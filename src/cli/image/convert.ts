@@ -65,7 +65,7 @@ export async function imageConvert(
   flags: ConvertFlags,
   context: ImageContext,
 ): Promise<number> {
-  const format = formatNamed(flags.targetFormat);
+  const format = await formatNamed(flags.targetFormat);
   if (isHelp(flags.options)) {
     context.host.stdout.write(optionsHelp(format));
     return STATUS_OK;

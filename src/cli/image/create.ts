@@ -25,7 +25,7 @@ export async function imageCreate(
   flags: CreateFlags,
   context: ImageContext,
 ): Promise<number> {
-  const format = formatNamed(flags.format);
+  const format = await formatNamed(flags.format);
   if (isHelp(flags.options)) {
     context.host.stdout.write(optionsHelp(format));
     return STATUS_OK;

@@ -31,7 +31,7 @@ export async function imageDd(
   const skip = (sizeFlag(given.get('skip'), 'skip') ?? 0) * blockBytes;
   const count = sizeFlag(given.get('count'), 'count');
   if (skip % 512 !== 0) throw new RequestError('skip times bs is no whole sector of 512 bytes');
-  const format = formatNamed(flags.targetFormat);
+  const format = await formatNamed(flags.targetFormat);
   checkCreatable(format);
   const image = await openNamed(from, context, { format: flags.format });
   try {

@@ -25,7 +25,7 @@ export async function imageMeasure(
   const size = sizeFlag(flags.size, 'size');
   if ((size === undefined) === (file === undefined))
     throw new RequestError('give either a file or --size');
-  const format = formatNamed(flags.targetFormat);
+  const format = await formatNamed(flags.targetFormat);
   if (format.measure === undefined)
     throw new RequestError(`${format.name} images cannot be measured; choose another format`, 'O');
   const { options } = parseCreateOptions(format, flags.options ?? []);

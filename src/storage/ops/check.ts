@@ -25,7 +25,7 @@ export async function checkImage(
   const readOnly = repair === 'none';
   const file = await host.openFile(path, { access: readOnly ? 'read' : 'write' });
   try {
-    const format = formatName === undefined ? await probeFormat(file) : formatNamed(formatName);
+    const format = await (formatName === undefined ? probeFormat(file) : formatNamed(formatName));
     if (format.check === undefined) return { format };
     const context = { host, readOnly, openBacking: async () => undefined };
     const first = await format.check(file, { repair }, context);

@@ -99,7 +99,6 @@ function measure(
 /** Microsoft's VHD, under the name that qemu-img has for it: fixed, dynamic and differencing images. */
 export const vpc: ImageFormat = {
   name: FORMAT,
-  aliases: ['vhd'],
   probe: (head, tail) => isFooter(head) || isFooter(tail),
   open,
   createOptions: [
