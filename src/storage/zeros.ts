@@ -15,16 +15,23 @@ export async function fillZeros(
 
 /** Whether all bytes are zero. */
 export function isZero(bytes: Uint8Array): boolean {
-  let index = 0;
-  const end = bytes.length;
-  if ((bytes.byteOffset & 3) === 0) {
-    const words = new Int32Array(bytes.buffer, bytes.byteOffset, end >>> 2);
-    const whole = words.length & ~7;
-    // Eight at once: a test a word would cost more than the loads.
-    for (let at = 0; at < whole; at += 8) if (anyOfEight(words, at) !== 0) return false;
-    index = whole * 4;
-  }
-  for (; index < end; index++) if (bytes[index] !== 0) return false;
+  const words = wordsOf(bytes);
+  const whole = words === undefined ? 0 : words.length & ~7;
+  if (words !== undefined && !areZero(words, 0, whole)) return false;
+  for (let index = whole * 4; index < bytes.length; index++) if (bytes[index] !== 0) return false;
+  return true;
+}
+
+/** The bytes as words, what is left over at the end without; undefined when they do not start at a word of their buffer. */
+export function wordsOf(bytes: Uint8Array): Int32Array | undefined {
+  if ((bytes.byteOffset & 3) !== 0) return undefined;
+  return new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length >>> 2);
+}
+
+/** Whether the words from `start` to `end`, a multiple of 8 of them, are zero. */
+export function areZero(words: Int32Array, start: number, end: number): boolean {
+  // Eight at once: a test a word would cost more than the loads.
+  for (let at = start; at < end; at += 8) if (anyOfEight(words, at) !== 0) return false;
   return true;
 }
 

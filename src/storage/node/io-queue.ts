@@ -7,6 +7,9 @@ const MAX_GROUP = 128;
 /** While this many calls are under way, small requests wait for company. */
 const MAX_CALLS = 2;
 const ENOUGH_BYTES = 256 * 1024;
+/** Writes to one file wait for each other in the host, and burn a processor meanwhile: larger ones go one after the other. */
+const LARGE_BYTES = 256 * 1024;
+const MAX_LARGE_GROUP_BYTES = 4 << 20;
 
 interface IoRequest {
   readonly isWrite: boolean;
@@ -25,6 +28,8 @@ export class IoQueue {
   readonly #fd: number;
   #waiting: IoRequest[] = [];
   #waitingBytes = 0;
+  readonly #largeWrites: IoRequest[] = [];
+  #isWritingLarge = false;
   #calls = 0;
   #isScheduled = false;
   readonly #quick: QuickIo | undefined;
@@ -48,7 +53,13 @@ export class IoQueue {
 
   #submit(isWrite: boolean, offsetBytes: number, bytes: Uint8Array): Promise<number> {
     return new Promise((done, fail) => {
-      this.#waiting.push({ isWrite, offsetBytes, bytes, done, fail });
+      const request = { isWrite, offsetBytes, bytes, done, fail };
+      if (isWrite && bytes.length >= LARGE_BYTES) {
+        this.#largeWrites.push(request);
+        this.#writeLarge();
+        return;
+      }
+      this.#waiting.push(request);
       this.#waitingBytes += bytes.length;
       this.#schedule();
     });
@@ -76,12 +87,32 @@ export class IoQueue {
     for (const group of grouped(requests)) this.#runGroup(group);
   }
 
-  #runGroup(group: Group): void {
+  #writeLarge(): void {
+    if (this.#isWritingLarge) return;
+    const group = this.#largeWrites.splice(0, 1);
+    let bytes = group[0]?.bytes.length ?? 0;
+    for (let next = this.#largeWrites[0]; next !== undefined; next = this.#largeWrites[0]) {
+      const last = group.at(-1);
+      bytes += next.bytes.length;
+      if (last === undefined || !follows(last, next) || bytes > MAX_LARGE_GROUP_BYTES) break;
+      group.push(next);
+      this.#largeWrites.shift();
+    }
+    this.#isWritingLarge = group.length > 0;
+    this.#runGroup(group, () => {
+      this.#isWritingLarge = false;
+      this.#writeLarge();
+    });
+  }
+
+  /** `next` is called before any request is told. */
+  #runGroup(group: Group, next?: () => void): void {
     const [first] = group;
     if (first === undefined) return;
     this.#calls++;
     const end = (error: Error | null, count: number): void => {
       this.#calls--;
+      next?.();
       if (error !== null) for (const { fail } of group) fail(error);
       else this.#share(group, count);
       this.#schedule();
@@ -132,13 +163,12 @@ function grouped(requests: IoRequest[]): Group[] {
   let bytes = 0;
   for (const request of requests) {
     const last = group.at(-1);
-    const follows =
+    const isNext =
       last !== undefined &&
-      last.isWrite === request.isWrite &&
-      last.offsetBytes + last.bytes.length === request.offsetBytes &&
+      follows(last, request) &&
       bytes + request.bytes.length <= MAX_GROUP_BYTES &&
       group.length < MAX_GROUP;
-    if (!follows) {
+    if (!isNext) {
       group = [];
       bytes = 0;
       groups.push(group);
@@ -147,4 +177,8 @@ function grouped(requests: IoRequest[]): Group[] {
     bytes += request.bytes.length;
   }
   return groups;
+}
+
+function follows(last: IoRequest, next: IoRequest): boolean {
+  return last.isWrite === next.isWrite && last.offsetBytes + last.bytes.length === next.offsetBytes;
 }

@@ -1,5 +1,5 @@
 import { type DiskImage, ImageError, SECTOR_BYTES } from '../image.ts';
-import { isZero } from '../zeros.ts';
+import { areZero, isZero, wordsOf } from '../zeros.ts';
 import type { SourceDisk } from './concat.ts';
 import { Flight } from './flight.ts';
 import type { Status } from './status.ts';
@@ -205,14 +205,22 @@ interface Piece {
 function piecesOf(at: number, bytes: Uint8Array, sparseBytes: number): Piece[] {
   if (sparseBytes === 0) return [{ from: 0, to: bytes.length, zero: false }];
   const pieces: Piece[] = [];
+  const words = wordsOf(bytes);
+  let start = 0;
+  let isRunZero = false;
   for (let from = 0; from < bytes.length; ) {
     const to = Math.min(bytes.length, from + sparseBytes - ((at + from) % sparseBytes));
-    const zero = isZero(bytes.subarray(from, to));
-    const last = pieces.at(-1);
-    if (last?.zero === zero) pieces[pieces.length - 1] = { ...last, to };
-    else pieces.push({ from, to, zero });
+    // Whole sectors, so whole groups of words.
+    const zero =
+      words === undefined ? isZero(bytes.subarray(from, to)) : areZero(words, from >>> 2, to >>> 2);
+    if (zero !== isRunZero && from > 0) {
+      pieces.push({ from: start, to: from, zero: isRunZero });
+      start = from;
+    }
+    isRunZero = zero;
     from = to;
   }
+  pieces.push({ from: start, to: bytes.length, zero: isRunZero });
   return pieces;
 }
 
