@@ -36,7 +36,7 @@ export class StagingHost implements StorageHost {
       return await this.#create(name, place, options);
     const staged = this.#staged.get(place);
     if (staged === undefined) return await this.#host.openFile(name, options);
-    return await NodeFile.open(staged.temporary, this.#with(name, options));
+    return await NodeFile.open(staged.temporary, this.#hidden(name, options));
   }
 
   resolve(imagePath: string, name: string): string {
@@ -79,7 +79,7 @@ export class StagingHost implements StorageHost {
   async #create(name: string, place: string, options: FileOptions): Promise<NodeFile> {
     const staged = this.#staged.get(place);
     if (staged !== undefined)
-      return await NodeFile.open(staged.temporary, this.#with(name, options));
+      return await NodeFile.open(staged.temporary, this.#hidden(name, options));
     const info = await stat(place).catch(() => undefined);
     if (info !== undefined && (!info.isFile() || options.access === 'create-new'))
       return await NodeFile.open(name, this.#with(name, options));
@@ -89,7 +89,7 @@ export class StagingHost implements StorageHost {
       `.${path.basename(place)}.ring0-${process.pid}`,
     );
     try {
-      const file = await NodeFile.open(temporary, this.#with(name, { access: 'create' }));
+      const file = await NodeFile.open(temporary, this.#hidden(name, { access: 'create' }));
       this.#staged.set(place, {
         temporary,
         old,
@@ -100,6 +100,11 @@ export class StagingHost implements StorageHost {
       await old?.close();
       throw error;
     }
+  }
+
+  /** Nobody else knows of a temporary file: it needs no lock. */
+  #hidden(name: string, options: FileOptions): NodeFileOptions {
+    return this.#with(name, { ...options, lock: false });
   }
 
   #with(name: string, options: FileOptions): NodeFileOptions {
