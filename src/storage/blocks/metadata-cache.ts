@@ -1,6 +1,7 @@
 import type { HostFile } from '../image.ts';
 
-const READ_BYTES = 64 * 1024;
+/** Neighbours are read along; each is an object of its own, so not many. */
+const READ_BYTES = 8 * 1024;
 const MAX_CLEAN_BYTES = 8 << 20;
 const MAX_DIRTY_BYTES = 4 << 20;
 
@@ -74,15 +75,17 @@ export class MetadataCache {
   }
 
   async setU32(offsetBytes: number, value: number, stage: Stage): Promise<void> {
-    const page = await this.#change(offsetBytes, stage);
     const at = offsetBytes % this.#options.pageBytes;
-    page.view.setUint32(at, value, this.#options.littleEndian);
+    await this.#change(offsetBytes, stage, ({ view }) =>
+      view.setUint32(at, value, this.#options.littleEndian),
+    );
   }
 
   async setU64(offsetBytes: number, value: number, stage: Stage): Promise<void> {
-    const page = await this.#change(offsetBytes, stage);
     const at = offsetBytes % this.#options.pageBytes;
-    page.view.setBigUint64(at, BigInt(value), this.#options.littleEndian);
+    await this.#change(offsetBytes, stage, ({ view }) =>
+      view.setBigUint64(at, BigInt(value), this.#options.littleEndian),
+    );
   }
 
   /** Changes bytes that may span pages. */
@@ -90,9 +93,9 @@ export class MetadataCache {
     const { pageBytes } = this.#options;
     for (let done = 0; done < bytes.length; ) {
       const at = (offsetBytes + done) % pageBytes;
-      const page = await this.#change(offsetBytes + done, stage);
       const part = bytes.subarray(done, done + pageBytes - at);
-      page.bytes.set(part, at);
+      const change = part.length === pageBytes ? this.#replace : this.#change;
+      await change.call(this, offsetBytes + done, stage, (page) => page.bytes.set(part, at));
       done += part.length;
     }
   }
@@ -128,12 +131,7 @@ export class MetadataCache {
     for (let at = offsetBytes; at < end; ) {
       const length = Math.min(end - at, pageBytes - (at % pageBytes));
       if (length < pageBytes) await this.set(at, new Uint8Array(length).fill(byte), stage);
-      else {
-        if (this.#dirtyPages * pageBytes > MAX_DIRTY_BYTES) await this.commit();
-        const page = this.#pages.get(at) ?? this.#add(at, new Uint8Array(pageBytes));
-        page.bytes.fill(byte);
-        this.#markDirty(page, stage);
-      }
+      else await this.#replace(at, stage, (page) => page.bytes.fill(byte));
       at += length;
     }
   }
@@ -183,15 +181,23 @@ export class MetadataCache {
     for (const { offsetBytes, bytes } of writes) await this.#file.write(offsetBytes, bytes);
   }
 
-  async #change(offsetBytes: number, stage: Stage): Promise<Page> {
+  /** Changes all of a page: what it holds is not looked at. */
+  async #replace(offsetBytes: number, stage: Stage, change: (page: Page) => void): Promise<void> {
+    const { pageBytes } = this.#options;
+    if (this.#dirtyPages * pageBytes > MAX_DIRTY_BYTES) await this.commit();
+    const page = this.#pages.get(offsetBytes) ?? this.#add(offsetBytes, new Uint8Array(pageBytes));
+    change(page);
+    this.#markDirty(page, stage);
+  }
+
+  /** `change` is called, and the page marked, before a commit can come in between. */
+  async #change(offsetBytes: number, stage: Stage, change: (page: Page) => void): Promise<void> {
     if (this.#dirtyPages * this.#options.pageBytes > MAX_DIRTY_BYTES) await this.commit();
-    // Also marks it, before anything else can throw it out.
     const page = await this.#page(offsetBytes);
     const key = offsetBytes - (offsetBytes % this.#options.pageBytes);
-    const current = this.#pages.get(key);
-    if (current !== page) return await this.#change(offsetBytes, stage);
+    if (this.#pages.get(key) !== page) return await this.#change(offsetBytes, stage, change);
+    change(page);
     this.#markDirty(page, stage);
-    return page;
   }
 
   #markDirty(page: Page, stage: Stage): void {
