@@ -12,7 +12,7 @@ import type { PeerName, Sample, Session } from './measurement.ts';
 
 const RING0 = fileURLToPath(new URL('../bin/ring0.mjs', import.meta.url));
 const MIB = 1 << 20;
-const DISK_MIB = 384;
+const DISK_MIB = 768;
 const TIMEOUT_MS = 120_000;
 
 /** Formats that both can write. */
