@@ -6,8 +6,11 @@ interface Job {
   readonly fail: (error: Error) => void;
 }
 
-/** A stream of zlib that flushes each write to the end. */
-export type Compressor = Transform & { reset?(): void };
+/** A stream of zlib that flushes each write to the end, and what makes it ready for another, if that takes something. */
+export interface Compressor {
+  readonly stream: Transform;
+  readonly again?: () => void;
+}
 
 /**
  * Compresses pieces of like size with a few streams that are kept: making one costs as much as compressing a cluster. They
@@ -50,23 +53,23 @@ export class CompressorPool {
     const parts: Uint8Array[] = [];
     const take = (part: Uint8Array): void => void parts.push(part);
     const end = (error: Error | null | undefined): void => {
-      compressor.off('data', take);
-      compressor.off('error', end);
+      compressor.stream.off('data', take);
+      compressor.stream.off('error', end);
       if (error) {
         // It is of no use any more.
         this.#count--;
-        compressor.destroy();
+        compressor.stream.destroy();
         fail(error);
       } else {
-        compressor.reset?.();
+        compressor.again?.();
         this.#idle.push(compressor);
         done(joined(parts));
       }
       this.#next();
     };
-    compressor.on('data', take);
-    compressor.once('error', end);
-    compressor.write(from, (error) => {
+    compressor.stream.on('data', take);
+    compressor.stream.once('error', end);
+    compressor.stream.write(from, (error) => {
       if (!error) end(undefined);
     });
   }

@@ -20,20 +20,21 @@ class NodeCodec implements Codec {
 
   deflateRaw(from: Uint8Array, options: { level?: number; windowBits?: number } = {}) {
     return this.#pool(`raw ${options.level} ${options.windowBits}`, from, (chunkSize) =>
-      zlib.createDeflateRaw({ ...options, chunkSize, flush: Z_FINISH }),
+      resettable(zlib.createDeflateRaw({ ...options, chunkSize, flush: Z_FINISH })),
     ).compress(from);
   }
 
   deflate(from: Uint8Array, options: { level?: number } = {}) {
     return this.#pool(`zlib ${options.level}`, from, (chunkSize) =>
-      zlib.createDeflate({ ...options, chunkSize, flush: Z_FINISH }),
+      resettable(zlib.createDeflate({ ...options, chunkSize, flush: Z_FINISH })),
     ).compress(from);
   }
 
   zstdCompress(from: Uint8Array) {
-    return this.#pool('zstd', from, (chunkSize) =>
-      zlib.createZstdCompress({ chunkSize, flush: ZSTD_e_end }),
-    ).compress(from);
+    return this.#pool('zstd', from, (chunkSize) => ({
+      // It goes on with another frame.
+      stream: zlib.createZstdCompress({ chunkSize, flush: ZSTD_e_end }),
+    })).compress(from);
   }
 
   inflateRaw(from: Uint8Array, maxBytes: number) {
@@ -62,6 +63,10 @@ class NodeCodec implements Codec {
     this.#pools.set(key, pool);
     return pool;
   }
+}
+
+function resettable(stream: zlib.Deflate | zlib.DeflateRaw): Compressor {
+  return { stream, again: () => stream.reset() };
 }
 
 export const nodeCodec: Codec = new NodeCodec();
