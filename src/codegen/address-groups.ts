@@ -8,6 +8,9 @@ const LOW32 = 0xffffffffn;
 /** Bytes that one check of a page covers at most. */
 const MAX_SPAN = 1024;
 
+/** Constants up to here move a pointer. */
+const NEAR = 0x10000;
+
 /** A value as an unknown one, by number, plus a constant. */
 interface Linear {
   readonly root: number;
@@ -53,6 +56,8 @@ export class AddressGroups {
   /** By the position of the access: the same meaning may stand in a node twice. */
   #accesses = new Map<string, Access>();
   #roots = 0;
+  /** Roots of tables, by the register's root and where the table is. */
+  readonly #tables = new Map<string, number>();
 
   constructor(code64: boolean) {
     this.#code64 = code64;
@@ -179,9 +184,21 @@ export class AddressGroups {
     if (b?.op.family !== 'const') return undefined;
     const by = Number(b.attr.imm ?? 0);
     const from = this.#linear(a);
-    // Far constants are addresses, with a register as the index.
-    if (from === undefined || Math.abs(by) > 0x10000) return undefined;
-    return { root: from.root, offset: from.offset + sign * by };
+    if (from === undefined) return undefined;
+    const offset = from.offset + sign * by;
+    return Math.abs(offset) <= NEAR ? { root: from.root, offset } : this.#far(from.root, offset);
+  }
+
+  /** Far constants are addresses of tables, with a register as the index: each table has a root of its own. */
+  #far(root: number, offset: number): Linear {
+    const near = offset % NEAR;
+    const name = `${root} ${offset - near}`;
+    let table = this.#tables.get(name);
+    if (table === undefined) {
+      table = this.#roots++;
+      this.#tables.set(name, table);
+    }
+    return { root: table, offset: near };
   }
 }
 

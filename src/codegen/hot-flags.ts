@@ -2,10 +2,13 @@ import type { FlagKind, Inst } from '#ir/block.ts';
 import { type FlagOperation, pushAux, pushCondition, pushRes, type RawFlags } from './flags.ts';
 import type { FunctionBody } from './wasm.ts';
 
-/** Where the flags are: computed (`raw`), in the operands of the last operation, or in values not yet computed. */
+/**
+ * Where the flags are: computed (`raw`), in the operands of the last operation, in either of these (`mixed`: a local says
+ * which, for loops that are entered with computed ones), or in values not yet computed.
+ */
 export type FlagForm =
   | { readonly at: 'raw' }
-  | { readonly at: 'operation'; readonly kind: FlagKind; readonly size: number }
+  | { readonly at: 'operation' | 'mixed'; readonly kind: FlagKind; readonly size: number }
   | {
       readonly at: 'values';
       readonly res: Inst;
@@ -17,8 +20,14 @@ export type FlagForm =
 export const RAW: FlagForm = { at: 'raw' };
 
 export function sameForm(a: FlagForm, b: FlagForm): boolean {
-  if (a.at === 'operation' && b.at === 'operation') return a.kind === b.kind && a.size === b.size;
-  return a.at === 'raw' && b.at === 'raw';
+  return a.at === b.at && (a.at === 'raw' || isSameOperation(a, b));
+}
+
+/** True when both have the operands of operations of the same kind, in the same locals. */
+export function isSameOperation(a: FlagForm, b: FlagForm): boolean {
+  const known = ['operation', 'mixed'];
+  if (!known.includes(a.at) || !known.includes(b.at)) return false;
+  return 'kind' in a && 'kind' in b && a.kind === b.kind && a.size === b.size;
 }
 
 const CC_CARRY = 2;
@@ -36,6 +45,8 @@ export interface FlagLocals {
   readonly b64: number;
   readonly r64: number;
   readonly scratch: number;
+  /** In the mixed form: not 0 while the flags are computed. */
+  readonly isRaw: number;
 }
 
 /** The flags of a region while it is emitted: kept as the operands of the last operation until something reads them. */
@@ -91,6 +102,20 @@ export class HotFlags {
     this.form = RAW;
   }
 
+  /** Brings the flags into the form that a node expects where several edges meet. */
+  become(form: FlagForm): void {
+    if (sameForm(this.form, form)) return;
+    if (form.at === 'raw') {
+      this.settle();
+      return;
+    }
+    if (form.at !== 'mixed') throw new Error(`codegen: flags that are ${this.form.at} on an edge`);
+    const isOperation = isSameOperation(this.form, form);
+    if (!isOperation) this.settle();
+    this.#f.i32(isOperation ? 0 : 1).set(this.#locals.isRaw);
+    this.form = form;
+  }
+
   pushRes(): void {
     this.#raw().res();
   }
@@ -122,9 +147,15 @@ export class HotFlags {
       };
     }
     const operation = this.#operation(form.kind, form.size);
+    const { res, aux, scratch, isRaw } = this.#locals;
+    const either = (raw: number, compute: () => void) => {
+      if (form.at === 'mixed') f.get(isRaw).if('i64').get(raw).else();
+      compute();
+      if (form.at === 'mixed') f.end();
+    };
     return {
-      res: () => pushRes(f, operation),
-      aux: () => pushAux(f, operation, this.#locals.scratch),
+      res: () => either(res, () => pushRes(f, operation)),
+      aux: () => either(aux, () => pushAux(f, operation, scratch)),
     };
   }
 

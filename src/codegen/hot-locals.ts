@@ -39,5 +39,6 @@ export function declareLocals(f: FunctionBody): HotLocals {
     b64: i64('b64'),
     r64: i64('r64'),
     scratch: i32('scratch'),
+    isRaw: i32('is_raw'),
   };
 }

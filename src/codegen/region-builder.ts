@@ -1,21 +1,13 @@
 import type { Inst } from '#ir/block.ts';
 import type { Helper } from '#ir/helpers.ts';
 import {
-  A_JUMP_CACHE,
-  A_REGIONS,
-  B_HEAT,
-  JUMP_ENTRIES,
   REGION_BOUNDARY,
   REGION_COLD,
   REGION_DONE,
-  REGION_PAGES,
-  S_AREA,
   S_ATTENTION,
   S_BUDGET,
   S_FLAGS_AUX,
   S_FLAGS_RES,
-  S_JUMP_GEN,
-  S_KEY,
   S_KILLS,
   S_MXCSR,
   S_RIP,
@@ -24,15 +16,17 @@ import {
 } from '#ir/state.ts';
 import { analyse, type ControlFlow } from './control-flow.ts';
 import { HotEmitter } from './hot-emitter.ts';
-import { type FlagForm, RAW, sameForm } from './hot-flags.ts';
+import { type FlagForm, RAW } from './hot-flags.ts';
 import { isFloatHelper } from './hot-float.ts';
 import { declareLocals, type HotLocals } from './hot-locals.ts';
 import { HotState } from './hot-state.ts';
 import { mayGiveUp } from './may-give-up.ts';
 import { PageStreams } from './page-streams.ts';
 import type { Region, RegionEdge, RegionNode } from './region.ts';
-import { flagForms } from './region-flags.ts';
+import { flagForms, flagsDead } from './region-flags.ts';
+import { chain, checkPages } from './region-links.ts';
 import type { RegionMark, RegionObserver } from './region-observer.ts';
+import { type TargetTable, targetTable } from './target-table.ts';
 import { FunctionBody } from './wasm.ts';
 
 const I32_LOAD = 0x28;
@@ -44,8 +38,6 @@ const MXCSR_MASKS = 0x1f80;
 /** Canonical addresses, as signed numbers, are those from minus this to below this. */
 const CANONICAL_HALF = 2 ** 47;
 const OFFSET_BITS = 16;
-const RETURN_CALL_INDIRECT = 0x13;
-const GLOBAL_GET = 0x23;
 
 /** What the table of regions holds: `cpu` → REGION_…. */
 export const REGION_TYPE = { params: ['i32'], result: 'i32' } as const;
@@ -66,6 +58,7 @@ export class RegionBuilder {
   readonly #region: Region;
   readonly #flow: ControlFlow;
   readonly #forms: readonly FlagForm[];
+  readonly #flagsDead: readonly boolean[];
   readonly #locals: HotLocals;
   readonly #state: HotState;
   readonly #emitter: HotEmitter;
@@ -97,6 +90,7 @@ export class RegionBuilder {
     this.#slot = slot;
     this.#flow = analyse(region);
     this.#forms = flagForms(region, this.#flow);
+    this.#flagsDead = flagsDead(region);
     this.#locals = declareLocals(f);
     this.#ripOut = f.local('i64', 'rip_out');
     this.#code = f.local('i32', 'code');
@@ -115,7 +109,8 @@ export class RegionBuilder {
     this.#prologue(helper);
     f.block();
     this.#exit = f.depth;
-    this.#tree(0);
+    this.#emitter.flags.become(this.#formAt(0));
+    this.#tree(0, this.#formAt(0));
     this.#mark('exit');
     f.end();
     this.#epilogue();
@@ -148,7 +143,7 @@ export class RegionBuilder {
       .end();
     f.get(0).mem(I64_LOAD, S_RIP).set(base);
     this.#checkTargets();
-    this.#checkPages(helper);
+    checkPages(f, this.#region.pages, this.#locals, { slot: this.#slot, helper });
     if (this.#state.usesVectors) {
       f.get(0).mem(I32_LOAD, S_MXCSR).i32(MXCSR_MASKS).op(0x71).i32(MXCSR_MASKS).op(0x47);
       f.hint(false).if().i32(REGION_COLD).op(0x0f).end();
@@ -177,32 +172,6 @@ export class RegionBuilder {
     f.hint(false).if().i32(REGION_COLD).op(0x0f).end();
   }
 
-  /** The other pages are looked at when translations have changed since, or the code is mapped elsewhere. */
-  #checkPages(helper: (name: string) => number): void {
-    const { pages } = this.#region;
-    if (pages.length === 0) return;
-    const f = this.#f;
-    const { base, where } = this.#locals;
-    f.get(0).mem(I32_LOAD, S_AREA).code.byte(GLOBAL_GET).u(this.#slot);
-    f.i32(4).op(0x74).op(0x6a).tee(where);
-    f.mem(I32_LOAD, A_REGIONS).get(0).mem(I32_LOAD, S_JUMP_GEN).get(0).mem(I32_LOAD, S_KEY);
-    f.op(0x72).op(0x47);
-    f.get(where)
-      .mem(I64_LOAD, A_REGIONS + 8)
-      .get(base)
-      .op(0x52)
-      .op(0x72)
-      .hint(false)
-      .if();
-    for (const [i, offset] of pages.entries()) {
-      f.get(0).get(base).i64(offset).op(0x7c).code.byte(GLOBAL_GET).u(this.#slot);
-      f.i32(Math.log2(REGION_PAGES)).op(0x74).i32(i).op(0x6a).call(helper('page_holds'));
-      f.op(0x45).if().i32(REGION_COLD).op(0x0f).end();
-    }
-    f.get(0).code.byte(GLOBAL_GET).u(this.#slot);
-    f.get(base).call(helper('region_holds')).end();
-  }
-
   #epilogue(): void {
     const f = this.#f;
     const { res, aux, budget } = this.#locals;
@@ -211,36 +180,9 @@ export class RegionBuilder {
     f.get(0).get(aux).mem(I64_STORE, S_FLAGS_AUX);
     f.get(0).get(budget).mem(I32_STORE, S_BUDGET);
     f.get(0).get(this.#ripOut).mem(I64_STORE, S_RIP);
-    this.#chain();
-    f.get(this.#code);
-  }
-
-  /** Goes straight to the region at RIP where the jump cache knows one. */
-  #chain(): void {
-    const f = this.#f;
     const { where } = this.#locals;
-    const rip = this.#ripOut;
-    f.get(this.#code).i32(REGION_DONE).op(0x46).if();
-    f.get(0).mem(I32_LOAD, S_AREA);
-    f.get(rip).op(0xa7).get(rip).i64(12).op(0x88).op(0xa7).op(0x73);
-    f.i32(JUMP_ENTRIES - 1)
-      .op(0x71)
-      .i32(4)
-      .op(0x74)
-      .op(0x6a)
-      .tee(where);
-    f.mem(I64_LOAD, A_JUMP_CACHE).get(rip).op(0x51);
-    f.get(where).mem(I32_LOAD, A_JUMP_CACHE + 8);
-    f.get(0).mem(I32_LOAD, S_JUMP_GEN).get(0).mem(I32_LOAD, S_KEY).op(0x72);
-    f.op(0x46).op(0x71).hint(true).if();
-    f.get(where)
-      .mem(I32_LOAD, A_JUMP_CACHE + 12)
-      .mem(I32_LOAD, B_HEAT)
-      .tee(where);
-    f.i32(0).op(0x48).hint(true).if();
-    f.get(0).i32(0).get(where).op(0x6b);
-    f.code.byte(RETURN_CALL_INDIRECT).u(this.#type).u(0);
-    f.end().end().end();
+    chain(f, { code: this.#code, rip: this.#ripOut, where, type: this.#type });
+    f.get(this.#code);
   }
 
   /** Leaves the region; the RIP has been pushed. */
@@ -289,8 +231,8 @@ export class RegionBuilder {
 
   // ---- nodes
 
-  /** Emits a node and all that it dominates. */
-  #tree(n: number): void {
+  /** Emits a node, in which the flags are found in the given form, and all that it dominates. */
+  #tree(n: number, form: FlagForm): void {
     const f = this.#f;
     const merges = (this.#flow.children[n] ?? []).filter((child) => this.#flow.isMerge[child]);
     const isLoop = this.#flow.isLoop[n] === true;
@@ -300,25 +242,30 @@ export class RegionBuilder {
     }
     // The first in order is the innermost, so that those before can jump to those behind.
     for (const child of merges.toReversed()) this.#blocks.set(child, f.block().depth);
-    this.#nodeCode(n);
+    this.#nodeCode(n, form);
     for (const child of merges) {
       f.end();
       this.#blocks.delete(child);
       this.#emitter.groups.reset();
-      this.#tree(child);
+      this.#tree(child, this.#formAt(child));
     }
     if (isLoop) f.end();
     this.#loops.delete(n);
   }
 
-  #nodeCode(n: number): void {
+  /** The form of the flags in which all edges that meet at a node leave them. */
+  #formAt(n: number): FlagForm {
+    return this.#flagsDead[n] === true ? RAW : (this.#forms[n] ?? RAW);
+  }
+
+  #nodeCode(n: number, form: FlagForm): void {
     const node = this.#region.nodes[n];
     if (node === undefined) return;
     const { budget } = this.#locals;
     this.#node = n;
     this.#insn = 0;
     this.#mark('node');
-    this.#emitter.flags.form = this.#forms[n] ?? RAW;
+    this.#emitter.flags.form = form;
     this.#emitter.groups.enter(node);
     const count = node.insns.length;
     if (count > 0) this.#f.get(budget).i32(count).op(0x6b).set(budget);
@@ -418,25 +365,78 @@ export class RegionBuilder {
     const f = this.#f;
     const { flags } = this.#emitter;
     const { target, kills } = this.#locals;
-    const { mayKill } = this.#emitter;
     this.#closeRun();
-    const n = this.#node;
-    const { form } = flags;
-    const known = this.#emitter.groups.save();
-    for (const edge of node.predicted) {
-      f.get(target);
-      this.#emitter.pushRip(edge.offset);
-      f.op(0x51);
-      if (mayKill) f.get(0).mem(I32_LOAD, S_KILLS).get(kills).op(0x46).op(0x71);
-      f.hint(true).if();
-      this.#follow(edge);
-      f.end();
-      this.#node = n;
+    const edges = node.predicted;
+    if (this.#emitter.mayKill && edges.length > 0) {
+      const { form } = flags;
+      f.get(0).mem(I32_LOAD, S_KILLS).get(kills).op(0x47).hint(false).if().get(target);
+      this.#leave(REGION_DONE);
       flags.form = form;
-      this.#emitter.groups.restore(known);
+      f.end();
+    }
+    const table = targetTable(edges);
+    if (table !== undefined) this.#switch(edges, table);
+    else {
+      this.#alike(edges, (edge) => {
+        this.#pushIsTarget(edge);
+        f.hint(true).if();
+        this.#follow(edge);
+        f.end();
+      });
     }
     f.get(target);
     this.#leave(REGION_DONE);
+  }
+
+  /** Emits each of several ways from here, with what is known now. */
+  #alike(edges: readonly RegionEdge[], emit: (edge: RegionEdge) => void): void {
+    const { flags, groups } = this.#emitter;
+    const n = this.#node;
+    const { form } = flags;
+    const known = groups.save();
+    for (const edge of edges) {
+      emit(edge);
+      this.#node = n;
+      flags.form = form;
+      groups.restore(known);
+    }
+  }
+
+  /** Pushes 1 when the target is that of the edge. */
+  #pushIsTarget({ offset }: RegionEdge): void {
+    const f = this.#f;
+    const { target, base } = this.#locals;
+    if (this.#region.code64) f.get(target).get(base).i64(offset).op(0x7c).op(0x51);
+    else f.get(target).op(0xa7).get(base).op(0xa7).i32(offset).op(0x6a).op(0x46);
+  }
+
+  /** Goes along the edge of the target by a table; on when it is none of them. */
+  #switch(edges: readonly RegionEdge[], { first, shift, indexes }: TargetTable): void {
+    const f = this.#f.block();
+    const { target, base } = this.#locals;
+    const other = f.depth;
+    const labels = edges.map(() => f.block().depth).reverse();
+    f.get(target).get(base).op(0x7d);
+    if (first !== 0) f.i64(first).op(0x7d);
+    if (this.#region.code64) {
+      const distance = f.local('i64');
+      f.tee(distance)
+        .i64(0x7fffffff)
+        .op(0x56)
+        .brIf(f.depth - other)
+        .get(distance);
+    }
+    f.op(0xa7);
+    if (shift > 0) f.i32(shift).op(0x78);
+    f.brTable(
+      indexes.map((i) => labels[i ?? -1] ?? other),
+      other,
+    );
+    this.#alike(edges, (edge) => {
+      f.end();
+      this.#follow(edge);
+    });
+    f.end();
   }
 
   /** Goes along an edge: the end of what the current node does. */
@@ -449,42 +449,45 @@ export class RegionBuilder {
       this.#leave(REGION_DONE);
       return;
     }
-    if (!sameForm(flags.form, this.#forms[to] ?? RAW)) flags.settle();
+    // What follows here alone takes the flags as they are.
+    const isAlone = this.#flow.isMerge[to] !== true && this.#flow.isLoop[to] !== true;
+    if (!isAlone && this.#flagsDead[to] !== true) flags.become(this.#formAt(to));
     const loop = this.#loops.get(to);
     if (
       loop !== undefined &&
       (this.#flow.position[to] ?? 0) <= (this.#flow.position[this.#node] ?? 0)
     ) {
-      this.#lookAround(edge, to);
-      f.branch(loop);
+      this.#again(edge, to, loop);
       return;
     }
     const block = this.#blocks.get(to);
     if (block !== undefined) f.branch(block);
-    else this.#inner(to);
+    else this.#inner(to, isAlone ? flags.form : this.#formAt(to));
   }
 
   /** A node within the code of the current one. */
-  #inner(to: number): void {
+  #inner(to: number, form: FlagForm): void {
     const [n, insn] = [this.#node, this.#insn];
-    this.#tree(to);
+    this.#tree(to, form);
     [this.#node, this.#insn] = [n, insn];
     this.#mark('insn');
   }
 
-  /** Before another round of a loop: leaves when the budget is spent or something wants attention. */
-  #lookAround(edge: RegionEdge, to: number): void {
+  /**
+   * Another round of a loop; leaves when the budget is spent or something wants attention. Two branches that are never
+   * taken cost less than the value of a comparison.
+   */
+  #again(edge: RegionEdge, to: number, loop: number): void {
     const f = this.#f;
-    const { flags } = this.#emitter;
     f.get(this.#locals.budget)
       .i32(this.#region.nodes[to]?.insns.length ?? 0)
-      .op(0x48);
-    f.get(0).mem(I32_LOAD, S_ATTENTION).op(0x72).hint(false).if();
-    const { form } = flags;
+      .op(0x4e);
+    f.hint(true).if().get(0).mem(I32_LOAD, S_ATTENTION).op(0x45);
+    f.hint(true)
+      .brIf(f.depth - loop)
+      .end();
     this.#emitter.pushRip(edge.offset);
     this.#leave(REGION_BOUNDARY);
-    flags.form = form;
-    f.end();
   }
 }
 

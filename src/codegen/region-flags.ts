@@ -1,8 +1,9 @@
 import type { Inst } from '#ir/block.ts';
 import type { ControlFlow } from './control-flow.ts';
 import { successors } from './control-flow.ts';
-import { type FlagForm, RAW, sameForm } from './hot-flags.ts';
+import { type FlagForm, isSameOperation, RAW, sameForm } from './hot-flags.ts';
 import { helperKind } from './hot-helpers.ts';
+import { mayGiveUp } from './may-give-up.ts';
 import type { Region, RegionNode } from './region.ts';
 
 /** The form that an op leaves the flags in; undefined when it leaves them as they are. */
@@ -27,9 +28,38 @@ function lastForm(node: RegionNode): FlagForm | undefined {
   return undefined;
 }
 
-/** What edges of two forms into one node make of it. */
-function join(known: FlagForm | undefined, out: FlagForm): FlagForm {
-  return known === undefined || sameForm(known, out) ? out : RAW;
+const OVERWRITING = new Set(['add', 'sub', 'logic']);
+const READING = new Set(['cond', 'get_flags_res', 'get_flags_aux']);
+
+/** True when a node sets all flags before it reads them, and before it may be left: what they are on the way in is nobody's business. */
+function setsFlagsFirst(node: RegionNode): boolean {
+  for (const { ir } of node.insns) {
+    if (mayGiveUp(ir.insts)) return false;
+    for (const { op, attr } of ir.insts) {
+      if (op.family === 'call' || op.terminator === true || READING.has(op.name)) return false;
+      if (op.name === 'set_flags_raw') return true;
+      if (op.name.startsWith('flags')) return OVERWRITING.has(attr.kind ?? '');
+    }
+  }
+  return false;
+}
+
+/** For each node whether its predecessors may leave the flags in any form. */
+export function flagsDead(region: Region): boolean[] {
+  return region.nodes.map(setsFlagsFirst);
+}
+
+/** What edges must settle for: their forms do not go together. Stays so, whatever comes. */
+const SETTLED: FlagForm = { at: 'raw' };
+
+/** What edges of two forms into one node make of it. A loop may be entered with computed flags, and go round with others. */
+function join(known: FlagForm | undefined, out: FlagForm, isLoop: boolean): FlagForm {
+  if (known === undefined || known === SETTLED) return known ?? out;
+  if (sameForm(known, out)) return known;
+  if (isSameOperation(known, out)) return { ...known, at: 'mixed' } as FlagForm;
+  const operation = known.at === 'raw' ? out : known;
+  const isMixed = isLoop && (known.at === 'raw' || out.at === 'raw') && 'kind' in operation;
+  return isMixed ? { at: 'mixed', kind: operation.kind, size: operation.size } : SETTLED;
 }
 
 /**
@@ -47,8 +77,9 @@ export function flagForms(region: Region, flow: ControlFlow): FlagForm[] {
     for (const to of successors(node)) {
       if (!flow.isKept(n, to)) continue;
       const known = forms.get(to);
-      const joined = join(known, out);
-      if (known !== undefined && sameForm(known, joined)) continue;
+      const joined = join(known, out, flow.isLoop[to] === true);
+      if (known !== undefined && known !== RAW && sameForm(known, joined)) continue;
+      if (known === joined) continue;
       forms.set(to, joined);
       waiting.push(to);
     }

@@ -149,6 +149,11 @@ class CodeReader {
     return pure ?? this.#other(opcode);
   }
 
+  #table(): string {
+    const labels = Array.from({ length: this.#unsigned() + 1 }, () => this.#unsigned());
+    return `br_table ${labels.join(' ')}`;
+  }
+
   #local(): string {
     const index = this.#unsigned();
     return `$${this.#names.local(index) ?? index}`;
@@ -168,6 +173,8 @@ class CodeReader {
         return `loop${this.#type()}`;
       case IF:
         return `if${this.#type()}`;
+      case 0x0e:
+        return this.#table();
       case 0x10:
         return this.#call();
       case 0x11:

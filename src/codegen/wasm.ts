@@ -193,6 +193,13 @@ export class FunctionBody {
     return this;
   }
 
+  /** A branch by the number on the stack: labels as those of `branch`. */
+  brTable(labels: readonly number[], other: number): this {
+    this.code.byte(0x0e).u(labels.length);
+    for (const label of [...labels, other]) this.code.u(this.depth - label);
+    return this;
+  }
+
   call(index: number): this {
     this.code.byte(0x10).u(index);
     return this;

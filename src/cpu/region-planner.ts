@@ -11,6 +11,8 @@ const MAX_NODES = 120;
 const MAX_DEPTH = 5;
 /** A block entered less often than this is not worth having, while its neighbour is hot. */
 const MIN_ENTRIES = 200;
+/** What indirect jumps lead to shares the entries of the jump. */
+const MIN_TARGET_ENTRIES = 20;
 const PAGE_SHIFT = 12n;
 
 /** The calls that lead to a node: each way into a function has nodes of its own, so that returns are known. */
@@ -31,6 +33,8 @@ const MAX_TARGETS = 12;
 interface Way {
   readonly offset: number;
   readonly context: Context;
+  /** Entries that make it worth having. */
+  readonly least: number;
 }
 
 interface Candidate {
@@ -91,11 +95,11 @@ export class RegionPlanner {
     const lifted = this.#lifter.lift(entry, 0);
     if (lifted === undefined || lifted.insns.length === 0) return undefined;
     this.#lifted.set(0, lifted);
-    this.#add(0, ROOT, entry, lifted);
+    this.#add({ offset: 0, context: ROOT, least: MIN_ENTRIES }, entry, lifted);
     for (const { ways } of this.#nodes.values()) {
       if (this.#nodes.size >= MAX_NODES || this.#insns >= MAX_INSNS) break;
-      for (const { offset, context } of ways) this.#consider(offset, context);
-      for (const { offset, context } of this.#returns.values()) this.#consider(offset, context);
+      for (const way of ways) this.#consider(way);
+      for (const way of this.#returns.values()) this.#consider(way);
     }
     const order = [...this.#nodes.keys()];
     const numbers = new Map(order.map((name, i) => [name, i]));
@@ -118,20 +122,22 @@ export class RegionPlanner {
     };
   }
 
-  #add(offset: number, context: Context, block: BlockInfo, lifted: LiftedBlock): void {
-    const ways = this.#waysFrom(block, context, lifted);
+  #add(way: Way, block: BlockInfo, lifted: LiftedBlock): void {
+    const { offset, context } = way;
+    const ways = this.#waysFrom(block, way, lifted);
     this.#nodes.set(nameOf(offset, context), { offset, context, block, lifted, ways });
     this.#insns += lifted.insns.length;
   }
 
-  #consider(offset: number, context: Context): void {
+  #consider(way: Way): void {
+    const { offset, context, least } = way;
     if (this.#nodes.has(nameOf(offset, context)) || this.#insns >= MAX_INSNS) return;
     const block = this.#find(offset);
-    if (block === undefined || this.#view.entries(block) < MIN_ENTRIES) return;
+    if (block === undefined || this.#view.entries(block) < least) return;
     if (!this.#lifted.has(offset)) this.#lifted.set(offset, this.#lifter.lift(block, offset));
     const lifted = this.#lifted.get(offset);
     if (lifted === undefined || lifted.insns.length === 0) return;
-    this.#add(offset, context, block, lifted);
+    this.#add(way, block, lifted);
   }
 
   #find(offset: number): BlockInfo | undefined {
@@ -147,26 +153,32 @@ export class RegionPlanner {
   }
 
   /** Where control may go from a node, within the contexts that are followed. */
-  #waysFrom(block: BlockInfo, context: Context, lifted: LiftedBlock): Way[] {
+  #waysFrom(block: BlockInfo, { context, least }: Way, lifted: LiftedBlock): Way[] {
     const { last, end, leavesCold } = lifted;
     if (leavesCold || last === undefined) return [];
-    const next = { offset: end, context };
+    const next = { offset: end, context, least };
     const target = end + last.rel;
     switch (last.row.name) {
       case 'jmp':
-        return [{ offset: target, context }];
+        return [{ offset: target, context, least }];
       case 'jcc':
       case 'loop':
       case 'jcxz':
-        return [next, { offset: target, context }];
+        return [next, { offset: target, context, least }];
       case 'call':
-        return this.#call(context, target, end);
+        return this.#call({ offset: target, context, least }, end);
       case 'ret':
-        return this.#return(context);
+        return this.#return(context, least);
       case 'jmpInd':
-        return this.#targets(block).map((offset) => ({ offset, context }));
+        return this.#targets(block).map((offset) => ({
+          offset,
+          context,
+          least: MIN_TARGET_ENTRIES,
+        }));
       case 'callInd':
-        return this.#targets(block).flatMap((offset) => this.#call(context, offset, end));
+        return this.#targets(block).flatMap((offset) =>
+          this.#call({ offset, context, least: MIN_TARGET_ENTRIES }, end),
+        );
       default:
         return [next];
     }
@@ -180,20 +192,20 @@ export class RegionPlanner {
   }
 
   /** A call of the region's own entry goes there again: its return is one of those that the region knows. */
-  #call(context: Context, callee: number, returnOffset: number): Way[] {
+  #call({ offset: callee, context, least }: Way, returnOffset: number): Way[] {
     if (callee === 0) {
       const name = nameOf(returnOffset, context);
       if (!this.#returns.has(name) && this.#returns.size < MAX_TARGETS)
-        this.#returns.set(name, { offset: returnOffset, context });
-      return [{ offset: 0, context: ROOT }];
+        this.#returns.set(name, { offset: returnOffset, context, least });
+      return [{ offset: 0, context: ROOT, least }];
     }
     const inner = this.#inner(context, callee, returnOffset);
-    return inner === undefined ? [] : [{ offset: callee, context: inner }];
+    return inner === undefined ? [] : [{ offset: callee, context: inner, least }];
   }
 
-  #return(context: Context): Way[] {
+  #return(context: Context, least: number): Way[] {
     if (context.parent === undefined) return [...this.#returns.values()];
-    return [{ offset: context.returnOffset, context: context.parent }];
+    return [{ offset: context.returnOffset, context: context.parent, least }];
   }
 
   /** The context of a call; undefined for a recursive one and where calls are too deep. */
@@ -210,7 +222,7 @@ export class RegionPlanner {
     const { last, end } = lifted;
     const indirect = /^(ret|jmpInd|callInd)$/.test(last?.row.name ?? '');
     // Returns of the region's own entry are known only when all of it has been looked through.
-    const ways = last?.row.name === 'ret' ? this.#return(context) : candidate.ways;
+    const ways = last?.row.name === 'ret' ? this.#return(context, MIN_ENTRIES) : candidate.ways;
     const edges = ways.map((w) => ({
       offset: w.offset,
       node: numbers.get(nameOf(w.offset, w.context)),

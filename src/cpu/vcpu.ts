@@ -433,7 +433,7 @@ export class SoftwareVcpu {
     this.#sliceBegan = now;
     if (this.#get(S_BUDGET) > this.#sliceInsns / 8) return;
     // Code may become a thousand times slower at once; a pause of the host is not to cost more than a few short slices.
-    const fitting = this.#sliceInsns * Math.min(1.25, Math.max(1 / 16, SLICE_NS / took));
+    const fitting = this.#sliceInsns * Math.min(2, Math.max(1 / 16, SLICE_NS / took));
     this.#sliceInsns = Math.round(Math.min(MOST_SLICE, Math.max(LEAST_SLICE, fitting)));
   }
 
