@@ -67,17 +67,21 @@ export class HotFloat {
     const [, operation, kind] = NAME.exec(name) ?? [];
     const format = FORMATS[kind ?? ''];
     const codes = OPERATIONS[operation ?? ''];
-    const slow = () => {
-      this.#f.else().get(this.#locals.cpu);
-      for (const arg of args) this.#f.get(arg);
-      this.#f.call(helper);
-      this.look();
-      this.#f.end();
-    };
+    // A branch for each condition costs less than to add them up.
+    this.#f.block('v128').block();
     if (format === undefined || codes === undefined) this.#fromInteger(a, b);
     else if (format.lanes) this.#vector(format.bits, codes, a, b);
     else this.#scalar(format.bits, codes, a, b);
-    slow();
+    this.#f.br(1).end().get(this.#locals.cpu);
+    for (const arg of args) this.#f.get(arg);
+    this.#f.call(helper);
+    this.look();
+    this.#f.end();
+  }
+
+  /** Leaves it to the helper when what has been pushed is not 0. */
+  #slowIf(): void {
+    this.#f.hint(false).brIf(0);
   }
 
   /** Integers of at most 53 bits are exact. */
@@ -87,9 +91,8 @@ export class HotFloat {
       .i64(1n << 53n)
       .op(0x7c)
       .i64(1n << 54n)
-      .op(0x54)
-      .hint(true)
-      .if('v128');
+      .op(0x5a);
+    this.#slowIf();
     f.get(vector).get(value).op(0xb9).op(0xfd22).code.byte(0);
   }
 
@@ -113,10 +116,10 @@ export class HotFloat {
       .get(y)
       .op(codes[wide ? 1 : 0])
       .set(r);
-    f.get(this.#locals.usual);
-    for (const operand of [x, y]) this.#pushNotDenormal(operand, wide);
-    this.#pushNormal(r, wide);
-    f.op(0x71).op(0x71).op(0x71).hint(true).if('v128');
+    f.get(this.#locals.usual).op(0x45);
+    this.#slowIf();
+    for (const operand of [x, y]) this.#unlessNotDenormal(operand, wide);
+    this.#unlessNormal(r, wide);
     f.get(a)
       .get(r)
       .op(wide ? 0xfd22 : 0xfd20)
@@ -130,32 +133,34 @@ export class HotFloat {
     else f.op(0xbc).i32(1).op(0x74);
   }
 
-  /** Zero, or at least the least normal number; an infinity or NaN shows in the result. */
-  #pushNotDenormal(local: number, wide: boolean): void {
+  /** On for zero, or at least the least normal number; an infinity or NaN shows in the result. */
+  #unlessNotDenormal(local: number, wide: boolean): void {
     const f = this.#f;
     this.#pushMagnitude(local, wide);
     if (wide)
       f.i64(1)
         .op(0x7d)
         .i64((1n << 53n) - 1n)
-        .op(0x5a);
-    else f.i32(1).op(0x6b).i32(0x00ffffff).op(0x4f);
+        .op(0x54);
+    else f.i32(1).op(0x6b).i32(0x00ffffff).op(0x49);
+    this.#slowIf();
   }
 
-  /** Finite, and more than the least normal number. */
-  #pushNormal(local: number, wide: boolean): void {
+  /** On for what is finite, and more than the least normal number. */
+  #unlessNormal(local: number, wide: boolean): void {
     const f = this.#f;
     this.#pushMagnitude(local, wide);
     if (wide)
       f.i64((1n << 53n) + 2n)
         .op(0x7d)
         .i64(0xffc0000000000000n - 2n)
-        .op(0x54);
+        .op(0x5a);
     else
       f.i32(0x01000002)
         .op(0x6b)
         .i32(0xfe000000 - 2)
-        .op(0x49);
+        .op(0x4f);
+    this.#slowIf();
   }
 
   #vector(
@@ -194,9 +199,9 @@ export class HotFloat {
     // i32x4 or i64x2 all_true
     f.op(wide ? 0xfdc3 : 0xfda3)
       .op(0x71)
-      .hint(true)
-      .if('v128')
-      .get(r);
+      .op(0x45);
+    this.#slowIf();
+    f.get(r);
   }
 
   #splat(wide: boolean, what: 'least' | 'infinity' | 'zero'): void {
