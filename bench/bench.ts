@@ -3,6 +3,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import os from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { diskSessions } from './disk-session.ts';
 import { kernelSession } from './kernel-session.ts';
 import { KERNELS, supports } from './kernels.ts';
 import { linuxSession } from './linux-session.ts';
@@ -44,6 +45,7 @@ function allSessions(): Session[] {
       kernelSession(kernel, 'metal32', IMAGE_DIR),
     ),
     ...storageSessions(IMAGE_DIR),
+    ...diskSessions(IMAGE_DIR),
   ];
 }
 

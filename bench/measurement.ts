@@ -10,7 +10,7 @@ export type Presence = { readonly version: string } | { readonly absent: string 
 export const MEMORY_MIB = 256;
 
 /** Workloads whose times may be set against one another: the same guest code or files, on the same peers. */
-export const GROUPS = ['linux', 'metal64', 'metal32', 'storage'] as const;
+export const GROUPS = ['linux', 'metal64', 'metal32', 'storage', 'disks'] as const;
 export type Group = (typeof GROUPS)[number];
 
 /** One run of one workload. */

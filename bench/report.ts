@@ -8,6 +8,7 @@ const TITLES: Readonly<Record<Group, string>> = {
   metal64: 'Bare metal, 64-bit',
   metal32: 'Bare metal, 32-bit',
   storage: 'Disk images, QEMU is qemu-img',
+  disks: 'Disks of a 64-bit Linux',
 };
 const PEER_TITLES: Readonly<Record<PeerName, string>> = {
   ring0: 'ring0',
