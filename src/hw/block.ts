@@ -14,6 +14,12 @@ export interface BlockBackend {
   readonly unitBytes: number;
   read(offsetBytes: number, into: Uint8Array): Promise<BlockStatus>;
   write(offsetBytes: number, from: Uint8Array): Promise<BlockStatus>;
+  /**
+   * Reads or writes within the call, the guest's memory as it lies. False: it is not done, and `read` or `write` is to be
+   * asked. What is written is as durable as what `write` writes.
+   */
+  tryRead?(offsetBytes: number, into: readonly Uint8Array[]): boolean;
+  tryWrite?(offsetBytes: number, from: readonly Uint8Array[]): boolean;
   writeZeroes(offsetBytes: number, lengthBytes: number, mayUnmap: boolean): Promise<BlockStatus>;
   discard(offsetBytes: number, lengthBytes: number): Promise<BlockStatus>;
   /** Hears of each change of `sizeBytes`. */

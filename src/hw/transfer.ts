@@ -1,64 +1,72 @@
 import type { GuestMemory, Segment } from './guest-memory.ts';
 
 /**
- * The guest memory of one request as one buffer: the memory itself where the pieces lie one behind another, else a copy,
- * because a request to the host costs more than copying.
+ * The guest memory of one request: in pieces as it lies, or as one buffer, which is the memory itself where the pieces lie
+ * one behind another, else a copy, because a request to another thread costs more than copying.
  */
 export class Transfer {
+  /** In the guest's memory. */
+  readonly pieces: readonly Uint8Array[];
+  readonly lengthBytes: number;
   readonly #memory: GuestMemory;
-  readonly #pieces: readonly Segment[];
-  readonly #buffer: Uint8Array;
-  readonly #isCopy: boolean;
+  readonly #segments: readonly Segment[];
+  #buffer: Uint8Array | undefined;
 
-  private constructor(memory: GuestMemory, pieces: readonly Segment[], buffer: Uint8Array) {
+  private constructor(
+    memory: GuestMemory,
+    segments: readonly Segment[],
+    pieces: readonly Uint8Array[],
+    lengthBytes: number,
+  ) {
     this.#memory = memory;
-    this.#pieces = pieces;
-    this.#buffer = buffer;
-    this.#isCopy = pieces.length !== 1;
+    this.#segments = segments;
+    this.pieces = pieces;
+    this.lengthBytes = lengthBytes;
   }
 
   /** Undefined when a piece is not RAM. */
   static of(memory: GuestMemory, segments: readonly Segment[]): Transfer | undefined {
-    const pieces = joined(segments);
-    const [first] = pieces;
-    if (pieces.length === 1 && first !== undefined) {
-      const bytes = memory.bytes(first.paddr, first.lengthBytes);
-      return bytes && new Transfer(memory, pieces, bytes);
-    }
+    const parts = joined(segments);
+    const pieces: Uint8Array[] = [];
     let lengthBytes = 0;
-    for (const piece of pieces) {
-      if (memory.bytes(piece.paddr, piece.lengthBytes) === undefined) return undefined;
-      lengthBytes += piece.lengthBytes;
+    for (const part of parts) {
+      const bytes = memory.bytes(part.paddr, part.lengthBytes);
+      if (bytes === undefined) return undefined;
+      pieces.push(bytes);
+      lengthBytes += part.lengthBytes;
     }
-    return new Transfer(memory, pieces, new Uint8Array(lengthBytes));
+    return new Transfer(memory, parts, pieces, lengthBytes);
   }
 
-  get lengthBytes(): number {
-    return this.#buffer.length;
+  get #isCopy(): boolean {
+    return this.pieces.length !== 1;
   }
 
   /** What the guest gives. */
   fromGuest(): Uint8Array {
-    if (!this.#isCopy) return this.#buffer;
+    const buffer = this.forGuest;
+    if (!this.#isCopy) return buffer;
     let at = 0;
-    for (const { paddr, lengthBytes } of this.#pieces) {
-      const bytes = this.#memory.bytes(paddr, lengthBytes);
-      if (bytes !== undefined) this.#buffer.set(bytes, at);
-      at += lengthBytes;
+    for (const piece of this.pieces) {
+      buffer.set(piece, at);
+      at += piece.length;
     }
-    return this.#buffer;
+    return buffer;
   }
 
   /** To be filled for the guest, which sees it after `deliver`. */
   get forGuest(): Uint8Array {
+    const [first] = this.pieces;
+    this.#buffer ??= this.#isCopy || !first ? new Uint8Array(this.lengthBytes) : first;
     return this.#buffer;
   }
 
+  /** What was for the guest has been filled: the buffer, or the pieces. */
   deliver(): void {
     let at = 0;
-    for (const { paddr, lengthBytes } of this.#pieces) {
-      if (this.#isCopy)
-        this.#memory.bytes(paddr, lengthBytes)?.set(this.#buffer.subarray(at, at + lengthBytes));
+    const buffer = this.#isCopy ? this.#buffer : undefined;
+    for (const [index, { paddr, lengthBytes }] of this.#segments.entries()) {
+      if (buffer !== undefined) this.pieces[index]?.set(buffer.subarray(at, at + lengthBytes));
       this.#memory.wrote(paddr, lengthBytes);
       at += lengthBytes;
     }

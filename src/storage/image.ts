@@ -41,6 +41,12 @@ export interface HostFile {
   read(offsetBytes: number, into: Uint8Array): Promise<number>;
   /** Writes all of `from`; the file grows as needed, and a gap reads as zeros. */
   write(offsetBytes: number, from: Uint8Array): Promise<void>;
+  /**
+   * Reads or writes within the call, for those who have one small request at a time: a wait for another thread would take
+   * longer than the request. False: it is not done, or not wholly, and `read` or `write` must do it (they report errors).
+   */
+  tryRead?(offsetBytes: number, into: readonly Uint8Array[]): boolean;
+  tryWrite?(offsetBytes: number, from: readonly Uint8Array[]): boolean;
   /** Resolves when all completed writes are on stable storage, the file's size included. */
   flush(): Promise<void>;
   size(): Promise<number>;
@@ -207,6 +213,9 @@ export interface DiskImage {
   /** Fills `into`. Unallocated parts read from the backing image; without one, and past its end, as zeros. */
   read(offsetBytes: number, into: Uint8Array): Promise<void>;
   write(offsetBytes: number, from: Uint8Array): Promise<void>;
+  /** As {@link HostFile.tryRead}, where the tables that say what lies where are at hand. */
+  tryRead?(offsetBytes: number, into: readonly Uint8Array[]): boolean;
+  tryWrite?(offsetBytes: number, from: readonly Uint8Array[]): boolean;
   writeZeroes(
     offsetBytes: number,
     lengthBytes: number,

@@ -6,6 +6,7 @@ import {
   type ImageInfo,
   SECTOR_BYTES,
 } from './image.ts';
+import { totalLength } from './pieces.ts';
 import { fillZeros } from './zeros.ts';
 
 /** Sectors that one entry of the map tells of. */
@@ -48,6 +49,22 @@ export class OverlayImage implements DiskImage {
     checkRange(this, offsetBytes, from.length);
     await this.#scratch.write(offsetBytes, from);
     this.#mark(offsetBytes, from.length);
+  }
+
+  tryRead(offsetBytes: number, into: readonly Uint8Array[]): boolean {
+    const length = totalLength(into);
+    checkRange(this, offsetBytes, length);
+    const { ours, lengthBytes } = this.#run(offsetBytes, length);
+    const source = ours ? this.#scratch : this.backing;
+    return lengthBytes >= length && (source.tryRead?.(offsetBytes, into) ?? false);
+  }
+
+  tryWrite(offsetBytes: number, from: readonly Uint8Array[]): boolean {
+    const length = totalLength(from);
+    checkRange(this, offsetBytes, length);
+    if (this.#scratch.tryWrite?.(offsetBytes, from) !== true) return false;
+    this.#mark(offsetBytes, length);
+    return true;
   }
 
   async writeZeroes(offsetBytes: number, lengthBytes: number): Promise<void> {

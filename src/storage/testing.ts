@@ -17,6 +17,10 @@ export class MemoryFile implements HostFile {
 
   async read(offsetBytes: number, into: Uint8Array): Promise<number> {
     await Promise.resolve();
+    return this.#copy(offsetBytes, into);
+  }
+
+  #copy(offsetBytes: number, into: Uint8Array): number {
     into.fill(0);
     const length = Math.max(0, Math.min(into.length, this.#sizeBytes - offsetBytes));
     for (const { page, at, done, count } of pieces(offsetBytes, length)) {
@@ -30,6 +34,24 @@ export class MemoryFile implements HostFile {
     const copy = from.slice();
     await Promise.resolve();
     this.apply(offsetBytes, copy);
+  }
+
+  tryRead(offsetBytes: number, into: readonly Uint8Array[]): boolean {
+    let at = offsetBytes;
+    for (const piece of into) {
+      this.#copy(at, piece);
+      at += piece.length;
+    }
+    return true;
+  }
+
+  tryWrite(offsetBytes: number, from: readonly Uint8Array[]): boolean {
+    let at = offsetBytes;
+    for (const piece of from) {
+      this.apply(at, piece);
+      at += piece.length;
+    }
+    return true;
   }
 
   /** `write` without a wait. */

@@ -58,6 +58,25 @@ export class DiskBackend implements BlockBackend {
     return this.#do('write', from.length, () => this.#image.write(offsetBytes, from));
   }
 
+  tryRead(offsetBytes: number, into: readonly Uint8Array[]): boolean {
+    return this.#try(() => this.#image.tryRead?.(offsetBytes, into) ?? false);
+  }
+
+  tryWrite(offsetBytes: number, from: readonly Uint8Array[]): boolean {
+    return this.#try(() => this.#image.tryWrite?.(offsetBytes, from) ?? false);
+  }
+
+  /** What is limited may have to wait; errors are met again, and told, by the request that follows. */
+  #try(request: () => boolean): boolean {
+    if (this.#policy.limiter !== undefined) return false;
+    try {
+      return request();
+    } catch (error) {
+      if (!(error instanceof ImageError)) throw error;
+      return false;
+    }
+  }
+
   /** Counts as one request of no bytes: the host writes none. */
   writeZeroes(offsetBytes: number, lengthBytes: number, mayUnmap: boolean): Promise<BlockStatus> {
     return this.#do('write', 0, () =>

@@ -22,6 +22,21 @@ export interface IoContext {
   readonly writeCache: boolean;
 }
 
+/** The status of a command that is done without a wait; undefined: nothing has been done. */
+export function tryIo(command: Command, context: IoContext): number | undefined {
+  const { disk } = context;
+  const request = parseIo(command, disk.sizeBytes);
+  if (request.type !== 'read' && request.type !== 'write') return undefined;
+  const isWrite = request.type === 'write';
+  if (isWrite && (disk.readOnly || request.fua || !context.writeCache)) return undefined;
+  const data = transfer(command, request.lengthBytes, context);
+  if (typeof data === 'number') return undefined;
+  if (isWrite) return disk.tryWrite?.(request.offsetBytes, data.pieces) ? r.OK : undefined;
+  if (disk.tryRead?.(request.offsetBytes, data.pieces) !== true) return undefined;
+  data.deliver();
+  return r.OK;
+}
+
 /** Serves a command of an I/O queue; resolves with its status. */
 export async function serveIo(command: Command, context: IoContext): Promise<number> {
   const { disk } = context;

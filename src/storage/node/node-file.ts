@@ -5,6 +5,7 @@ import { type FileOptions, type HostFile, ImageError } from '../image.ts';
 import { holesOf, type Run } from './holes.ts';
 import { IoQueue } from './io-queue.ts';
 import { isOnLocalFilesystem } from './local-filesystem.ts';
+import { PromptIo } from './prompt-io.ts';
 import { deviceNumbers, lockForWriting } from './write-lock.ts';
 
 /** Punching costs a process: small ranges are not worth it. */
@@ -23,6 +24,7 @@ export class NodeFile implements HostFile {
   readonly readOnly: boolean;
   readonly #handle: FileHandle;
   readonly #queue: IoQueue;
+  readonly #prompt: PromptIo;
   readonly #unlock: () => Promise<void>;
   readonly #isDevice: boolean;
   #neverFlush = false;
@@ -41,6 +43,7 @@ export class NodeFile implements HostFile {
     this.readOnly = readOnly;
     this.#handle = handle;
     this.#queue = new IoQueue(handle.fd, isNear);
+    this.#prompt = new PromptIo(handle.fd);
     this.#isDevice = isDevice;
     this.#unlock = unlock;
   }
@@ -97,6 +100,15 @@ export class NodeFile implements HostFile {
     } catch (error) {
       throw hostError(error, this.path, 'write', offsetBytes);
     }
+  }
+
+  tryRead(offsetBytes: number, into: readonly Uint8Array[]): boolean {
+    return this.#prompt.read(offsetBytes, into);
+  }
+
+  tryWrite(offsetBytes: number, from: readonly Uint8Array[]): boolean {
+    this.#runs = undefined;
+    return this.#prompt.write(offsetBytes, from);
   }
 
   async flush(): Promise<void> {

@@ -14,6 +14,8 @@ import * as r from './scsi-regs.ts';
 const DEVICE_ID = 8;
 const MASS_STORAGE_SCSI = 0x01_00_00;
 const QUEUE_SIZE = 256;
+/** Of one notification, served before other work of the thread has its turn. */
+const MOST_AT_ONCE = 64;
 /** Changes of the disk's parameters are told. */
 const F_CHANGE = 1n << 2n;
 /** 5.6.6.3: parameters have changed, in a disk's own way: ASC 2A, ASCQ 09, its capacity. */
@@ -114,9 +116,10 @@ export class VirtioScsi implements VirtioDevice {
       this.#tellChange();
       return;
     }
+    let count = 0;
     for (let chain = queue.pop(); chain !== undefined; chain = queue.pop()) {
       if (index === CONTROL_QUEUE) this.#control(queue, chain);
-      else this.#begin(queue, chain);
+      else this.#begin(queue, chain, count++ < MOST_AT_ONCE);
     }
   }
 
@@ -148,7 +151,7 @@ export class VirtioScsi implements VirtioDevice {
     queue.push(chain, copyTo(this.#memory, chain.writable, bytes));
   }
 
-  #begin(queue: VirtQueue, chain: Chain): void {
+  #begin(queue: VirtQueue, chain: Chain, mayTry: boolean): void {
     const request = copyFrom(this.#memory, slice(chain.readable, 0, REQUEST_HEADER + CDB_BYTES));
     const response = slice(chain.writable, 0, RESPONSE_BYTES);
     if (request?.length !== REQUEST_HEADER + CDB_BYTES || totalBytes(response) < RESPONSE_BYTES) {
@@ -159,17 +162,42 @@ export class VirtioScsi implements VirtioDevice {
     const given = slice(chain.readable, REQUEST_HEADER + CDB_BYTES);
     const wanted = slice(chain.writable, RESPONSE_BYTES);
     const command = parseScsi(new DataView(request.buffer, REQUEST_HEADER), this.#disk.sizeBytes);
-    const generation = this.#generation;
-    const outcome = isOurs ? this.#serve(command, given, wanted) : Promise.resolve(fine());
-    const served = outcome.then((result) => {
-      this.#underWay.delete(served);
-      if (generation !== this.#generation) return;
+    const end = (result: Outcome): void => {
       const left = totalBytes(command.type === 'write' ? given : wanted);
       const answer = responseOf(result, isOurs, left);
       const written = copyTo(this.#memory, response, answer);
       queue.push(chain, written + result.filledBytes);
+    };
+    const done = mayTry && isOurs ? this.#tryServe(command, given, wanted) : undefined;
+    if (done !== undefined) {
+      end(done);
+      return;
+    }
+    const generation = this.#generation;
+    const outcome = isOurs ? this.#serve(command, given, wanted) : Promise.resolve(fine());
+    const served = outcome.then((result) => {
+      this.#underWay.delete(served);
+      if (generation === this.#generation) end(result);
     });
     this.#underWay.add(served);
+  }
+
+  /** The outcome of what is done without a wait; undefined: nothing has been done. */
+  #tryServe(
+    command: ScsiCommand,
+    given: readonly Segment[],
+    wanted: readonly Segment[],
+  ): Outcome | undefined {
+    if (command.type !== 'read' && command.type !== 'write') return undefined;
+    const { type, offsetBytes, lengthBytes, fua } = command;
+    const isWrite = type === 'write';
+    if (isWrite && (this.#disk.readOnly || fua)) return undefined;
+    const data = Transfer.of(this.#memory, slice(isWrite ? given : wanted, 0, lengthBytes));
+    if (data?.lengthBytes !== lengthBytes) return undefined;
+    if (isWrite) return this.#disk.tryWrite?.(offsetBytes, data.pieces) ? fine() : undefined;
+    if (this.#disk.tryRead?.(offsetBytes, data.pieces) !== true) return undefined;
+    data.deliver();
+    return fine(lengthBytes);
   }
 
   async #serve(

@@ -10,6 +10,7 @@ import {
   type SnapshotStore,
   type WriteZeroesOptions,
 } from '../../image.ts';
+import { totalLength } from '../../pieces.ts';
 import { type Amendment, amend, planAmendment } from './amend.ts';
 import { Qcow2Bitmaps } from './bitmap-store.ts';
 import { BitmapTracker, trackedBitmaps } from './bitmap-tracker.ts';
@@ -101,6 +102,21 @@ export class Qcow2Image implements DiskImage {
 
   async write(offsetBytes: number, from: Uint8Array): Promise<void> {
     await this.#change(offsetBytes, from.length, () => this.#writer.write(offsetBytes, from));
+  }
+
+  tryRead(offsetBytes: number, into: readonly Uint8Array[]): boolean {
+    const length = totalLength(into);
+    checkRange(this, offsetBytes, length);
+    return this.#gate === undefined && this.#reader.tryRead(offsetBytes, into, length);
+  }
+
+  tryWrite(offsetBytes: number, from: readonly Uint8Array[]): boolean {
+    const length = totalLength(from);
+    checkRange(this, offsetBytes, length);
+    this.#checkWritable();
+    // Bitmaps are marked before the data change, in the image file.
+    if (this.#gate !== undefined || this.#tracker !== undefined) return false;
+    return this.#writer.tryWrite(offsetBytes, from, length);
   }
 
   async writeZeroes(

@@ -50,6 +50,21 @@ export class Reader {
     if (pending !== undefined) await Promise.all(pending);
   }
 
+  /** What {@link DiskImage.tryRead} does, of ranges that lie in one way. */
+  tryRead(offsetBytes: number, into: readonly Uint8Array[], lengthBytes: number): boolean {
+    const run = this.#mapping.run(offsetBytes, lengthBytes);
+    if (run === undefined || run.lengthBytes < lengthBytes || run.compressed === true) return false;
+    if (run.kind === 'data')
+      return this.#meta.data.tryRead?.(run.hostOffsetBytes ?? 0, into) ?? false;
+    if (run.kind === 'unallocated' && !this.isBare(offsetBytes)) {
+      const backing = this.#backing;
+      if (backing === undefined || offsetBytes + lengthBytes > backing.sizeBytes) return false;
+      return backing.tryRead?.(offsetBytes, into) ?? false;
+    }
+    for (const piece of into) piece.fill(0);
+    return true;
+  }
+
   /** Forgets decompressed clusters: others may come to lie where they did. */
   forget(): void {
     this.#decompressed.clear();

@@ -53,6 +53,15 @@ export class Writer {
     else await Promise.all(pending);
   }
 
+  /** What {@link DiskImage.tryWrite} does, where all goes to one place. */
+  tryWrite(offsetBytes: number, from: readonly Uint8Array[], lengthBytes: number): boolean {
+    const { data } = this.#meta;
+    if (lengthBytes === 0 || data.tryWrite === undefined) return false;
+    const plan = this.#plan(offsetBytes, lengthBytes);
+    if (plan.kind !== 'write' || plan.lengthBytes < lengthBytes) return false;
+    return data.tryWrite(plan.hostOffset, from);
+  }
+
   /** Takes places for what is not allocated in a range, which is then zeros. */
   async reserve(offsetBytes: number, lengthBytes: number): Promise<void> {
     for (let done = 0; done < lengthBytes; ) {

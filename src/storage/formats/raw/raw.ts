@@ -12,6 +12,7 @@ import {
   SECTOR_BYTES,
   type WriteZeroesOptions,
 } from '../../image.ts';
+import { totalLength } from '../../pieces.ts';
 import { fillZeros } from '../../zeros.ts';
 
 const PREALLOCATION = ['off', 'falloc', 'full'] as const;
@@ -45,6 +46,16 @@ class RawImage implements DiskImage {
   async write(offsetBytes: number, from: Uint8Array): Promise<void> {
     this.#checkChange(offsetBytes, from.length);
     await this.#file.write(offsetBytes, from);
+  }
+
+  tryRead(offsetBytes: number, into: readonly Uint8Array[]): boolean {
+    checkRange(this, offsetBytes, totalLength(into));
+    return this.#file.tryRead?.(offsetBytes, into) ?? false;
+  }
+
+  tryWrite(offsetBytes: number, from: readonly Uint8Array[]): boolean {
+    this.#checkChange(offsetBytes, totalLength(from));
+    return this.#file.tryWrite?.(offsetBytes, from) ?? false;
   }
 
   async writeZeroes(
