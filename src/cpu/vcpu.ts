@@ -1,4 +1,5 @@
 import type { VcpuExit } from '#accel/accel.ts';
+import { PollWindow } from '#base/poll-window.ts';
 import type { MemoryGate } from '#hw/memory-gate.ts';
 import {
   ATTN_INTERRUPT,
@@ -49,6 +50,8 @@ const BLOCKS_BETWEEN_LOOKS = 16;
 const EFLAGS_IF = 1 << 9;
 /** The longest that a halted vCPU sleeps at once. */
 const MAX_SLEEP_MS = 1000;
+/** To wake its thread takes 20 to 60 µs, and a device that answers from the host's memory does so within 100. */
+const MOST_POLL_NS = 200_000;
 
 /** What follows a guest when a trace of it is wanted: S_TRACE in ir/state-system.ts says of what. */
 export interface VcpuTrace {
@@ -174,6 +177,8 @@ export class SoftwareVcpu {
   #hot: HotTier | undefined;
   readonly #pace: Pace | undefined;
   readonly #lockstep: Lockstep | undefined;
+  /** Of a halted vCPU, before it sleeps. */
+  readonly #window: PollWindow;
   #sliceInsns = LEAST_SLICE;
   #sliceBegan = 0;
   #blocksMade = 0;
@@ -186,6 +191,7 @@ export class SoftwareVcpu {
   constructor(parts: SoftwareParts, cpu: number, host: VcpuHost) {
     this.#cpu = cpu;
     this.#host = host;
+    this.#window = new PollWindow(MOST_POLL_NS, () => host.nowNs());
     this.#pace = parts.pace;
     this.#words = new Int32Array(parts.memory.buffer);
     this.#view = new DataView(parts.memory.buffer);
@@ -474,10 +480,16 @@ export class SoftwareVcpu {
 
   #sleep(): void {
     const began = this.#host.nowNs();
-    const wait = (this.#host.nextDeadlineNs() - began) / 1e6;
-    if (wait <= 0) return;
+    const deadline = this.#host.nextDeadlineNs();
+    if (deadline <= began) return;
     this.#host.beforeSleep();
-    Atomics.wait(this.#words, (this.#cpu + S_ATTENTION) >> 2, 0, Math.min(wait, MAX_SLEEP_MS));
-    this.asleepNs += this.#host.nowNs() - began;
+    const index = (this.#cpu + S_ATTENTION) >> 2;
+    const isDue = (): boolean => Atomics.load(this.#words, index) !== 0;
+    const now = this.#window.look(isDue, Math.min(deadline, began + this.#window.ns));
+    const wait = Math.min((deadline - now) / 1e6, MAX_SLEEP_MS);
+    if (wait > 0) Atomics.wait(this.#words, index, 0, wait);
+    const slept = this.#host.nowNs() - began;
+    if (isDue()) this.#window.waited(slept);
+    this.asleepNs += slept;
   }
 }

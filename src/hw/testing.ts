@@ -58,6 +58,8 @@ export class TestDisk implements BlockBackend {
   readonly unitBytes = 4096;
   readOnly = false;
   status: BlockStatus = 'ok';
+  /** Whether requests that may be served at once are. */
+  isPrompt = false;
 
   constructor(sizeBytes: number) {
     this.bytes = new Uint8Array(sizeBytes);
@@ -92,6 +94,26 @@ export class TestDisk implements BlockBackend {
   write(offsetBytes: number, from: Uint8Array): Promise<BlockStatus> {
     this.bytes.set(from, offsetBytes);
     return this.#done('write', offsetBytes, from.length);
+  }
+
+  tryRead(offsetBytes: number, into: readonly Uint8Array[]): boolean {
+    let at = offsetBytes;
+    for (const piece of this.isPrompt ? into : []) {
+      piece.set(this.bytes.subarray(at, at + piece.length));
+      at += piece.length;
+    }
+    if (this.isPrompt) this.log.push(`prompt read ${offsetBytes}+${at - offsetBytes}`);
+    return this.isPrompt;
+  }
+
+  tryWrite(offsetBytes: number, from: readonly Uint8Array[]): boolean {
+    let at = offsetBytes;
+    for (const piece of this.isPrompt ? from : []) {
+      this.bytes.set(piece, at);
+      at += piece.length;
+    }
+    if (this.isPrompt) this.log.push(`prompt write ${offsetBytes}+${at - offsetBytes}`);
+    return this.isPrompt;
   }
 
   writeZeroes(offsetBytes: number, lengthBytes: number, mayUnmap: boolean): Promise<BlockStatus> {

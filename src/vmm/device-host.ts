@@ -9,12 +9,12 @@ import { FIRST_CARD_SLOT } from '#machines/pc.ts';
 import { makeFunction } from '#machines/pci-cards.ts';
 import { chipState } from './chip-state.ts';
 import {
-  type CardAccess,
   DeviceLink,
   type PlacedCard,
   SLOT_OFF,
   type SlotEvent,
 } from './device-link.ts';
+import { DevicePoll } from './device-poll.ts';
 import { VmMemory } from './vm-memory.ts';
 
 /** Accesses served before other work of the thread has its turn. */
@@ -48,6 +48,7 @@ export class DeviceHost {
   readonly #words: Int32Array;
   readonly #attentionAt: number;
   readonly #cards = new Map<number, PciCard>();
+  readonly #poll: DevicePoll;
   #stopped = false;
   /** Counts uses of memory while lockstep mode is kept from it; undefined while it is not. */
   #uses: number | undefined;
@@ -58,6 +59,7 @@ export class DeviceHost {
     const { memory, layout, ramBytes, cards, verify } = options;
     this.#options = options;
     this.#link = new DeviceLink(memory, layout);
+    this.#poll = new DevicePoll(this.#link, () => this.#serve());
     this.#words = new Int32Array(memory.buffer);
     this.#attentionAt = ((layout.cpus[0] ?? 0) + S_ATTENTION) >> 2;
     const vmMemory: GuestMemory = new VmMemory(memory, layout, ramBytes, (page) => {
@@ -173,10 +175,15 @@ export class DeviceHost {
     Atomics.notify(this.#words, this.#attentionAt);
   }
 
+  /** The vCPU has posted something while this thread slept. */
+  wake(): void {
+    this.#poll.wake();
+  }
+
   /** Serves what the vCPU has posted. */
-  serve(): void {
+  #serve(): void {
     for (let count = 0; count < MOST_AT_ONCE; count++) {
-      const access = this.#take();
+      const access = this.#stopped ? undefined : this.#link.take();
       if (access === undefined) return;
       const { slot, bar, offset, size, value } = access;
       const card = this.#cards.get(slot);
@@ -188,7 +195,6 @@ export class DeviceHost {
         this.#isAnswering = false;
       }
     }
-    setImmediate(() => this.serve());
   }
 
   /** The slot stays taken until nothing of its card touches memory any more. */
@@ -200,18 +206,10 @@ export class DeviceHost {
     this.#options.slotOff?.(slot);
   }
 
-  /** The next access; without one the vCPU is to wake this thread for it. */
-  #take(): CardAccess | undefined {
-    if (this.#stopped) return undefined;
-    const access = this.#link.take();
-    if (access !== undefined) return access;
-    this.#link.sleep();
-    return this.#link.take();
-  }
-
   /** The guest no longer runs: resolves when no card has a request under way. */
   async stop(): Promise<void> {
     this.#stopped = true;
+    this.#poll.stop();
     for (const card of this.#cards.values()) card.reset();
     await Promise.all([...this.#cards.values()].map((card) => card.idle()));
   }

@@ -88,6 +88,18 @@ describe('a disk of the machine', () => {
     assert.equal(await backend.write(0, BYTES), 'ok');
   });
 
+  it('has nothing done at once that is limited, or fails', async () => {
+    const { backend } = await rig({});
+    const into = new Uint8Array(512);
+    assert.equal(backend.tryWrite(512, [new Uint8Array(256).fill(1), BYTES.subarray(256)]), true);
+    assert.equal(backend.tryRead(512, [into.subarray(0, 100), into.subarray(100)]), true);
+    assert.equal(into[255], 1);
+    assert.equal(backend.tryRead(1 << 20, [into]), false);
+    const clock = { nowMs: () => 0, wait: () => Promise.resolve() };
+    const limiter = new IoLimiter({ requestsPerSecond: 1 }, clock);
+    assert.equal((await rig({ limiter })).backend.tryRead(512, [into]), false);
+  });
+
   it('keeps flushes to itself when told to', async () => {
     const { backend } = await rig({ flushes: false });
     assert.equal(await backend.flush(), 'ok');

@@ -59,16 +59,16 @@ export class DiskBackend implements BlockBackend {
   }
 
   tryRead(offsetBytes: number, into: readonly Uint8Array[]): boolean {
-    return this.#try(() => this.#image.tryRead?.(offsetBytes, into) ?? false);
+    return this.#now(() => this.#image.tryRead?.(offsetBytes, into) ?? false);
   }
 
   tryWrite(offsetBytes: number, from: readonly Uint8Array[]): boolean {
-    return this.#try(() => this.#image.tryWrite?.(offsetBytes, from) ?? false);
+    return this.#now(() => this.#image.tryWrite?.(offsetBytes, from) ?? false);
   }
 
   /** What is limited may have to wait; errors are met again, and told, by the request that follows. */
-  #try(request: () => boolean): boolean {
-    if (this.#policy.limiter !== undefined) return false;
+  #now(request: () => boolean): boolean {
+    if (this.#limiter !== undefined || this.#resizing !== undefined) return false;
     try {
       return request();
     } catch (error) {

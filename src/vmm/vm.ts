@@ -271,7 +271,7 @@ class SoftwareVm implements Vm {
   #serve(worker: Worker, devices: DeviceHost): Promise<WorkerEnd | undefined> {
     return new Promise((resolve, reject) => {
       worker.on('message', (message: FromWorker) => {
-        if (message.type === 'devices') devices.serve();
+        if (message.type === 'devices') devices.wake();
         else if (message.type === 'output') this.#emit(message.bytes);
         else if (message.type === 'log') this.#notes.push(message.text);
         else if (message.type === 'exit') resolve(message);

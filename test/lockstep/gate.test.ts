@@ -81,7 +81,7 @@ describe('the gate between devices and lockstep mode', () => {
     assert.equal(link.gate.hold(), true);
     link.gate.release();
     link.post({ slot: FIRST_CARD_SLOT, bar: 0, offset: 0, size: 4, value: 1 });
-    host.serve();
+    host.wake();
     await setImmediate();
     assert.equal(link.gate.hold(), false);
     finish();

@@ -148,6 +148,22 @@ describe('NVMe', () => {
     assert.deepEqual(driver.memory.written[0], { paddr: DATA, lengthBytes: 8 * BLOCK });
   });
 
+  it('answers within the doorbell what the host has at hand', async () => {
+    const driver = new Driver().withQueues();
+    driver.disk.isPrompt = true;
+    driver.memory.ram.fill(0xa5, DATA, DATA + 8 * BLOCK);
+    driver.submit(1, readWrite(r.IO_WRITE, 16, 8));
+    assert.equal(driver.answer(1).status, r.OK);
+    driver.memory.ram.fill(0, DATA, DATA + 8 * BLOCK);
+    driver.submit(1, readWrite(r.IO_READ, 16, 8));
+    assert.equal(driver.answer(1).status, r.OK);
+    assert.ok(driver.memory.ram.subarray(DATA, DATA + 8 * BLOCK).every((byte) => byte === 0xa5));
+    const FUA = 2 ** 30;
+    assert.equal(await driver.io(readWrite(r.IO_WRITE, 16, 1, FUA)), r.OK);
+    const prompt = ['prompt write 8192+4096', 'prompt read 8192+4096'];
+    assert.deepEqual(driver.disk.log, [...prompt, 'write 8192+512', 'flush']);
+  });
+
   it('reads as one request into pages of a PRP list, in any order', async () => {
     const driver = new Driver().withQueues();
     for (let i = 0; i < driver.disk.sizeBytes; i++) driver.disk.bytes[i] = (i >> 12) + 1;

@@ -87,6 +87,25 @@ class Guest {
 }
 
 describe('virtio-blk', () => {
+  it('answers within the notification what the host has at hand', async () => {
+    const guest = new Guest((disk) => {
+      disk.isPrompt = true;
+    }).start();
+    guest.memory.ram.fill(0x5a, DATA, DATA + 4096);
+    const underWay = guest.request(1, 3, { given: 4096 });
+    assert.equal(guest.memory.ram[STATUS], OK);
+    assert.deepEqual(await underWay, [OK, 1]);
+    guest.memory.ram.fill(0, DATA, DATA + 4096);
+    assert.deepEqual(await guest.request(0, 3, { wanted: 4096 }), [OK, 4097]);
+    assert.ok(guest.memory.ram.subarray(DATA, DATA + 4096).every((byte) => byte === 0x5a));
+    assert.deepEqual(guest.disk.log, ['prompt write 1536+4096', 'prompt read 1536+4096']);
+    assert.deepEqual(guest.interrupts.messages, [1, 1]);
+    // With its cache off, what is written is stable when it is answered.
+    guest.card.writeBar(MODERN, 0x2000 + 32, 1, 0);
+    await guest.request(1, 3, { given: 512 });
+    assert.deepEqual(guest.disk.log.slice(2), ['write 1536+512', 'flush']);
+  });
+
   it('writes, reads back, and interrupts by its vector', async () => {
     const guest = new Guest().start();
     assert.equal(guest.status, 15);

@@ -133,6 +133,19 @@ describe('virtio-scsi', () => {
     assert.equal(guest.memory.ram[DATA + 1023], 0x77);
   });
 
+  it('answers within the notification what the host has at hand', async () => {
+    const guest = new Guest();
+    guest.disk.isPrompt = true;
+    guest.memory.ram.fill(0x77, DATA, DATA + 1024);
+    assert.deepEqual(await guest.command([0x2a, 0, 0, 0, 0, 8, 0, 0, 2], { given: 1024 }), GOOD);
+    guest.memory.ram.fill(0, DATA, DATA + 1024);
+    assert.deepEqual(await guest.command([0x28, 0, 0, 0, 0, 8, 0, 0, 2], { wanted: 1024 }), GOOD);
+    assert.equal(guest.memory.ram[DATA + 1023], 0x77);
+    await guest.command([0x2a, 8, 0, 0, 0, 8, 0, 0, 1], { given: 512 });
+    const prompt = ['prompt write 4096+1024', 'prompt read 4096+1024'];
+    assert.deepEqual(guest.disk.log, [...prompt, 'write 4096+512', 'flush']);
+  });
+
   it('tells of itself', async () => {
     const guest = new Guest();
     await guest.command([0x12, 0, 0, 0, 36], { wanted: 36 });

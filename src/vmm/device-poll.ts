@@ -1,0 +1,71 @@
+import { PollWindow } from '#base/poll-window.ts';
+
+/** To wake this thread takes 20 to 60 µs, and a guest that has one small request at a time asks for the next within 150. */
+const MOST_POLL_NS = 200_000;
+/** Other work of the thread waits at most so long. */
+const TURN_NS = 50_000;
+
+/** The end of the link to a vCPU that a poll looks at. */
+export interface Polled {
+  readonly hasPosted: boolean;
+  /** What is posted after this is told by a wake. */
+  sleep(): void;
+}
+
+/** When the device thread serves what is posted, looks for more, and sleeps. */
+export class DevicePoll {
+  readonly #link: Polled;
+  readonly #serve: () => void;
+  readonly #window = new PollWindow(MOST_POLL_NS, nowNs);
+  #isAsleep = true;
+  #idleSinceNs = 0;
+  #isStopped = false;
+
+  /** `serve` takes what is posted, all or as much as is good at once. */
+  constructor(link: Polled, serve: () => void) {
+    this.#link = link;
+    this.#serve = serve;
+  }
+
+  /** Something has been posted while this thread slept. */
+  wake(): void {
+    // A wake may come late, when its cause has been seen already.
+    if (!this.#isAsleep || this.#isStopped) return;
+    this.#isAsleep = false;
+    this.#window.waited(nowNs() - this.#idleSinceNs);
+    this.#turn();
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+  }
+
+  #turn(): void {
+    const endNs = nowNs() + TURN_NS;
+    while (!this.#isStopped) {
+      if (this.#link.hasPosted) {
+        this.#serve();
+        this.#idleSinceNs = nowNs();
+      }
+      const idleEndNs = this.#idleSinceNs + this.#window.ns;
+      const now = this.#window.look(() => this.#link.hasPosted, Math.min(endNs, idleEndNs));
+      if (now >= idleEndNs && this.#sleep()) return;
+      if (now >= endNs) {
+        setImmediate(() => this.#turn());
+        return;
+      }
+    }
+  }
+
+  /** False when something was posted meanwhile. */
+  #sleep(): boolean {
+    if (this.#link.hasPosted) return false;
+    this.#link.sleep();
+    this.#isAsleep = !this.#link.hasPosted;
+    return this.#isAsleep;
+  }
+}
+
+function nowNs(): number {
+  return performance.now() * 1e6;
+}
