@@ -1,7 +1,7 @@
 // Requests to a disk past the page cache of the guest, one at a time or many at once:
 //   disk-load DEVICE read|write sequential|random BYTES COUNT DEPTH SPAN
 // SPAN is how much of the device is used, in bytes. `disk-load DEVICE sum SPAN` prints a sum of what lies there.
-// SPDX-License-Identifier: Apache-2.0
+
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <linux/aio_abi.h>

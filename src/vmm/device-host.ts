@@ -9,6 +9,7 @@ import { FIRST_CARD_SLOT } from '#machines/pc.ts';
 import { makeFunction } from '#machines/pci-cards.ts';
 import { chipState } from './chip-state.ts';
 import {
+  type CardAccess,
   DeviceLink,
   type PlacedCard,
   SLOT_OFF,

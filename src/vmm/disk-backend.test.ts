@@ -96,7 +96,7 @@ describe('a disk of the machine', () => {
     assert.equal(into[255], 1);
     assert.equal(backend.tryRead(1 << 20, [into]), false);
     const clock = { nowMs: () => 0, wait: () => Promise.resolve() };
-    const limiter = new IoLimiter({ requestsPerSecond: 1 }, clock);
+    const limiter = new IoLimiter({ requests: { total: { perSecond: 1 } } }, clock);
     assert.equal((await rig({ limiter })).backend.tryRead(512, [into]), false);
   });
 
