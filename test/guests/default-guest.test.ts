@@ -1,55 +1,15 @@
 import assert from 'node:assert/strict';
-import { type ChildProcess, spawn } from 'node:child_process';
 import { createHash, randomBytes } from 'node:crypto';
-import { once } from 'node:events';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, describe, it } from 'node:test';
-import { fileURLToPath } from 'node:url';
+import { GuestConsole, PATIENCE_MS, PROMPT } from './guest-console.ts';
 
 // The main job as its user runs it: Debian's cloud kernel with busybox, to a shell and back. The first run fetches the
 // guest's packages with apt.
 
-const RING0 = fileURLToPath(new URL('../../bin/ring0.mjs', import.meta.url));
-const PROMPT = '/ # ';
 const DISK_BYTES = 8 << 20;
-const PATIENCE_MS = 240_000;
-
-/** A ring0 process whose console is read and typed at. */
-class Console {
-  readonly process: ChildProcess;
-  text = '';
-
-  constructor(args: readonly string[]) {
-    this.process = spawn(process.execPath, [RING0, 'run', ...args], { stdio: 'pipe' });
-    for (const stream of [this.process.stdout, this.process.stderr]) {
-      stream?.on('data', (chunk: Buffer) => {
-        this.text += chunk.toString();
-      });
-    }
-  }
-
-  /** Resolves when `wanted` has come after the text that was there before. */
-  async until(wanted: string): Promise<void> {
-    const from = this.text.length;
-    const deadline = Date.now() + PATIENCE_MS;
-    while (!this.text.slice(from).includes(wanted)) {
-      if (Date.now() > deadline || this.process.exitCode !== null)
-        throw new Error(`no '${wanted}' on the console:\n${this.text.slice(-2000)}`);
-      await new Promise((resolve) => setTimeout(resolve, 50));
-    }
-  }
-
-  type(line: string): void {
-    this.process.stdin?.write(`${line}\n`);
-  }
-
-  async exitStatus(): Promise<number | null> {
-    if (this.process.exitCode === null) await once(this.process, 'exit');
-    return this.process.exitCode;
-  }
-}
 
 function busOf(disk: string): string {
   return path.basename(disk, '.img');
@@ -70,7 +30,7 @@ describe('the default guest', { timeout: PATIENCE_MS * 2 }, () => {
     const content = randomBytes(DISK_BYTES);
     for (const disk of disks) writeFileSync(disk, content);
     const flags = disks.flatMap((disk) => ['--disk', `${disk},format=raw,bus=${busOf(disk)}`]);
-    const guest = new Console(['--timeout', '400', ...flags]);
+    const guest = new GuestConsole(['--timeout', '400', ...flags]);
     try {
       await guest.until(PROMPT);
       for (const device of ['/dev/vda', '/dev/vdb', '/dev/vdc', '/dev/nvme0n1', '/dev/sda']) {
@@ -99,12 +59,12 @@ describe('the default guest', { timeout: PATIENCE_MS * 2 }, () => {
   });
 
   it('ends with status 124 at the timeout', async () => {
-    const guest = new Console(['--timeout', '1']);
+    const guest = new GuestConsole(['--timeout', '1']);
     assert.equal(await guest.exitStatus(), 124);
   });
 
   it('of 32 bits boots a kernel without PAE to a shell', async () => {
-    const guest = new Console(['--guest', '32', '--timeout', '400']);
+    const guest = new GuestConsole(['--guest', '32', '--timeout', '400']);
     try {
       await guest.until(PROMPT);
       guest.type('uname -m; grep -o -w fpu /proc/cpuinfo; yes | head -c 1000000 | sha256sum');
