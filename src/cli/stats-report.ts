@@ -27,7 +27,7 @@ function translation(t: TranslationStats, instructions: number): string[] {
   return [
     `translated    ${grouped(t.regions)} regions of ${grouped(t.insns)} instructions, ${grouped(t.kept)} regions from earlier runs, ${grouped(kib)} KiB, in ${(t.translateMs / 1000).toFixed(2)} s`,
     `              ${grouped(t.executed)} instructions (${share.toFixed(1)} %) executed in it, ${each.toFixed(0)} at a time, ${grouped(t.leftCold)} left to the interpreter`,
-    `              ${grouped(t.dropped)} dropped, ${grouped(t.evicted)} of them for room, ${grouped(t.refused)} refused`,
+    `              ${grouped(t.dropped)} dropped, ${grouped(t.evicted)} of them for room, ${grouped(t.refused)} refused; the guest waited ${t.longestPauseMs.toFixed(1)} ms for it at most`,
   ];
 }
 

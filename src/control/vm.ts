@@ -217,4 +217,6 @@ export interface TranslationStats {
   readonly wasmBytes: number;
   /** Time of the translating thread. */
   readonly translateMs: number;
+  /** The longest time that the guest has waited at once for translated code to be put in place. */
+  readonly longestPauseMs: number;
 }

@@ -139,6 +139,14 @@ function makeBlock(cpu: usize, paddr: u32, lin: u64): usize {
   return block;
 }
 
+function isBlockOf(block: usize, paddr: u32, key: u32): bool {
+  return (
+    load<u32>(block, B_PADDR) == paddr &&
+    load<u32>(block, B_KEY) == key &&
+    load<u32>(block, B_COUNT) != 0
+  );
+}
+
 /** The block at RIP, made if it is not there. Raises the faults of fetching. */
 export function find_block(cpu: usize): usize {
   const lin = fetchLinear(cpu);
@@ -148,17 +156,19 @@ export function find_block(cpu: usize): usize {
     load<u32>(cpu, S_AREA) +
     A_JUMP_CACHE +
     ((<usize>lin ^ <usize>(lin >> 12)) & (JUMP_ENTRIES - 1)) * 16;
-  if (load<u64>(slot) == lin && load<u32>(slot, 8) == generation) {
-    const block = load<u32>(slot, 12);
-    if (load<u32>(block, B_COUNT) != 0) return block;
-  }
+  const known: usize = load<u64>(slot) == lin ? load<u32>(slot, 12) : 0;
+  const isOfNow = load<u32>(slot, 8) == generation;
+  if (known != 0 && isOfNow && load<u32>(known, B_COUNT) != 0) return known;
   const paddr = codeAddress(fetch_address(cpu, lin));
+  if (known != 0 && isBlockOf(known, paddr, key) && load<u32>(known, B_PADDR2) == 0) {
+    // The translation is as it was before the flush: the block that stood for it still does.
+    store<u32>(slot, generation, 8);
+    return known;
+  }
   let block: usize = load<u32>(bucketOf(cpu, paddr, key));
   while (block != 0) {
     if (
-      load<u32>(block, B_PADDR) == paddr &&
-      load<u32>(block, B_KEY) == key &&
-      load<u32>(block, B_COUNT) != 0 &&
+      isBlockOf(block, paddr, key) &&
       secondPageHolds(cpu, block, lin) &&
       withinCode(cpu, block, key)
     )
@@ -363,8 +373,14 @@ function nextSegment(cpu: usize): void {
   store<u32>(cpu, end, S_ARENA_END);
   if (evicted == 0) return;
   store<u64>(cpu, load<u64>(cpu, S_STAT_EVICTED) + evicted, S_STAT_EVICTED);
+  clearJumpCache(cpu);
   ageJumpCache(cpu);
   block_dropped(BLOCKS_EVICTED);
+}
+
+/** Forgets where blocks lay: what lies there from now on may be anything. */
+function clearJumpCache(cpu: usize): void {
+  memory.fill(load<u32>(cpu, S_AREA) + A_JUMP_CACHE, 0, JUMP_ENTRIES * 16);
 }
 
 /** Drops all blocks of this vCPU. Not while one runs. */
@@ -379,7 +395,7 @@ export function drop_blocks(cpu: usize): void {
   }
   store<u32>(cpu, area + A_ARENA, S_ARENA_NEXT);
   store<u32>(cpu, area + A_ARENA + ARENA_SEGMENT_BYTES, S_ARENA_END);
-  memory.fill(area + A_JUMP_CACHE, 0, JUMP_ENTRIES * 16);
+  clearJumpCache(cpu);
   ageJumpCache(cpu);
   block_dropped(0);
 }

@@ -1,14 +1,20 @@
 import {
+  REC_NEXT,
+  S_ATTENTION,
   S_CPL,
   S_CR0,
   S_CR4,
   S_EFLAGS,
   S_HALTED,
   S_INHIBIT,
+  S_IRQ_PENDING,
   S_MSR_TSC_AUX,
   S_RAX,
   S_RCX,
   S_RDX,
+  S_REC,
+  S_RIP,
+  S_STI_NEXT,
   S_TSC_OFFSET,
   SEG_TR,
 } from '../ir/state.ts';
@@ -77,6 +83,16 @@ export function cli(cpu: usize): void {
   store<u32>(cpu, load<u32>(cpu, S_EFLAGS) & ~bit, S_EFLAGS);
 }
 
+/**
+ * True when nothing can come between STI and the next instruction but what is new: then the shadow is no more than the
+ * address where it ends, for the run loop to compare.
+ */
+function isQuiet(cpu: usize, next: u64): bool {
+  if (load<u32>(cpu, S_ATTENTION) | load<u32>(cpu, S_IRQ_PENDING)) return false;
+  // Where RIP may wrap around the address is another.
+  return (next & 0xffff) != 0;
+}
+
 /** STI: interrupts wait for one more instruction, unless they were on already. */
 export function sti(cpu: usize): void {
   const flags = load<u32>(cpu, S_EFLAGS);
@@ -87,6 +103,11 @@ export function sti(cpu: usize): void {
   }
   if (flags & IF) return;
   store<u32>(cpu, flags | IF, S_EFLAGS);
+  const next = load<u64>(cpu, S_RIP) + load<u16>(load<u32>(cpu, S_REC), REC_NEXT);
+  if (isQuiet(cpu, next)) {
+    store<u64>(cpu, next, S_STI_NEXT);
+    return;
+  }
   store<u32>(cpu, 1, S_INHIBIT);
   updateKey(cpu);
 }

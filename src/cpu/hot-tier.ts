@@ -41,7 +41,7 @@ export interface TranslatedBatch extends CompiledBatch {
 /** Makes regions of hot blocks, at once or on another thread. */
 export interface Translator {
   request(request: RegionRequest, epoch: number): void;
-  /** What has been done since the last call, and what is there from earlier runs. */
+  /** What has been done since the last call, and what is there from earlier runs; not all of it at once. Empty: that was all. */
   take(): readonly (TranslatedBatch | KeptBatch)[];
 }
 
@@ -58,6 +58,7 @@ export interface HotTierStats {
   insns: number;
   wasmBytes: number;
   translateMs: number;
+  longestPauseMs: number;
 }
 
 interface LiveRegion extends CompiledRegion {
@@ -100,6 +101,9 @@ const MOST_RESERVED = REGION_SLOTS / 2;
 /** WebAssembly that is held at most; its machine code takes several times as much. */
 const MOST_WASM_BYTES = 48 * 1024 * 1024;
 
+/** Time for which the guest waits for translated code to be put in place; the rest waits for the next look around. */
+const MOST_PAUSE_MS = 2;
+
 /** How often a block is looked for among the regions of earlier runs. */
 const MOST_TRIES = 3;
 
@@ -114,6 +118,7 @@ export class HotTier {
     insns: 0,
     wasmBytes: 0,
     translateMs: 0,
+    longestPauseMs: 0,
   };
   readonly #table: WebAssembly.Table;
   readonly #imports: Record<string, Record<string, unknown>>;
@@ -235,14 +240,30 @@ export class HotTier {
 
   /** Puts to use what has been translated. Between blocks only. */
   poll(): void {
-    for (const batch of this.#translator.take()) {
+    const began = performance.now();
+    let paused = 0;
+    let work = this.#nextWork();
+    for (; work !== undefined; work = this.#nextWork()) {
+      work();
+      paused = performance.now() - began;
+      if (paused >= MOST_PAUSE_MS) break;
+    }
+    this.#stats.longestPauseMs = Math.max(this.#stats.longestPauseMs, paused);
+  }
+
+  /** A piece of what `poll` has to do. */
+  #nextWork(): (() => void) | undefined {
+    const batches = this.#translator.take();
+    if (batches.length > 0) return () => this.#put(batches);
+    const request = this.#waiting.shift();
+    return request && (() => this.#revive(request));
+  }
+
+  #put(batches: readonly (TranslatedBatch | KeptBatch)[]): void {
+    for (const batch of batches) {
       if ('epoch' in batch) this.#install(batch);
       else this.#kept.add(batch);
     }
-    if (this.#waiting.length === 0) return;
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const request of waiting) this.#revive(request);
   }
 
   #takeSlot(): number {

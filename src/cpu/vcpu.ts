@@ -21,6 +21,8 @@ import {
   S_INHIBIT,
   S_IRQ_PENDING,
   S_KEY,
+  S_RIP,
+  S_STI_NEXT,
   S_TF_ARMED,
 } from '#ir/state.ts';
 import {
@@ -407,6 +409,7 @@ export class SoftwareVcpu {
   /** Between blocks: requests of other threads, time, interrupts, sleep. */
   #boundary(): VcpuExit | undefined {
     this.boundaries++;
+    this.#keepShadow();
     const index = (this.#cpu + S_ATTENTION) >> 2;
     const attention = Atomics.and(
       this.#words,
@@ -425,6 +428,15 @@ export class SoftwareVcpu {
     this.#interrupt();
     if (this.#get(S_HALTED) !== 0) this.#sleep();
     return undefined;
+  }
+
+  /** Behind an STI one instruction more comes first, whatever stands at this boundary. */
+  #keepShadow(): void {
+    const differs = (at: number) => this.#get(S_RIP + at) !== this.#get(S_STI_NEXT + at);
+    if (differs(0) || differs(4) || (this.#get(S_EFLAGS) & EFLAGS_IF) === 0) return;
+    this.#view.setBigUint64(this.#cpu + S_STI_NEXT, 0n, true);
+    if (this.#get(S_INHIBIT) === 0) this.#set(S_INHIBIT, 1);
+    this.core.updateKey(this.#cpu);
   }
 
   #invalidate(): void {

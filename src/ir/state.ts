@@ -45,6 +45,8 @@ export const S_ICOUNT = 200;
 export const S_JUMP_GEN = 208;
 /** u32: 1 while interrupts wait for one more instruction (STI, MOV SS). */
 export const S_INHIBIT = 212;
+/** u64: RIP behind the last STI that let interrupts in while none waited: one that comes there is one instruction early. */
+export const S_STI_NEXT = 2688;
 /** u32: 1 when halted (HLT), 2 waiting for SIPI. */
 export const S_HALTED = 216;
 /** u32: address of the block being run. */
@@ -314,7 +316,7 @@ export const B_BYTES = 40; // u32: guest bytes covered
  * region in the table of regions when there is one.
  */
 export const B_HEAT = 44;
-export const HEAT_START = 1000;
+export const HEAT_START = 16_000;
 /** For code that a region of an earlier run may stand for. */
 export const HEAT_KEPT = 8;
 export const B_HEADER = 48;

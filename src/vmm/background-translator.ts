@@ -25,19 +25,19 @@ export class BackgroundTranslator implements Translator {
     this.#port.postMessage({ request, epoch });
   }
 
+  /** One at a time: what an earlier run has left comes all at once. */
   take(): readonly (TranslatedBatch | CachedBatch)[] {
-    const batches: (TranslatedBatch | CachedBatch)[] = [];
     const arrived = Atomics.load(this.#words, this.#arrived);
-    if (arrived === this.#taken) return batches;
-    this.#taken = arrived;
-    for (;;) {
-      const next = receiveMessageOnPort(this.#port) as
-        | { message: TranslatedBatch | CachedBatch }
-        | undefined;
-      if (next === undefined) return batches;
-      const batch = next.message;
-      if (!('epoch' in batch)) this.cached.push(batch);
-      batches.push(batch);
+    if (arrived === this.#taken) return [];
+    const next = receiveMessageOnPort(this.#port) as
+      | { message: TranslatedBatch | CachedBatch }
+      | undefined;
+    if (next === undefined) {
+      this.#taken = arrived;
+      return [];
     }
+    const batch = next.message;
+    if (!('epoch' in batch)) this.cached.push(batch);
+    return [batch];
   }
 }

@@ -93,8 +93,10 @@ function addOptional<K extends 'translation' | 'verified'>(
   return sum === undefined ? {} : { [name]: sum };
 }
 
-/** The sums of numbers of the same name. */
+/** The sums of numbers of the same name; of what is the longest the longer one. */
 function addCounts<T extends { readonly [name: string]: number }>(a: T, b: T): T {
-  const sums = Object.fromEntries(Object.entries(b).map(([k, n]) => [k, n + (a[k] ?? 0)]));
+  const add = (name: string, n: number, m: number) =>
+    name.startsWith('longest') ? Math.max(n, m) : n + m;
+  const sums = Object.fromEntries(Object.entries(b).map(([k, n]) => [k, add(k, n, a[k] ?? 0)]));
   return { ...a, ...sums };
 }

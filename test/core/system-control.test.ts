@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import {
+  REC_NEXT,
   S_CR0,
   S_CR3,
   S_CR4,
@@ -10,6 +11,10 @@ import {
   S_EXC_ADDR,
   S_HALTED,
   S_INHIBIT,
+  S_IRQ_PENDING,
+  S_REC,
+  S_RIP,
+  S_STI_NEXT,
   S_TSC_OFFSET,
   SEG_CS,
 } from '#ir/state.ts';
@@ -159,8 +164,19 @@ describe('the interrupt flag', () => {
     assert.equal(m.flags & IF, 0);
   });
 
+  it('STI while none waits leaves the address that none may come at', () => {
+    const m = at(0);
+    m.set64(S_RIP, 0x1234n);
+    m.set32(S_REC, m.ram + 0x100);
+    m.put16(0x100 + REC_NEXT, 1);
+    m.attempt('sti');
+    assert.deepEqual([m.flags & IF, m.get32(S_INHIBIT)], [IF, 0]);
+    assert.equal(m.get64(S_STI_NEXT), 0x1235n);
+  });
+
   it('STI shuts interrupts out for one more instruction, once', () => {
     const m = at(0);
+    m.set32(S_IRQ_PENDING, 1);
     m.attempt('sti');
     assert.deepEqual([m.flags & IF, m.get32(S_INHIBIT)], [IF, 1]);
     m.set32(S_INHIBIT, 0);
