@@ -43,12 +43,18 @@ printf 'MODULES=list\\nCOMPRESS=gzip\\nRESUME=none\\n' >"$1/etc/initramfs-tools/
 printf '%s\\n' virtio_pci virtio_mmio virtio_blk virtio_scsi sd_mod nvme ext4 >"$1/etc/initramfs-tools/modules"
 `;
 
-/** Root has no password: the console is the user's. */
+/**
+ * Root has no password: the console is the user's. On a busy host the guest may be too slow for systemd's 90 seconds, after
+ * which it goes on without what it waits for: a console, for one.
+ */
 const AFTER = `#!/bin/sh
 set -e
 echo debian >"$1/etc/hostname"
 printf '127.0.0.1 localhost debian\\n' >"$1/etc/hosts"
 printf 'LABEL=${LABEL} / ext4 errors=remount-ro 0 1\\n' >"$1/etc/fstab"
+mkdir -p "$1/etc/systemd/system.conf.d"
+printf '[Manager]\\nDefaultDeviceTimeoutSec=15min\\nDefaultTimeoutStartSec=15min\\n' \\
+  >"$1/etc/systemd/system.conf.d/slow-host.conf"
 chroot "$1" passwd -d root
 `;
 
