@@ -150,6 +150,9 @@ export class BoardHost implements VcpuHost {
     this.a20Changed?.();
   }
 
+  /** When the next timer is due; NaN: a device has been touched since that was known. */
+  #dueNs = Number.NaN;
+
   sample?: (nowNs: number, halted: boolean) => void;
   /** Drops the translations made with the old mask. */
   a20Changed: (() => void) | undefined;
@@ -229,6 +232,7 @@ export class BoardHost implements VcpuHost {
   /** An exit takes as long as hundreds of instructions, so a slice of a million would not end in time. */
   #count(reason: keyof ExitCounts): void {
     this.exits[reason]++;
+    this.#dueNs = Number.NaN;
     if (++this.#exitsSinceLook < EXITS_BETWEEN_LOOKS) return;
     this.#exitsSinceLook = 0;
     this.#attention();
@@ -259,8 +263,16 @@ export class BoardHost implements VcpuHost {
   }
 
   /** A tick is a nanosecond: TSC_KHZ of cpu/cpuid.ts. */
+  /** A guest that has seen the time go by is to find what was due before. */
   tsc(): number {
-    return Math.floor(this.#options.clock.nowNs());
+    const now = this.#options.clock.nowNs();
+    if (!(now < this.#dueNs)) this.#noticeDue(now);
+    return Math.floor(now);
+  }
+
+  #noticeDue(now: number): void {
+    if (Number.isNaN(this.#dueNs)) this.#dueNs = this.nextDeadlineNs();
+    if (now >= this.#dueNs) this.#attention();
   }
 
   random32(): number {
@@ -349,6 +361,7 @@ export class BoardHost implements VcpuHost {
   poll(nowNs: number): void {
     if (this.#irqchip.nextDeadlineNs(0) <= nowNs) this.#irqchip.advance(0, nowNs);
     this.#board.advance(nowNs);
+    this.#dueNs = this.nextDeadlineNs();
     this.#board.setCardLines(this.#link.lines);
     if (this.#link.slotEvents !== this.#slotEvents) this.#takeSlotEvents();
     if (this.#input.peek() >= 0) this.#feedConsole();

@@ -53,6 +53,12 @@ const cases: Mistake[] = [
     report: /memory at physical 0x100003: translated 0x11, interpreted 0x22/,
   },
   {
+    name: 'a page that translated code does not mark as written',
+    body: 'andq $~0x40, DATA_TABLE; invlpg DATA; mov $DATA, %ebx; mov (%rbx), %eax; mistake: mov %eax, (%rbx); cmp %eax, %eax',
+    wrong: [0x8b, 0x03],
+    report: /memory at physical 0x[0-9a-f]+: translated 0x27, interpreted 0x67/,
+  },
+  {
     name: 'a byte that only translated code writes',
     body: 'mov $7, %eax; mov $DATA, %ebx; mistake: cmp %eax, 3(%rbx); cmp %eax, %eax',
     wrong: [0x89, 0x43, 3],

@@ -10,6 +10,7 @@ const MOST_ENTRIES = 64;
 /** Tables of data accesses in a vCPU's area: a mode's for reads, then the one for writes. */
 const DATA_TABLES = 6;
 /** Accessed and dirty, in the first byte of a page-table entry (SDM vol. 3, 4.8). */
+const ACCESSED = 0x20;
 const MARKS = 0x60;
 
 /** What the journal calls of core/. */
@@ -50,6 +51,8 @@ export class Journal {
   #filled: number[] = [];
   /** Page-table entries that walks have marked. */
   readonly #marked = new Set<number>();
+  /** The second pass may have to walk where the first had an entry. */
+  #lostEntries = false;
   #pass: Pass = 'aside';
   #overflow = false;
 
@@ -74,6 +77,7 @@ export class Journal {
     this.#copied.clear();
     this.#marked.clear();
     this.#filled = [];
+    this.#lostEntries = false;
     this.#overflow = false;
     if (this.#open.size > MOST_OPEN || this.#openEntries.length > MOST_ENTRIES) {
       for (const entry of this.#openEntries) this.#clear(entry);
@@ -105,7 +109,10 @@ export class Journal {
     const index = Number((vaddr >> 12n) & BigInt(TLB_ENTRIES - 1));
     const area = this.#words[(this.#cpu + S_AREA) >> 2] ?? 0;
     const entry = area + table * TLB_BYTES + index * TLB_ENTRY_SIZE;
-    if (this.#pass === 'first') this.#filled.push(entry);
+    if (this.#pass === 'first') {
+      this.#lostEntries ||= !this.#isEmpty(entry);
+      this.#filled.push(entry);
+    }
     if (table >= DATA_TABLES || (table & 1) === 0) return;
     this.#openEntries.push(entry);
     this.#open.add(page & PAGE_NUMBER);
@@ -117,9 +124,14 @@ export class Journal {
     this.#keep(Math.floor(paddr / PAGE));
   }
 
+  /** The TLB has been emptied. */
+  flushed(): void {
+    this.#lostEntries = true;
+  }
+
   /**
    * A walk marks a page-table entry: translated code that gives an instruction up may have looked up its pages before,
-   * as any processor may.
+   * as any processor may. It may not leave out Dirty.
    */
   marked(paddr: number): void {
     if (this.#pass !== 'aside') this.#marked.add(paddr);
@@ -143,10 +155,22 @@ export class Journal {
     return (this.#words[(this.#cpu + S_RAM_HOST) >> 2] ?? 0) + page * PAGE;
   }
 
+  #isEmpty(entry: number): boolean {
+    return (((this.#words[entry >> 2] ?? 0) >> 12) & 1) !== ((entry / TLB_ENTRY_SIZE) & 1);
+  }
+
   /** Makes an entry empty: a tag whose bit 12 is not that of its index (ir/state.ts). */
   #clear(entry: number): void {
     this.#words[entry >> 2] = (~(entry / TLB_ENTRY_SIZE) & 1) << 12;
     this.#words[(entry >> 2) + 1] = 0;
+  }
+
+  /**
+   * Marks that need not be the same: those that translated code has set besides, and Accessed, as the interpreter alone
+   * looks for the block behind the last instruction.
+   */
+  #freeMarks(first: number): number {
+    return this.#lostEntries ? MARKS : MARKS & (first | ACCESSED);
   }
 
   /** The first bytes, at most `most`, that the second pass has left otherwise than the first. */
@@ -160,8 +184,8 @@ export class Journal {
         const first = this.#bytes[after + at] ?? 0;
         const second = this.#bytes[now + at] ?? 0;
         const paddr = page * PAGE + at;
-        const counts = this.#marked.has(paddr) ? ~MARKS : ~0;
-        if (((first ^ second) & counts) !== 0) found.push({ paddr, first, second });
+        const free = this.#marked.has(paddr) ? this.#freeMarks(first) : 0;
+        if (((first ^ second) & ~free) !== 0) found.push({ paddr, first, second });
       }
     }
     return found;

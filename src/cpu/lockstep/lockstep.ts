@@ -13,6 +13,7 @@ import {
   S_REC,
 } from '#ir/state.ts';
 import {
+  EVENT_FLUSH,
   EVENT_MARK,
   EVENT_STORE,
   EVENT_TLB_FILL,
@@ -97,6 +98,7 @@ export class Lockstep {
     const { journal } = this.#parted();
     if (event === EVENT_TLB_FILL)
       journal.filled(Number(b >> 32n), BigInt.asUintN(64, a), Number(b & 0xffff_ffffn));
+    else if (event === EVENT_FLUSH) journal.flushed();
     else if (event === EVENT_STORE) journal.stored(Number(a));
     else if (event === EVENT_MARK) journal.marked(Number(a));
   }
