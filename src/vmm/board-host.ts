@@ -4,7 +4,7 @@ import { type CpuModel, cpuid } from '#cpu/cpuid.ts';
 import { IRQCHIP_PORTS, IrqChip } from '#cpu/irqchip/irqchip.ts';
 import { PENDING_INIT, PENDING_NMI } from '#cpu/irqchip/lapic-regs.ts';
 import type { MemoryLayout } from '#cpu/layout.ts';
-import type { VcpuHost } from '#cpu/vcpu.ts';
+import type { VcpuHost } from '#cpu/vcpu-host.ts';
 import type { Clock, DeviceLog, PortDevice } from '#hw/device.ts';
 import type { MemoryGate } from '#hw/memory-gate.ts';
 import {

@@ -8,13 +8,7 @@ import type { PlacedMmio } from '#machines/mmio-cards.ts';
 import { FIRST_CARD_SLOT } from '#machines/pc.ts';
 import { makeFunction } from '#machines/pci-cards.ts';
 import { chipState } from './chip-state.ts';
-import {
-  type CardAccess,
-  DeviceLink,
-  type PlacedCard,
-  SLOT_OFF,
-  type SlotEvent,
-} from './device-link.ts';
+import { DeviceLink, type PlacedCard, SLOT_OFF, type SlotEvent } from './device-link.ts';
 import { DevicePoll } from './device-poll.ts';
 import { VmMemory } from './vm-memory.ts';
 

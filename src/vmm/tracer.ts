@@ -1,5 +1,5 @@
 import type { MemoryLayout } from '#cpu/layout.ts';
-import type { VcpuTrace } from '#cpu/vcpu.ts';
+import type { VcpuTrace } from '#cpu/vcpu-host.ts';
 import {
   B_KEY,
   B_PADDR,

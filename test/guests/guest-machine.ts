@@ -1,5 +1,5 @@
 import { applyModel, cpuid, findModel } from '#cpu/cpuid.ts';
-import type { VcpuHost } from '#cpu/vcpu.ts';
+import type { VcpuHost } from '#cpu/vcpu-host.ts';
 import { writeState } from '#cpu/vcpu-state.ts';
 import { S_HALTED } from '#ir/state.ts';
 import { BareMachine } from '../x86/bare-machine.ts';

@@ -8,7 +8,8 @@ import type { Translator } from '#cpu/hot-tier.ts';
 import { ImmediateTranslator } from '#cpu/immediate-translator.ts';
 import { layOut } from '#cpu/layout.ts';
 import { RegionCompiler } from '#cpu/region-compiler.ts';
-import { SoftwareVcpu, type VcpuHost } from '#cpu/vcpu.ts';
+import { SoftwareVcpu } from '#cpu/vcpu.ts';
+import type { VcpuHost } from '#cpu/vcpu-host.ts';
 import { writeState } from '#cpu/vcpu-state.ts';
 import type { MemoryGate } from '#hw/memory-gate.ts';
 import {
