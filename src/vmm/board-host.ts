@@ -5,10 +5,11 @@ import { IRQCHIP_PORTS, IrqChip } from '#cpu/irqchip/irqchip.ts';
 import { PENDING_INIT, PENDING_NMI } from '#cpu/irqchip/lapic-regs.ts';
 import type { MemoryLayout } from '#cpu/layout.ts';
 import type { VcpuHost } from '#cpu/vcpu-host.ts';
-import type { Clock, DeviceLog, PortDevice } from '#hw/device.ts';
+import type { DeviceLog, PortDevice } from '#hw/device.ts';
 import type { MemoryGate } from '#hw/memory-gate.ts';
 import {
   ATTN_INTERRUPT,
+  ATTN_STOP,
   PHYS_BITS,
   S_A20_MASK,
   S_ATTENTION,
@@ -22,10 +23,13 @@ import { PcBoard } from '#machines/pc.ts';
 import type { PciSlot } from '#machines/pci-cards.ts';
 import { chipState } from './chip-state.ts';
 import { type CardAccess, DeviceLink, type PlacedCard, type SlotEvent } from './device-link.ts';
+import type { GuestClock } from './guest-clock.ts';
 import { InputRing } from './mailbox.ts';
 import { describeUndefined } from './undefined-instruction.ts';
 
 const A20_BIT = 1 << 20;
+/** A machine that stands still looks so often whether it is to end. */
+const STOP_LOOK_MS = 50;
 const OUTPUT_BATCH = 4096;
 /** Console output waits at most this long for more. */
 const OUTPUT_DELAY_NS = 2_000_000;
@@ -38,7 +42,7 @@ export interface BoardOptions {
   readonly layout: MemoryLayout;
   readonly ramBytes: number;
   readonly model: CpuModel;
-  readonly clock: Clock;
+  readonly clock: GuestClock;
   readonly log: DeviceLog;
   readonly output: (bytes: Uint8Array) => void;
   readonly cards: readonly (PlacedCard | PlacedMmio)[];
@@ -359,6 +363,7 @@ export class BoardHost implements VcpuHost {
   }
 
   poll(nowNs: number): void {
+    if (this.#link.isPaused) this.#standStill();
     if (this.#irqchip.nextDeadlineNs(0) <= nowNs) this.#irqchip.advance(0, nowNs);
     this.#board.advance(nowNs);
     this.#dueNs = this.nextDeadlineNs();
@@ -366,6 +371,16 @@ export class BoardHost implements VcpuHost {
     if (this.#link.slotEvents !== this.#slotEvents) this.#takeSlotEvents();
     if (this.#input.peek() >= 0) this.#feedConsole();
     if (this.#outputLength > 0 && nowNs - this.#outputSince > OUTPUT_DELAY_NS) this.flush();
+  }
+
+  /** Until the device thread lets the machine go on, or the run is to end. */
+  #standStill(): void {
+    const attention = (this.#cpu + S_ATTENTION) >> 2;
+    const isStopped = () => (Atomics.load(this.#words, attention) & ATTN_STOP) !== 0;
+    this.flush();
+    this.#options.clock.standStill(() => {
+      while (this.#link.isPaused && !isStopped()) this.#link.waitWhilePaused(STOP_LOOK_MS);
+    });
   }
 
   beforeSleep(): void {

@@ -165,6 +165,12 @@ export class DeviceHost {
     this.#link.gate.leave();
   }
 
+  /** Lets the vCPU stand still, and the guest's time; devices go on. */
+  setPaused(isPaused: boolean): void {
+    this.#link.setPaused(isPaused);
+    this.#attention();
+  }
+
   #attention(): void {
     Atomics.or(this.#words, this.#attentionAt, ATTN_INTERRUPT);
     Atomics.notify(this.#words, this.#attentionAt);

@@ -21,6 +21,7 @@ const STALE_TAKEN = 7;
 const STALE_LOST = 8; // 1 when there were too many
 const GATE = 9; // of hw/memory-gate.ts
 const SLOT_EVENTS = 10; // told to the vCPU; wraps
+const PAUSED = 11; // 1 while the machine is to stand still
 const RING = 64;
 const RING_ENTRIES = 1024;
 const ENTRY_WORDS = 4; // what, offset, value
@@ -137,7 +138,20 @@ export class DeviceLink {
     return Atomics.exchange(words, STALE_LOST, 0) === 0 ? pages : undefined;
   }
 
+  get isPaused(): boolean {
+    return Atomics.load(this.#words, PAUSED) !== 0;
+  }
+
+  waitWhilePaused(mostMs: number): void {
+    Atomics.wait(this.#words, PAUSED, 1, mostMs);
+  }
+
   // ---- The device thread's side.
+
+  setPaused(isPaused: boolean): void {
+    Atomics.store(this.#words, PAUSED, isPaused ? 1 : 0);
+    Atomics.notify(this.#words, PAUSED);
+  }
 
   /** The vCPU has posted what has not been taken, and may wait for it. */
   get hasPosted(): boolean {

@@ -23,15 +23,17 @@ async function rig(policy: Partial<DiskPolicy>, failures: ImageError['kind'][] =
     await write(offsetBytes, from);
   };
   const told: string[] = [];
+  const stalls: boolean[] = [];
   const backend = new DiskBackend(image, {
     serial: 's',
     flushes: true,
     onFull: 'wait',
     failed: (message) => told.push(message),
+    stalled: (isStalled) => stalls.push(isStalled),
     retry: () => Promise.resolve(true),
     ...policy,
   });
-  return { backend, told, image };
+  return { backend, told, image, stalls };
 }
 
 describe('a disk of the machine', () => {
@@ -44,8 +46,9 @@ describe('a disk of the machine', () => {
   });
 
   it('waits for room, when the host has none', async () => {
-    const { backend, told } = await rig({}, ['no-space', 'no-space']);
+    const { backend, told, stalls } = await rig({}, ['no-space', 'no-space']);
     assert.equal(await backend.write(0, BYTES), 'ok');
+    assert.deepEqual(stalls, [true, false]);
     assert.deepEqual(told, ['it is no-space']);
   });
 

@@ -10,6 +10,8 @@ export interface DiskPolicy {
   readonly onFull: 'report' | 'wait';
   /** Hears each failure of the host once for each distinct text. */
   readonly failed: (message: string) => void;
+  /** A write waits for room from now on, or no longer: then its answer follows within the turn of the event loop. */
+  readonly stalled: (isStalled: boolean) => void;
   /** Resolves after a while in which the host may have got room; false when the machine ends. */
   readonly retry: () => Promise<boolean>;
   readonly limiter?: IoLimiter | undefined;
@@ -140,11 +142,20 @@ export class DiskBackend implements BlockBackend {
   }
 
   async #try(request: () => Promise<void>): Promise<BlockStatus> {
-    for (;;) {
+    const status = await this.#status(request());
+    if (status !== 'no-space' || this.#policy.onFull === 'report') return status;
+    this.#policy.stalled(true);
+    const later = await this.#retry(request);
+    this.#policy.stalled(false);
+    return later;
+  }
+
+  async #retry(request: () => Promise<void>): Promise<BlockStatus> {
+    while (await this.#policy.retry()) {
       const status = await this.#status(request());
-      if (status !== 'no-space' || this.#policy.onFull === 'report') return status;
-      if (!(await this.#policy.retry())) return status;
+      if (status !== 'no-space') return status;
     }
+    return 'no-space';
   }
 
   async #status(request: Promise<void>): Promise<BlockStatus> {

@@ -2,8 +2,9 @@ import { RequestError } from '#base/errors.ts';
 import type { DiskConfig, DiskStatus, IoLimits } from '#control/vm.ts';
 import { poolsOf } from '#storage/node/free-space.ts';
 import type { DeviceHost, MakeCard } from './device-host.ts';
-import type { Disks, OpenDisk } from './disks.ts';
+import type { DiskEvents, Disks, OpenDisk } from './disks.ts';
 import { SpaceWatch } from './space-watch.ts';
+import { Standstill } from './standstill.ts';
 
 /** What leaves: resolves when the disk is closed. */
 interface Leaving {
@@ -16,6 +17,8 @@ interface Leaving {
 export class DiskPlugs {
   readonly #disks: Disks;
   readonly #failed: (message: string) => void;
+  readonly #standstill: Standstill;
+  readonly #events: DiskEvents;
   readonly #space: SpaceWatch;
   readonly #slots = new Map<number, OpenDisk>();
   readonly #leaving = new Map<OpenDisk, Leaving>();
@@ -27,6 +30,11 @@ export class DiskPlugs {
       failed(message);
       disks.warn(message);
     };
+    this.#standstill = new Standstill((line) => disks.warn(line));
+    this.#events = {
+      failed: this.#failed,
+      stalled: (file, isStalled) => this.#standstill.stalled(file, isStalled),
+    };
     this.#space = new SpaceWatch(
       () => poolsOf(disks.growing()),
       (line) => disks.warn(line),
@@ -35,16 +43,23 @@ export class DiskPlugs {
 
   /** For a machine that is about to be powered on: `connect` follows. */
   cards(): MakeCard[] {
-    return this.#disks.cards(this.#failed);
+    return this.#disks.cards(this.#events);
   }
 
   connect(host: DeviceHost): void {
     this.#host = host;
+    this.#standstill.connect(host);
     this.#space.start();
     for (const [index, { slot }] of host.placed.entries()) {
       const disk = this.#disks.list[index];
       if (disk !== undefined) this.#slots.set(slot, disk);
     }
+  }
+
+  /** The guest runs no longer: requests wait for room no longer. */
+  end(): void {
+    this.#standstill.connect(undefined);
+    this.#disks.end();
   }
 
   /** The guest has ended, or begins anew: it uses nothing any more, and what was to leave does. */
@@ -71,7 +86,7 @@ export class DiskPlugs {
   async add(config: DiskConfig): Promise<string> {
     const disk = await this.#disks.add(config);
     try {
-      const slot = this.#host?.plug(this.#disks.card(disk, this.#failed));
+      const slot = this.#host?.plug(this.#disks.card(disk, this.#events));
       if (slot !== undefined) this.#slots.set(slot, disk);
     } catch (error) {
       await this.#disks.remove(disk);

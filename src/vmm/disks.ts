@@ -36,6 +36,13 @@ export interface OpenDisk {
   backend?: DiskBackend;
 }
 
+/** Who hears what goes wrong on the host. */
+export interface DiskEvents {
+  failed(message: string): void;
+  /** Writes to a file wait for room, or no longer. */
+  stalled(file: string, isStalled: boolean): void;
+}
+
 /** The images of a VM's disks, open as long as it has them. */
 export class Disks {
   readonly warnings: string[] = [];
@@ -132,19 +139,20 @@ export class Disks {
       .map(({ config, image }) => ({ file: config.path, sizeBytes: image.sizeBytes }));
   }
 
-  /** A card for each disk; `failed` hears what goes wrong on the host. */
-  cards(failed: (message: string) => void): MakeCard[] {
+  /** A card for each disk. */
+  cards(hears: DiskEvents): MakeCard[] {
     this.#isEnding = false;
-    return this.#open.map((disk) => this.card(disk, failed));
+    return this.#open.map((disk) => this.card(disk, hears));
   }
 
-  card(disk: OpenDisk, failed: (message: string) => void): MakeCard {
+  card(disk: OpenDisk, hears: DiskEvents): MakeCard {
     const { config, image } = disk;
     const backend = new DiskBackend(image, {
       serial: config.serial ?? serialOf(config.path),
       flushes: config.cache !== 'unsafe',
       onFull: config.onFull ?? 'wait',
-      failed,
+      failed: hears.failed,
+      stalled: (isStalled) => hears.stalled(config.path, isStalled),
       retry: async () => {
         const isOver = () => this.#isEnding || disk.isGone;
         if (!isOver()) await sleep(RETRY_MS);

@@ -5,12 +5,12 @@ import type { Translator } from '#cpu/hot-tier.ts';
 import { LockstepError } from '#cpu/lockstep/lockstep-error.ts';
 import { type SoftwareParts, SoftwareVcpu } from '#cpu/vcpu.ts';
 import { readState, writeState } from '#cpu/vcpu-state.ts';
-import type { Clock } from '#hw/device.ts';
 import { S_TRACE } from '#ir/state-system.ts';
 import { BackgroundTranslator } from './background-translator.ts';
 import { BoardHost, type BoardOptions } from './board-host.ts';
 import type { SlotEvent } from './device-link.ts';
 import { writeEngine } from './engine-cache.ts';
+import { GuestClock } from './guest-clock.ts';
 import { GuestSampler } from './guest-sampler.ts';
 import { guestSymbols } from './guest-symbols.ts';
 import { TraceError, TraceSink } from './trace-sink.ts';
@@ -32,13 +32,10 @@ function send(message: FromWorker): void {
   parentPort?.postMessage(message);
 }
 
-function startClock(startedAtMs: number): Clock {
+function startClock(startedAtMs: number): GuestClock {
   // performance.timeOrigin differs from thread to thread; the sum does not.
   const offset = performance.timeOrigin - startedAtMs;
-  return {
-    nowNs: () => (performance.now() + offset) * 1e6,
-    wallMs: () => Date.now(),
-  };
+  return new GuestClock(() => (performance.now() + offset) * 1e6, Date.now);
 }
 
 async function startTracer(start: WorkerStart, trace: TraceStart): Promise<Tracer> {

@@ -190,7 +190,7 @@ class SoftwareVm implements Vm {
       return await this.#runOn(threads, trace, profile);
     } finally {
       await Promise.all([threads.vcpu.terminate(), threads.translator?.terminate()]);
-      this.#disks.end();
+      this.#plugs.end();
       await this.#devices?.stop();
       await this.#plugs.disconnect();
     }

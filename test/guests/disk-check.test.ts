@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, describe, it } from 'node:test';
@@ -38,7 +38,10 @@ describe('a load on disks of the default guest', { skip: noCompiler }, () => {
   }, async () => {
     for (const { bus } of DISKS)
       await createImage(nodeStorageHost, at(bus), { sizeBytes: DISK_BYTES, options: new Map() });
-    const guest = new GuestConsole([...(await guestFlags(at)), ...diskFlags(at)]);
+    const full = mountSmall(at('full'));
+    const fullFlags = full === undefined ? [] : ['--disk', `${full}/disk,format=raw`];
+    const flags = [...(await guestFlags(at)), ...diskFlags(at), ...fullFlags];
+    const guest = new GuestConsole(flags);
     try {
       await guest.until(PROMPT);
       const loads = DISKS.map(
@@ -46,10 +49,12 @@ describe('a load on disks of the default guest', { skip: noCompiler }, () => {
       );
       guest.type(`${loads.join(' ')} wait; echo al''l`);
       await guest.until('all');
+      if (full !== undefined) await fillHost(guest, full);
       guest.type('poweroff');
       assert.equal(await guest.exitStatus(), 0);
     } finally {
       guest.process.kill('SIGKILL');
+      if (full !== undefined) spawnSync('umount', ['-l', full]);
     }
     for (const { bus, device } of DISKS) {
       const said = new RegExp(`${device}: (.*?)\\r?\\n`).exec(guest.text)?.[1];
@@ -59,6 +64,27 @@ describe('a load on disks of the default guest', { skip: noCompiler }, () => {
     }
   });
 });
+
+/** A file system with 4 MiB of room, and a disk of 8 MiB on it; undefined where we may not mount. */
+function mountSmall(dir: string): string | undefined {
+  mkdirSync(dir);
+  if (spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=12m', 'none', dir]).status !== 0) return;
+  writeFileSync(path.join(dir, 'filler'), new Uint8Array(8 << 20));
+  writeFileSync(path.join(dir, 'disk'), '');
+  truncateSync(path.join(dir, 'disk'), DISK_BYTES);
+  return dir;
+}
+
+/** The machine stands still while the host has no room, and its guest sees no error. */
+async function fillHost(guest: GuestConsole, dir: string): Promise<void> {
+  guest.type('yes | head -c 8388608 | dd of=/dev/vdb bs=1M oflag=direct iflag=fullblock; echo');
+  await guest.until("the host's disk is full; the guest stands still");
+  rmSync(path.join(dir, 'filler'));
+  await guest.until('8+0 records out');
+  assert.match(guest.text, /there is room again; the guest goes on/);
+  const disk = readFileSync(path.join(dir, 'disk'));
+  assert.equal(disk.indexOf('y\n'.repeat(1 << 19), 7 << 20), 7 << 20);
+}
 
 const diskFlags = (at: (name: string) => string): string[] =>
   DISKS.flatMap(({ bus, limits }) => ['--disk', `${at(bus)},format=qcow2,bus=${bus}${limits}`]);
