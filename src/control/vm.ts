@@ -51,7 +51,10 @@ export interface DiskConfig {
   /** Name of an image format. Without one it is found by looking, which a guest that writes its own header can mislead. */
   format?: string;
   bus: DiskBus;
-  /** `unsafe`: the guest's flushes are not passed on. */
+  /**
+   * `unsafe`: the guest's flushes are not passed on. `none` is `writeback`, for scripts that were written for QEMU: the host
+   * caches in both, and a flush makes it write.
+   */
   cache: 'writeback' | 'none' | 'unsafe';
   readOnly: boolean;
   /** At most 20 characters. */
