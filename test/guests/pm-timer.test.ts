@@ -64,6 +64,7 @@ function runInMinutes(body: string): { text: string; minutes: number } {
       cards: [],
       assignCards: false,
       wakeDevices: () => {},
+      takeSlotEvent: () => undefined,
     }),
   );
   const flags = ['--oformat', 'binary', '-Ttext=0x100000', '-e', '0x100000'];
