@@ -5,6 +5,7 @@ import { layOut } from '#cpu/layout.ts';
 import { writeState } from '#cpu/vcpu-state.ts';
 import { ManualClock } from '#hw/testing.ts';
 import { BoardHost } from '#vmm/board-host.ts';
+import { GuestClock } from '#vmm/guest-clock.ts';
 import { BareMachine } from '../x86/bare-machine.ts';
 import { assemble, cannotAssemble } from './assemble.ts';
 import { INTERRUPT_RUNTIME } from './interrupt-runtime.ts';
@@ -58,7 +59,10 @@ function runInMinutes(body: string): { text: string; minutes: number } {
       layout: layOut(1, RAM_BYTES, 0),
       ramBytes: RAM_BYTES,
       model: findModel('ring0-v2'),
-      clock,
+      clock: new GuestClock(
+        () => clock.nowNs(),
+        () => clock.wallMs(),
+      ),
       log: { guestBug: () => {} },
       output: (bytes) => output.push(bytes),
       cards: [],
