@@ -34,13 +34,13 @@ _start: mov $stack, %esp
   leave
   ret
   function spin
-  mov $160000000, %ecx
+  mov $800000000, %ecx
 1: dec %ecx
   jnz 1b
   leave
   ret
   function rest
-  mov $8000000, %ecx
+  mov $40000000, %ecx
 1: dec %ecx
   jnz 1b
   leave
