@@ -24,8 +24,6 @@ export function loadEngine({ translationCache, cpuModel }: VmConfig): Engine {
   // Translated code says which side of its branches is rare (docs/adr); V8 listens only when asked to.
   setFlagsFromString('--experimental-wasm-branch-hinting');
   if (translationCache !== undefined) setFlagsFromString(NATIVES_FLAG);
-  // Regions are to be ready when the vCPU gets them.
-  setFlagsFromString('--no-wasm-lazy-compilation');
   try {
     const handlers = JSON.parse(file('handlers.json').toString()) as HandlerMap;
     if (translationCache === undefined)
@@ -48,11 +46,5 @@ export function loadEngine({ translationCache, cpuModel }: VmConfig): Engine {
 /** `code`: its machine code, if there is some. */
 function compile(name: string, code?: Uint8Array<ArrayBuffer>): WebAssembly.Module {
   const wasm = file(name);
-  const restored = code && moduleOf(code, wasm);
-  if (restored !== undefined) return restored;
-  // Of the engine V8 is to compile what is called.
-  setFlagsFromString('--wasm-lazy-compilation');
-  const module = new WebAssembly.Module(wasm);
-  setFlagsFromString('--no-wasm-lazy-compilation');
-  return module;
+  return (code && moduleOf(code, wasm)) ?? new WebAssembly.Module(wasm);
 }

@@ -1,5 +1,5 @@
 import { closeSync, openSync } from 'node:fs';
-import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
+import { MessageChannel, type MessagePort, type Worker } from 'node:worker_threads';
 import { gunzipSync, zstdDecompressSync } from 'node:zlib';
 import type { VcpuState } from '#accel/accel.ts';
 import { RequestError } from '#base/errors.ts';
@@ -37,6 +37,7 @@ import { GuestProfile } from './guest-profile.ts';
 import { symbolFiles, userSymbols } from './guest-symbols.ts';
 import { keptKernels } from './kernel-cache.ts';
 import { InputRing } from './mailbox.ts';
+import { startThread } from './start-thread.ts';
 import { cacheFile } from './translation-cache.ts';
 import { addStats, NO_STATS } from './vm-stats.ts';
 import type { FromWorker, TraceStart, TranslatorStart, WorkerStart } from './worker-protocol.ts';
@@ -316,7 +317,7 @@ interface Threads {
 
 /** They take as long to come up as the guest to be put into memory: both happen at once. */
 function startThreads(translate: boolean): Threads {
-  const start = (file: string) => new Worker(new URL(file, import.meta.url));
+  const start = (file: string) => startThread(new URL(file, import.meta.url));
   return {
     vcpu: start('./vcpu-worker.ts'),
     translator: translate ? start('./translator-worker.ts') : undefined,
