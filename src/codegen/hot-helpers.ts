@@ -1,7 +1,7 @@
 // How a region calls the helpers of core/.
 
 /** Compute from their arguments, and from MXCSR, whose exceptions are all masked where a region runs. */
-const PURE = /^(crc32c|bit_address|sse_(?!masked_store)\w+)$/;
+const PURE = /^(crc32c|bit_address|fence|sse_(?!masked_store)\w+)$/;
 /** Change the x87's state alone, and raise nothing but #MF for an exception that waits. */
 const FPU = /^(mmx_enter|x87_(?!st_|compare_flags)\w+)$/;
 /** Read and write registers and flags in the CPU's state; may raise. Everything is there while they run. */

@@ -1,5 +1,6 @@
 import {
   KEY_CODE64,
+  S_ATTENTION,
   S_FLAGS_AUX,
   S_KEY,
   S_RAX,
@@ -351,4 +352,10 @@ export function enter(cpu: usize, bytes: u32, nesting: u32, size: u32, stackSize
   probeWrite(cpu, stackAt(cpu, sp, size, stackSize, 1), size);
   setStack(cpu, S_RSP, sp, stackSize);
   setStack(cpu, S_RBP, frame, size);
+}
+
+/** What this thread has written is seen by the others before it reads on: devices look at memory meanwhile. */
+export function fence(cpu: usize): void {
+  // Any atomic change does; asc's own fence does not validate.
+  atomic.or<u32>(cpu + S_ATTENTION, 0);
 }

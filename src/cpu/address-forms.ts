@@ -45,6 +45,11 @@ function raiseBlock(name: 'raise' | 'raise_error'): Block {
 }
 
 export const ADDRESS_FORMS: Readonly<Record<string, () => Block>> = {
+  fence: () => {
+    const b = new Block();
+    b.add('call.void', [], { helper: 'fence' });
+    return b;
+  },
   /** 64-bit mode: FS or GS, address size 8. */
   segment64: () => {
     const b = new Block();

@@ -201,3 +201,8 @@ export function registerField(insn: Insn, kind: string, size: number): number {
   if (size === 1) return byteRegister(number, !insn.rex && number >= 4);
   return number * 8;
 }
+
+/** Whether all that was written before the end of the instruction is seen by other threads before it reads on (SDM vol. 3, 9.2.2). */
+export function isFence({ row, lock, memory }: Insn): boolean {
+  return lock || (row.name === 'xchg' && memory !== undefined) || row.options.as === 'mfence';
+}

@@ -8,6 +8,7 @@ import { Decoder, type Insn } from '#translate/x86/decode.ts';
 import { Lifter } from '#translate/x86/lifter.ts';
 import { LIFTS } from '#translate/x86/lifts.ts';
 import type { BlockInfo, BlockView } from './block-view.ts';
+import { isFence } from './forms.ts';
 import { codeSizeOf, hotContext } from './hot-context.ts';
 import { reloadedImmediates } from './patched-blocks.ts';
 
@@ -60,6 +61,7 @@ export function liftHot(
     return 'it goes to an address of another size';
   const ir = new FoldingBlock();
   lift(new Lifter(context, ir));
+  if (isFence(insn)) ir.add('call.void', [], { helper: 'fence' });
   return isSupported(ir) ? ir : 'it may change what translated code relies on';
 }
 

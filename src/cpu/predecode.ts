@@ -54,6 +54,7 @@ import type { Feature } from '#isa/x86/insn.ts';
 import { Decoder, type Insn, isSigned, type MemoryOperand } from '#translate/x86/decode.ts';
 import {
   formKey,
+  isFence,
   isImmediate,
   isMemoryOperand,
   MEM_BASE,
@@ -264,6 +265,7 @@ export class Predecoder {
     if (mem === MEM_LEFT) this.#noteWrite(id);
     const rec = this.#record(id, offset, insn.length);
     this.#operands(insn, rec, mem);
+    if (isFence(insn)) this.#record(this.#special['fence'] ?? 0, offset + insn.length, 0);
     return id >= this.#firstEnding || this.#ending.has(id);
   }
 
@@ -423,7 +425,11 @@ export class Predecoder {
     const last = (this.#count - 1) * REC_SIZE;
     const raises = this.#out.getUint16(last + REC_HANDLER, true) === this.#special['raise'];
     if (this.#templates === undefined || raises || (this.#key & KEY_STEP) !== 0) return;
-    if (insn.immediates.length > 1 || operands.some((o) => o.kind === 'A' || o.kind === 'O'))
+    if (
+      isFence(insn) ||
+      insn.immediates.length > 1 ||
+      operands.some((o) => o.kind === 'A' || o.kind === 'O')
+    )
       return;
     const { headBytes, length } = insn;
     const from = first * REC_SIZE;

@@ -28,6 +28,7 @@ export const HELPERS: Readonly<Record<string, Helper>> = {
     rcr(lii) l
     bit_address(lli) l
     crc32c(ili) i
+    fence() -
     arithmetic_flags() i
     set_arithmetic_flags(i) -
     enter(iiii) -
