@@ -32,6 +32,8 @@ interface StoredBatch {
 
 /** A module of an earlier run. */
 export interface CachedBatch extends KeptBatch {
+  /** Its machine code, as it was read. */
+  readonly code: Uint8Array;
   readonly optimised: number;
   readonly idle: number;
 }
@@ -78,6 +80,8 @@ export function* readCache(file: string): Generator<CachedBatch> {
         numbers: new Float64Array(numbers.buffer, numbers.byteOffset, numbers.length / 8),
         code: guest,
       },
+      // A copy of code that V8 has refused is no use.
+      code: restored === undefined ? new Uint8Array() : code,
       optimised: restored === undefined ? 0 : stored.optimised,
       idle: stored.idle,
     };
@@ -109,8 +113,12 @@ export function writeCache(
   const add = ({ module, wasm, regions }: KeptBatch, idle: number): void => {
     if (idle > MOST_IDLE || wasm.length > room) return;
     room -= wasm.length;
-    const count = Math.max(earlier.get(module)?.optimised ?? 0, optimised.get(module) ?? 0);
-    const code = (count > 0 ? machineCodeOf(module) : undefined) ?? new Uint8Array();
+    const known = earlier.get(module);
+    const now = optimised.get(module) ?? 0;
+    // What V8 has optimised it may drop again, and it ends the process when there is none left: what lives now tells.
+    const isNew = now > (known?.optimised ?? 0);
+    const code = (isNew ? machineCodeOf(module) : known?.code) ?? new Uint8Array();
+    const count = isNew ? now : (known?.optimised ?? 0);
     const { numbers } = regions;
     const numberBytes = new Uint8Array(numbers.buffer, numbers.byteOffset, numbers.byteLength);
     const parts = [numberBytes, regions.code, wasm, code].map(pad);
