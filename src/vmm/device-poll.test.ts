@@ -3,8 +3,12 @@ import { describe, it } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { DevicePoll } from './device-poll.ts';
 
-/** A link that counts what happens to it; `late` accesses are posted while the thread goes to sleep. */
+/**
+ * A link that counts what happens to it; `late` accesses are posted while the thread goes to sleep.
+ * A microsecond passes with each look at the clock, so that a busy host changes nothing.
+ */
 function rig(late = 0) {
+  let nowNs = 1e9;
   const link = { posted: 0, served: 0, sleeps: 0 };
   const poll = new DevicePoll(
     {
@@ -17,6 +21,7 @@ function rig(late = 0) {
       },
     },
     () => void link.served++,
+    () => (nowNs += 1000),
   );
   const post = () => {
     link.posted++;

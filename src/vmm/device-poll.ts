@@ -16,15 +16,18 @@ export interface Polled {
 export class DevicePoll {
   readonly #link: Polled;
   readonly #serve: () => void;
-  readonly #window = new PollWindow(MOST_POLL_NS, nowNs);
+  readonly #nowNs: () => number;
+  readonly #window: PollWindow;
   #isAsleep = true;
   #idleSinceNs = 0;
   #isStopped = false;
 
-  /** `serve` takes what is posted, all or as much as is good at once. */
-  constructor(link: Polled, serve: () => void) {
+  /** `serve` takes what is posted, all or as much as is good at once; `nowNs` is the time that passes for this thread. */
+  constructor(link: Polled, serve: () => void, nowNs = hostNowNs) {
     this.#link = link;
     this.#serve = serve;
+    this.#nowNs = nowNs;
+    this.#window = new PollWindow(MOST_POLL_NS, nowNs);
   }
 
   /** Something has been posted while this thread slept. */
@@ -32,7 +35,7 @@ export class DevicePoll {
     // A wake may come late, when its cause has been seen already.
     if (!this.#isAsleep || this.#isStopped) return;
     this.#isAsleep = false;
-    this.#window.waited(nowNs() - this.#idleSinceNs);
+    this.#window.waited(this.#nowNs() - this.#idleSinceNs);
     this.#turn();
   }
 
@@ -41,11 +44,11 @@ export class DevicePoll {
   }
 
   #turn(): void {
-    const endNs = nowNs() + TURN_NS;
+    const endNs = this.#nowNs() + TURN_NS;
     while (!this.#isStopped) {
       if (this.#link.hasPosted) {
         this.#serve();
-        this.#idleSinceNs = nowNs();
+        this.#idleSinceNs = this.#nowNs();
       }
       const idleEndNs = this.#idleSinceNs + this.#window.ns;
       const now = this.#window.look(() => this.#link.hasPosted, Math.min(endNs, idleEndNs));
@@ -66,6 +69,6 @@ export class DevicePoll {
   }
 }
 
-function nowNs(): number {
+function hostNowNs(): number {
   return performance.now() * 1e6;
 }
