@@ -31,8 +31,9 @@ class FakeVm implements Vm {
     this.#stop = resolve;
   });
 
-  constructor(exit: VmExit | undefined) {
+  constructor(exit: VmExit | undefined, whileRunning: () => void) {
     this.#exit = exit;
+    this.#whileRunning = whileRunning;
   }
 
   readonly console = {
@@ -45,6 +46,7 @@ class FakeVm implements Vm {
   };
 
   readonly onWarning = (): void => {};
+  readonly #whileRunning: () => void;
   readonly disks = (): readonly DiskStatus[] => [];
   readonly addDisk = async (): Promise<string> => 'disk0';
   readonly removeDisk = async (): Promise<void> => {};
@@ -54,6 +56,7 @@ class FakeVm implements Vm {
   async run(): Promise<VmExit> {
     this.#listener(Buffer.from('hello from the guest\n'));
     if (this.#exit !== undefined) return this.#exit;
+    setImmediate(this.#whileRunning);
     await this.#stopped;
     return { type: 'stopped' };
   }
@@ -116,8 +119,7 @@ async function ring0(argv: string[], setting: Setting = {}): Promise<Outcome> {
     createVm: async (given) => {
       if (setting.createError !== undefined) throw setting.createError;
       config = given;
-      vm = new FakeVm(setting.exit);
-      setTimeout(() => setting.whileRunning?.({ stdin, stdout }), 20);
+      vm = new FakeVm(setting.exit, () => setting.whileRunning?.({ stdin, stdout }));
       return vm;
     },
     explain: async (request) => explain(request),

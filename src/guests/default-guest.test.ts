@@ -12,6 +12,7 @@ import {
 import os from 'node:os';
 import path from 'node:path';
 import { after, describe, it } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 import { aptError, parsePackage } from './apt.ts';
 import {
   cacheDir,
@@ -42,7 +43,7 @@ case $last in
   *) echo "download $last" >>"$FAKE_DIR/log"
      [ -n "$FAKE_STALE" ] && [ ! -e "$FAKE_DIR/updated" ] && { echo 'E: Failed to fetch http://x/y.deb  404  Not Found' >&2; exit 100; }
      [ -n "$FAKE_DOWNLOAD_ERROR" ] && { echo "$FAKE_DOWNLOAD_ERROR" >&2; exit 100; }
-     [ -n "$FAKE_SLOW" ] && sleep 30
+     [ -n "$FAKE_SLOW" ] && exec sleep 300
      echo deb >"\${last%%=*}_amd64.deb" ;;
 esac`,
   'dpkg-deb': `
@@ -142,12 +143,17 @@ describe('the default guest', () => {
     for (const guest of guests) assert.equal(readFileSync(guest.kernel, 'utf8'), 'kernel\n');
   });
 
-  it('leaves nothing half done when it is interrupted', async () => {
+  it('leaves nothing half done when it is interrupted', { timeout: 120_000 }, async () => {
     const machine = host({ FAKE_SLOW: '1' });
     const controller = new AbortController();
     const reason = new Error('interrupted');
-    setTimeout(() => controller.abort(reason), 300);
-    await assert.rejects(ensureDefaultGuest({ ...machine, signal: controller.signal }), reason);
+    const ended = assert.rejects(
+      ensureDefaultGuest({ ...machine, signal: controller.signal }),
+      reason,
+    );
+    while (machine.log() === '') await setTimeout(1);
+    controller.abort(reason);
+    await ended;
     assert.deepEqual(readdirOf(path.join(machine.guestDir, 'packages')), []);
   });
 });

@@ -3,6 +3,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, describe, it } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 import { RequestError } from '#base/errors.ts';
 import { MIB } from '#base/units.ts';
 import type { TraceKind, VmConfig, VmExit } from '#control/vm.ts';
@@ -144,8 +145,8 @@ describe('a trace', { timeout: 60_000 }, () => {
     const kernel = smallKernel('_start: mov $0x3f8, %dx\nout %al, (%dx)\n1: jmp 1b\n');
     const vm = await createVm({ ...config, kernel, trace: { kinds: ['insn'], file } });
     const running = vm.run();
-    // On a busy host the vCPU's thread may not have gone on from the output yet.
-    vm.console.onOutput(() => void setTimeout(() => void vm.stop(), 250));
+    while (!readFileSync(file, 'utf8').includes('jmp')) await setTimeout(1);
+    await vm.stop();
     assert.deepEqual(await running, { type: 'stopped' });
     assert.match(readFileSync(file, 'utf8'), /jmp {4}0x100011 <_start\+0x5>\nend {2}stopped\n$/);
   });

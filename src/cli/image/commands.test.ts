@@ -12,6 +12,7 @@ import {
 import os from 'node:os';
 import path from 'node:path';
 import { after, describe, it } from 'node:test';
+import { setTimeout } from 'node:timers/promises';
 import { noise } from '#storage/testing.ts';
 import { ring0Image } from './testing.ts';
 
@@ -78,12 +79,15 @@ describe('ring0 image convert', () => {
     );
   });
 
-  it('leaves what was there, and no half file, when it is interrupted', async () => {
+  it('leaves what was there, and no half file, when it is interrupted', {
+    timeout: 120_000,
+  }, async () => {
     writeFileSync(at('kept.raw'), 'what was there');
     const before = readdirSync(dir);
     const running = ring0Image('convert', '-r', '10k', '-S', '0', at('disk.raw'), at('kept.raw'));
     const again = ring0Image('convert', '-r', '10k', '-S', '0', at('disk.raw'), at('new.raw'));
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    // Each has begun when its half file is there.
+    while (readdirSync(dir).length < before.length + 2) await setTimeout(1);
     process.emit('SIGINT', 'SIGINT');
     assert.equal((await running).status, 130);
     assert.equal((await again).status, 130);
