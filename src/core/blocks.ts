@@ -127,12 +127,19 @@ function codeAddress(paddr: u64): u32 {
   return paddr > 0xffff_ffff ? 0xffff_f000 | (<u32>paddr & 0xfff) : <u32>paddr;
 }
 
-function makeBlock(cpu: usize, paddr: u32, lin: u64): usize {
+/** Makes the block of the code at `paddr` from templates; 0 where the predecoder has to make it. */
+export function known_block(cpu: usize, paddr: u32, key: u32): usize {
   if (load<u32>(cpu, S_ARENA_NEXT) + BLOCK_BYTES > load<u32>(cpu, S_ARENA_END)) nextSegment(cpu);
-  const records = block_of_templates(cpu, paddr, load<u32>(cpu, S_ARENA_NEXT));
-  if (records == 0) return predecode(cpu, paddr, lin);
+  const records = block_of_templates(cpu, paddr, key, load<u32>(cpu, S_ARENA_NEXT));
+  if (records == 0) return 0;
   const block = new_block(cpu, records);
   add_block(cpu, block);
+  return block;
+}
+
+function makeBlock(cpu: usize, paddr: u32, lin: u64): usize {
+  const block = known_block(cpu, paddr, load<u32>(cpu, S_KEY));
+  if (block == 0) return predecode(cpu, paddr, lin);
   // So that a slice of a million instructions ends in time also when each is in a new block.
   if ((<u32>load<u64>(cpu, S_STAT_BLOCKS) & (BLOCKS_BETWEEN_LOOKS - 1)) == 0)
     atomic.or<u32>(cpu + S_ATTENTION, ATTN_INTERRUPT);

@@ -32,7 +32,6 @@ import {
   REC_SIZE,
   REC_START,
   S_AREA,
-  S_KEY,
   S_PAGE_MAP,
   S_RAM_HOST,
   T_ADD,
@@ -103,7 +102,7 @@ function putInsn(template: usize, at: usize, offset: u32, rec: usize): usize {
   let to = rec;
   for (let i: u32 = 0; i < count; i++) {
     memory.copy(to, template + T_RECORDS + i * REC_SIZE, REC_SIZE);
-    store<u16>(to, <u16>offset, REC_START);
+    store<u16>(to, <u16>offset + load<u16>(to, REC_START), REC_START);
     store<u16>(to, <u16>next, REC_NEXT);
     to += REC_SIZE;
   }
@@ -132,11 +131,10 @@ function heatOf(area: usize, from: usize, to: usize, key: u32): i32 {
 }
 
 /**
- * Makes the block of the code at `paddr` at `block`, where BLOCK_BYTES are free. Returns its records; 0 where the
+ * Makes the block of the code at `paddr` for `key` at `block`, where BLOCK_BYTES are free. Returns its records; 0 where the
  * predecoder has to make it.
  */
-export function block_of_templates(cpu: usize, paddr: u32, block: usize): u32 {
-  const key = load<u32>(cpu, S_KEY);
+export function block_of_templates(cpu: usize, paddr: u32, key: u32, block: usize): u32 {
   if (!isPlain(cpu, paddr, key)) return 0;
   const area = <usize>load<u32>(cpu, S_AREA);
   const root = <u32>load<u16>(area + A_CODE_ROOTS + key * 2);

@@ -14,6 +14,7 @@ import {
   KEPT_ENTRIES,
   KEY_BITS,
   REC_SIZE,
+  REC_START,
   S_AREA,
   T_ADD,
   T_AT,
@@ -139,6 +140,13 @@ export class InsnTemplates {
     if (disp !== undefined) this.#writePart(at + T_DISP, disp);
     if (imm !== undefined) this.#writePart(at + T_IMM, imm);
     this.#bytes.set(records, at + T_RECORDS);
+    const start = this.#view.getUint16(at + T_RECORDS + REC_START, true);
+    for (let rec = at + T_RECORDS; rec < at + T_RECORDS + records.length; rec += REC_SIZE)
+      this.#view.setUint16(
+        rec + REC_START,
+        this.#view.getUint16(rec + REC_START, true) - start,
+        true,
+      );
   }
 
   #writePart(at: number, { at: from, size, to, how }: TemplatePart): void {

@@ -425,11 +425,7 @@ export class Predecoder {
     const last = (this.#count - 1) * REC_SIZE;
     const raises = this.#out.getUint16(last + REC_HANDLER, true) === this.#special['raise'];
     if (this.#templates === undefined || raises || (this.#key & KEY_STEP) !== 0) return;
-    if (
-      isFence(insn) ||
-      insn.immediates.length > 1 ||
-      operands.some((o) => o.kind === 'A' || o.kind === 'O')
-    )
+    if (insn.immediates.length > 1 || operands.some((o) => o.kind === 'A' || o.kind === 'O'))
       return;
     const { headBytes, length } = insn;
     const from = first * REC_SIZE;

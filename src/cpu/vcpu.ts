@@ -63,6 +63,7 @@ export interface Core extends LockstepCore {
   fetch_address(cpu: number, lin: bigint): bigint;
   raise_error(cpu: number, vector: number, error: number): void;
   new_block(cpu: number, records: number): number;
+  known_block(cpu: number, paddr: number, key: number): number;
   add_block(cpu: number, block: number): void;
   invalidateRange(cpu: number, paddr: number, size: number): void;
   reset_cpu(cpu: number, signature: number): void;
@@ -174,7 +175,8 @@ export class SoftwareVcpu {
       cpu,
       this.core,
       parts.translator,
-      (paddr, rip, key) => predecoder.predecode(paddr, rip, key),
+      (paddr, rip, key) =>
+        this.core.known_block(cpu, paddr, key) || predecoder.predecode(paddr, rip, key),
       parts.mostWasmBytes,
     );
     this.#predecoder.heatOf = this.#hot.heatOf.bind(this.#hot);

@@ -274,10 +274,10 @@ export const CODE_NODE_BYTES = 512;
 export const CODE_LEAF = 0x8000;
 /** CODE_TEMPLATES of T_…, then T_RECORDS_MAX records. */
 export const A_CODE_TEMPLATES = 30556160;
-export const CODE_TEMPLATES = 8192;
+export const CODE_TEMPLATES = 32768;
 export const TEMPLATE_BYTES = 96;
 /** Whole area of a vCPU. */
-export const AREA_BYTES = 31391744;
+export const AREA_BYTES = 33751040;
 /** The arena is filled segment by segment; the oldest one is emptied when the last is full. A multiple of 8. */
 export const ARENA_SEGMENT_BYTES = 3002368;
 export const ARENA_SEGMENTS = 8;

@@ -17,7 +17,6 @@ import {
   KEY_STACK32,
   KEY_STACK64,
   REC_SIZE,
-  S_KEY,
 } from '#ir/state.ts';
 import type { InsnRow } from '#isa/x86/insn.ts';
 import { TABLE } from '#isa/x86/table.ts';
@@ -45,6 +44,7 @@ const { core } = vcpu;
 const blockOfTemplates = core['block_of_templates'] as (
   cpu: number,
   paddr: number,
+  key: number,
   at: number,
 ) => number;
 const handlers = JSON.parse(
@@ -86,7 +86,7 @@ function compare(row: InsnRow, random: Random, size: CodeSize): Outcome {
   bytes.set(vary(code.subarray(0, insn.length), insn.headBytes, random), at);
   const wanted = contents(plain.predecode(paddr, BigInt(paddr), KEYS[size]));
   const block = core.new_block(cpu, BLOCK_RECORDS);
-  if (blockOfTemplates(cpu, paddr, block) === 0) return 'left-out';
+  if (blockOfTemplates(cpu, paddr, KEYS[size], block) === 0) return 'left-out';
   assert.equal(contents(block), wanted, `${row.name}: ${Buffer.from(code).toString('hex')}`);
   return 'made';
 }
@@ -96,7 +96,6 @@ describe(`blocks from templates (RING0_SEED=${seed})`, () => {
     it(`${size * 8}-bit code`, () => {
       const random = new Random(seed + size);
       const rows = TABLE.filter((r) => r.options[size === 8 ? 'not64' : 'only64'] !== true);
-      machine.set32(S_KEY, KEYS[size]);
       const outcomes = rows.flatMap((row) =>
         Array.from({ length: CASES }, () => compare(row, random, size)),
       );
