@@ -10,7 +10,7 @@ export type Presence = { readonly version: string } | { readonly absent: string 
 export const MEMORY_MIB = 256;
 
 /** Workloads whose times may be set against one another: the same guest code or files, on the same peers. */
-export const GROUPS = ['linux', 'metal64', 'metal32', 'storage', 'disks'] as const;
+export const GROUPS = ['linux', 'metal64', 'metal32', 'storage', 'opening', 'disks'] as const;
 export type Group = (typeof GROUPS)[number];
 
 /** One run of one workload. */
@@ -21,6 +21,9 @@ export interface Sample {
   /** Guest instructions of the whole process, and its seconds: where the peer counts them. */
   readonly instructions?: number;
   readonly totalSeconds?: number;
+  /** Of the processor, by all threads of the process; and its memory at the most. */
+  readonly cpuSeconds?: number;
+  readonly peakMib?: number;
 }
 
 /** Something that is started once a round on each peer, and gives a sample for each of its workloads. */

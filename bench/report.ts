@@ -8,6 +8,7 @@ const TITLES: Readonly<Record<Group, string>> = {
   metal64: 'Bare metal, 64-bit',
   metal32: 'Bare metal, 32-bit',
   storage: 'Disk images, QEMU is qemu-img',
+  opening: 'Opening a qcow2 image, QEMU is qemu-img',
   disks: 'Disks of a 64-bit Linux',
 };
 const PEER_TITLES: Readonly<Record<PeerName, string>> = {
@@ -17,6 +18,14 @@ const PEER_TITLES: Readonly<Record<PeerName, string>> = {
   native: 'native',
 };
 const NOTHING = '-';
+
+/** What else a process cost, where its workload measures that. */
+type CostKey = 'cpuSeconds' | 'peakMib';
+const COSTS: readonly { readonly key: CostKey; readonly title: string; readonly digits: number }[] =
+  [
+    { key: 'cpuSeconds', title: 'CPU s', digits: 2 },
+    { key: 'peakMib', title: 'MiB', digits: 0 },
+  ];
 
 export function report(results: Results): string {
   const [before, after] = results.load.map((load) => load.toFixed(1));
@@ -43,12 +52,14 @@ function groupTable(
 ): string[] {
   const peers = PEERS.filter((peer) => workloads.some((result) => peer in result.peers));
   const others = peers.filter((peer) => peer !== 'ring0');
+  const costs = COSTS.filter(({ key }) => workloads.some((result) => hasCost(result, key)));
   const header = [
     TITLES[group],
     ...peers.map((peer) => `${PEER_TITLES[peer]} s`),
     ...others.map((peer) => `ring0/${PEER_TITLES[peer]}`),
     'spread',
     'ns/insn',
+    ...costs.flatMap(({ title }) => peers.map((peer) => `${PEER_TITLES[peer]} ${title}`)),
   ];
   const rows = workloads.map((result) => [
     result.workload,
@@ -56,6 +67,7 @@ function groupTable(
     ...others.map((peer) => cell(ratioTo(peer, result), 2)),
     spreadCell(result),
     nsCell(result),
+    ...costs.flatMap(({ key, digits }) => peers.map((peer) => costCell(result, peer, key, digits))),
   ]);
   const means = [
     'geometric mean',
@@ -63,6 +75,7 @@ function groupTable(
     ...others.map((peer) => cell(results.ratios[group]?.[peer]?.geometricMean, 2)),
     '',
     '',
+    ...costs.flatMap(() => peers.map(() => '')),
   ];
   const failures = workloads.flatMap((result) =>
     peers.flatMap((peer) => {
@@ -90,6 +103,14 @@ function spreadCell(result: WorkloadResult): string {
 function nsCell(result: WorkloadResult): string {
   const own = result.peers.ring0;
   return isTimes(own) ? cell(own.nsPerInstruction, 2) : NOTHING;
+}
+
+const hasCost = (result: WorkloadResult, key: CostKey): boolean =>
+  Object.values(result.peers).some((outcome) => isTimes(outcome) && outcome[key] !== undefined);
+
+function costCell(result: WorkloadResult, peer: PeerName, key: CostKey, digits: number): string {
+  const outcome = result.peers[peer];
+  return isTimes(outcome) ? cell(outcome[key], digits) : NOTHING;
 }
 
 const cell = (value: number | undefined, digits: number): string =>

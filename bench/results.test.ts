@@ -133,6 +133,34 @@ describe('ratios', () => {
   });
 });
 
+describe('what a process cost', () => {
+  const run = (cpuSeconds: number, peakMib: number) => ({
+    seconds: 1,
+    result: '',
+    cpuSeconds,
+    peakMib,
+  });
+  const workloads = [
+    judge('storage', 'copy', new Map([['ring0', [run(4, 90), run(2, 70), run(3, 80)]]])),
+    judge('storage', 'other', new Map([['ring0', samples('', 1)]])),
+  ];
+
+  it('stands in the table as medians, where it was measured', () => {
+    const text = report({
+      date: '2026-01-01',
+      machine: 'a machine',
+      rounds: 3,
+      load: [0, 1],
+      versions: { ring0: { version: '1' } },
+      workloads,
+      ratios: {},
+    });
+    assert.match(text, /spread +ns\/insn +ring0 CPU s +ring0 MiB$/m);
+    assert.match(text, /^copy +1\.000 +0 % +- +3\.00 +80$/m);
+    assert.match(text, /^other +1\.000 +0 % +- +- +-$/m);
+  });
+});
+
 describe('parseStats', () => {
   const cases = [
     {

@@ -11,6 +11,8 @@ export interface Times {
   /** Counted over the whole process, and so is the time for one. */
   readonly instructions?: number;
   readonly nsPerInstruction?: number;
+  readonly cpuSeconds?: number;
+  readonly peakMib?: number;
 }
 
 export interface Failure {
@@ -85,6 +87,8 @@ function timesOf(samples: readonly Sample[]): Times {
     spread: spread(seconds),
     seconds,
     result: samples[0]?.result ?? '',
+    ...mediansOf('cpuSeconds', samples),
+    ...mediansOf('peakMib', samples),
   };
   const perInstruction = samples.flatMap(({ instructions, totalSeconds }) =>
     instructions === undefined || totalSeconds === undefined
@@ -98,6 +102,11 @@ function timesOf(samples: readonly Sample[]): Times {
     instructions: Math.round(median(counts)),
     nsPerInstruction: median(perInstruction),
   };
+}
+
+function mediansOf(key: 'cpuSeconds' | 'peakMib', samples: readonly Sample[]): Partial<Times> {
+  const values = samples.flatMap((sample) => sample[key] ?? []);
+  return values.length === 0 ? {} : { [key]: median(values) };
 }
 
 /** ring0's median over the peer's, where both have one. */

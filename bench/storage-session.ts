@@ -1,19 +1,19 @@
 // Disk images: `ring0 image` and qemu-img at the same work, on files of build/bench.
-import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { mkdir, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { nodeStorageHost } from '#storage/node/node-host.ts';
 import { openImage } from '#storage/open.ts';
 import { noise } from '#storage/testing.ts';
+import { measureProcess, runToEnd } from './measured-process.ts';
 import type { PeerName, Sample, Session } from './measurement.ts';
+import { snapshotSessions } from './snapshot-disk.ts';
 
 const RING0 = fileURLToPath(new URL('../bin/ring0.mjs', import.meta.url));
 const MIB = 1 << 20;
+/** Long beside a start of the program, and few enough for the host to keep source and target in memory. */
 const DISK_MIB = 768;
-const TIMEOUT_MS = 120_000;
 
 /** Formats that both can write. */
 const FORMATS = ['raw', 'qcow2', 'vdi', 'vpc', 'vhdx', 'vmdk'] as const;
@@ -72,12 +72,15 @@ function conversion(name: string, from: Format, to: Format, flags: readonly stri
 /** A session each, so that `--only` can choose. */
 export function storageSessions(imageDir: string): Session[] {
   const dir = path.join(imageDir, 'storage');
-  return allWork().map((work) => ({
-    group: 'storage',
-    workloads: [work.name],
-    peers: ['ring0', 'qemu'],
-    run: async (peer, take) => take(work.name, await runWork(work, peer, dir)),
-  }));
+  const works = allWork().map(
+    (work): Session => ({
+      group: 'storage',
+      workloads: [work.name],
+      peers: ['ring0', 'qemu'],
+      run: async (peer, take) => take(work.name, await runWork(work, peer, dir)),
+    }),
+  );
+  return [...works, ...snapshotSessions(dir, commandOf)];
 }
 
 async function runWork(work: Work, peer: PeerName, dir: string): Promise<Sample> {
@@ -86,17 +89,28 @@ async function runWork(work: Work, peer: PeerName, dir: string): Promise<Sample>
   await rm(target, { force: true });
   // A load that writes works on a copy: the source serves others.
   const disk = work.isTimed === true ? target : source;
-  if (work.isTimed === true) await output('cp', ['--sparse=always', source, target]);
-  const command = peer === 'ring0' ? [process.execPath, RING0, 'image'] : ['qemu-img'];
-  const [file = '', ...args] = [...command, ...work.args(disk, target)];
-  const startMs = performance.now();
-  const printed = await output(file, args);
-  const wholeSeconds = (performance.now() - startMs) / 1000;
-  const own = /completed in ([\d.]+) seconds/.exec(printed)?.[1];
-  const seconds = work.isTimed === true ? Number(own) : wholeSeconds;
+  if (work.isTimed === true) await runToEnd('cp', ['--sparse=always', source, target]);
+  await settle(disk);
+  const cost = await measureProcess([...commandOf(peer), ...work.args(disk, target)]);
+  const own = /completed in ([\d.]+) seconds/.exec(cost.printed)?.[1];
   const result = await hashOf(target, work.makes ?? work.from);
   await rm(target, { force: true });
-  return { seconds, result };
+  const { cpuSeconds, peakMib } = cost;
+  return {
+    seconds: work.isTimed === true ? Number(own) : cost.seconds,
+    result,
+    cpuSeconds,
+    peakMib,
+  };
+}
+
+const commandOf = (peer: PeerName): readonly string[] =>
+  peer === 'ring0' ? [process.execPath, RING0, 'image'] : ['qemu-img'];
+
+/** Whoever comes first would read from the disk what the other finds in memory, and wait for what was written before. */
+async function settle(file: string): Promise<void> {
+  await runToEnd('sync', [file]);
+  await runToEnd('dd', [`if=${file}`, 'of=/dev/null', 'bs=4M', 'status=none']);
 }
 
 /** Half noise, a quarter of text that compresses, a quarter holes; made once, by qemu-img where it is not raw. */
@@ -107,11 +121,11 @@ async function sourceOf(format: Format, dir: string): Promise<string> {
   const unfinished = `${file}.unfinished`;
   if (format === 'raw') await writeRaw(unfinished);
   else
-    await output('qemu-img', [
+    await runToEnd('qemu-img', [
       ...['convert', '-f', 'raw', '-O', format],
       ...[await sourceOf('raw', dir), unfinished],
     ]);
-  await output('mv', [unfinished, file]);
+  await runToEnd('mv', [unfinished, file]);
   return file;
 }
 
@@ -144,8 +158,4 @@ async function hashOf(file: string, format: Format): Promise<string> {
     await image.close();
   }
   return hash.digest('hex').slice(0, 16);
-}
-
-async function output(file: string, args: readonly string[]): Promise<string> {
-  return (await promisify(execFile)(file, args, { timeout: TIMEOUT_MS })).stdout;
 }
