@@ -8,7 +8,7 @@ import { PackedDriver, type RingDriver, SplitDriver } from '#devices/virtio/test
 import { VirtioMmio } from '#devices/virtio/transport/mmio.ts';
 import * as m from '#devices/virtio/transport/mmio-regs.ts';
 import { VirtioPci } from '#devices/virtio/transport/pci.ts';
-import type { BlockStatus } from '#hw/block.ts';
+import type { BlockStatus, DiskBays } from '#hw/block.ts';
 import { randomNumbers, TestDisk, TestInterrupts, TestMemory } from '#hw/testing.ts';
 import type { Target } from './images.ts';
 
@@ -95,25 +95,38 @@ class SlowDisk extends TestDisk {
 
 /** What a round does with a device. */
 interface Rig {
-  readonly disk: SlowDisk;
+  readonly disks: readonly SlowDisk[];
   step(): void;
   reset(): void;
   idle(): Promise<void>;
 }
 
-async function round(makeRig: (random: Random) => Rig, seed: number): Promise<SlowDisk> {
+/** Resolves with the number of requests that reached the disks. */
+async function round(makeRig: (random: Random) => Rig, seed: number): Promise<number> {
   const random = randomNumbers(seed);
   const rig = makeRig(random);
   for (let step = 0; step < STEPS; step++) {
     rig.step();
-    if (random(8) === 0) await rig.disk.settle(false);
-    if (rig.disk.fault !== undefined) throw new Error(rig.disk.fault);
-    if (random(200) === 0) rig.disk.resize(512 * (1 + random(4096)));
+    for (const disk of rig.disks) {
+      if (random(8) === 0) await disk.settle(false);
+      if (disk.fault !== undefined) throw new Error(disk.fault);
+      if (random(200) === 0) disk.resize(512 * (1 + random(4096)));
+    }
   }
   rig.reset();
-  await rig.disk.settle(true);
+  await Promise.all(rig.disks.map((disk) => disk.settle(true)));
   await rig.idle();
-  return rig.disk;
+  return rig.disks.reduce((sum, { requests }) => sum + requests, 0);
+}
+
+/** A disk that comes and goes at each call. */
+function comingAndGoing(bays: DiskBays, unit: number, disk: SlowDisk): () => void {
+  let isThere = false;
+  return () => {
+    if (isThere) void bays.detach(unit);
+    else bays.attach(unit, disk);
+    isThere = !isThere;
+  };
 }
 
 /** `opened` counts requests that reached the disk, `refused` rounds in which none did. */
@@ -124,7 +137,7 @@ function target(name: string, makeRig: (random: Random) => Rig): Target {
       let opened = 0;
       let refused = 0;
       for (let i = 0; i < rounds; i++) {
-        const { requests } = await round(makeRig, 1 + seed * rounds + i);
+        const requests = await round(makeRig, 1 + seed * rounds + i);
         opened += requests;
         if (requests === 0) refused++;
       }
@@ -168,7 +181,7 @@ const OPCODES = [
 
 function scsiRequest({ ram }: TestMemory, random: Random): void {
   ram.fill(0, REQUEST, REQUEST + 51);
-  ram.set([1, random(20) > 0 ? 0 : 1, 0x40, 0], REQUEST);
+  ram.set([1, random(20) > 0 ? 0 : 1, 0x40, random(3) > 0 ? 0 : random(5)], REQUEST);
   for (let i = 0; i < 16; i++) ram[REQUEST + 19 + i] = random(3) > 0 ? 0 : random(256);
   ram[REQUEST + 19] = OPCODES[random(OPCODES.length)] ?? 0;
   for (let i = 0; i < 40; i++) ram[DATA + i] = random(4) > 0 ? random(2) : random(256);
@@ -191,7 +204,7 @@ const BLK: VirtioKind = {
 };
 
 const SCSI: VirtioKind = {
-  make: (memory, disk) => new VirtioScsi({ memory }, disk, 1),
+  make: (memory, disk) => new VirtioScsi({ memory }, new Map([[0, disk]]), 1),
   queue: 2,
   requestBytes: 51,
   answerBytes: 108,
@@ -210,7 +223,9 @@ interface Transport {
 function virtioRig(kind: VirtioKind, random: Random): Rig {
   const memory = new TestMemory(RAM_BYTES);
   const disk = new SlowDisk(random);
+  const second = new SlowDisk(random);
   const device = kind.make(memory, disk);
+  const plug = 'attach' in device ? comingAndGoing(device, 3, second) : () => {};
   const transport = random(2) > 0 ? pciOf(memory, device, random) : mmioOf(memory, device, random);
   let driver: RingDriver = new SplitDriver(memory, 64);
   const start = (): void => {
@@ -238,11 +253,12 @@ function virtioRig(kind: VirtioKind, random: Random): Rig {
     transport.notify(random(20) > 0 ? kind.queue : random(4));
   };
   return {
-    disk,
+    disks: [disk, second],
     step: () => {
       const what = random(40);
       if (what === 0) start();
       else if (what === 1) transport.anything();
+      else if (what === 2) plug();
       else request();
     },
     reset: () => transport.reset(),
@@ -317,13 +333,16 @@ function mmioOf(memory: TestMemory, device: VirtioBlk | VirtioScsi, random: Rand
 }
 
 const QUEUE_ENTRIES = 16;
-const ADMIN_OPCODES = [0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 0x7f];
+const ADMIN_OPCODES = [0, 1, 2, 4, 5, 6, 8, 9, 10, 12, 0x7f, 0x80];
 const IO_OPCODES = [0, 1, 2, 8, 9, 0x7f];
 
 function nvmeRig(random: Random): Rig {
   const memory = new TestMemory(RAM_BYTES);
   const disk = new SlowDisk(random);
-  const nvme = new Nvme({ memory, interrupts: new TestInterrupts() }, disk);
+  const second = new SlowDisk(random);
+  const wires = { memory, interrupts: new TestInterrupts() };
+  const nvme = new Nvme(wires, new Map([[1, disk]]));
+  const plug = comingAndGoing(nvme, 7, second);
   const write = (offset: number, value: number) => nvme.writeBar(0, offset, 4, value);
   const queueAt = (id: number, completion: boolean) =>
     0x1_0000 * (1 + id) + (completion ? 0x8000 : 0);
@@ -358,7 +377,7 @@ function nvmeRig(random: Random): Rig {
     const { view } = memory;
     view.setUint8(at, opcodes[random(opcodes.length)] ?? 0);
     view.setUint16(at + 2, random(0x1_0000), true);
-    view.setUint32(at + 4, random(10) > 0 ? 1 : odd(random), true);
+    view.setUint32(at + 4, [odd(random), 7, 1, 1][random(4)] ?? 0, true);
     for (const word of [6, 8]) view.setUint32(at + word * 4, odd(random), true);
     if (random(3) > 0) view.setUint32(at + 24, DATA + 512 * random(16), true);
     for (let word = 10; word < 16; word++) view.setUint32(at + word * 4, odd(random), true);
@@ -368,12 +387,13 @@ function nvmeRig(random: Random): Rig {
   };
   start();
   return {
-    disk,
+    disks: [disk, second],
     step: () => {
       const what = random(40);
       if (what === 0) start();
       else if (what === 1) write(4 * random(0x420), odd(random));
       else if (what === 2) nvme.readBar(0, random(0x2000), 1 << random(3));
+      else if (what === 3) plug();
       else if (what < 12) submit(0, (at) => command(at, ADMIN_OPCODES));
       else submit(1 + random(2), (at) => command(at, IO_OPCODES));
     },

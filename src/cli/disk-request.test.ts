@@ -16,6 +16,15 @@ describe('--disk', () => {
     { text: 'a,bus=virtio-mmio', expected: { ...PLAIN, path: 'a', bus: 'virtio-mmio' } },
     { text: 'a,bus=nvme', expected: { ...PLAIN, path: 'a', bus: 'nvme' } },
     {
+      text: 'a,bus=nvme,controller=n0,nsid=2',
+      expected: { ...PLAIN, path: 'a', bus: 'nvme', controller: 'n0', unit: 2 },
+    },
+    {
+      text: 'a,bus=scsi,controller=s0',
+      expected: { ...PLAIN, path: 'a', bus: 'scsi', controller: 's0' },
+    },
+    { text: 'a,bus=scsi,lun=7', expected: { ...PLAIN, path: 'a', bus: 'scsi', unit: 7 } },
+    {
       text: 'a,full=report,iops=500,bps=10M',
       expected: {
         ...PLAIN,
@@ -75,6 +84,10 @@ describe('--disk', () => {
     { text: 'a,bps=9M,bps-read=1M', says: /reads and writes together/ },
     { text: 'a,iops-size=4K', says: /give iops= too/ },
     { text: 'a,id=', says: /'' is no id/ },
+    { text: 'a,bus=scsi,nsid=1', says: /'nsid' goes with bus=nvme/ },
+    { text: 'a,lun=1', says: /'lun' goes with bus=scsi/ },
+    { text: 'a,bus=nvme,nsid=one', says: /nsid='one' is no number/ },
+    { text: 'a,bus=nvme,controller=', says: /'' is no name of a controller/ },
     { text: 'a,full=panic', says: /full='panic' is not one of them; give wait, report/ },
     { text: 'a,format=', says: /'format' has no value/ },
     { text: 'a,bus=nvme,bus=nvme', says: /'bus' is given twice/ },

@@ -4,7 +4,7 @@ import { isLimitWord, parseLimits } from './disk-limits.ts';
 
 const KEYS = [
   ...(['id', 'format', 'bus', 'cache', 'readonly', 'serial', 'snapshot'] as const),
-  'full',
+  ...(['full', 'controller', 'nsid', 'lun'] as const),
 ];
 type Key = (typeof KEYS)[number];
 const BUSES: readonly DiskConfig['bus'][] = [
@@ -38,8 +38,30 @@ export function parseDisk(text: string): DiskConfig {
     readOnly: isOn(values.get('readonly'), 'readonly'),
     ...(serial !== undefined && { serial }),
     snapshot: isOn(values.get('snapshot'), 'snapshot'),
+    ...place(values),
     ...policy(values, limits),
   };
+}
+
+/** Its controller, and its number there, for which each bus has its own word. */
+function place(values: ReadonlyMap<Key, string>): Partial<DiskConfig> {
+  const controller = values.get('controller');
+  const bus = values.get('bus');
+  if (controller !== undefined && !/^[\w.-]{1,64}$/.test(controller))
+    throw wrong(
+      `'${controller}' is no name of a controller; give letters, digits, '.', '-' and '_'`,
+    );
+  for (const [word, its] of [
+    ['nsid', 'nvme'],
+    ['lun', 'scsi'],
+  ] as const) {
+    const text = values.get(word);
+    if (text === undefined) continue;
+    if (bus !== its) throw wrong(`'${word}' goes with bus=${its}`);
+    if (!/^\d{1,3}$/.test(text)) throw wrong(`${word}='${text}' is no number; give for example 2`);
+    return { ...(controller !== undefined && { controller }), unit: Number(text) };
+  }
+  return controller === undefined ? {} : { controller };
 }
 
 interface Options {

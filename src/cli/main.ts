@@ -99,7 +99,7 @@ function addRun(program: Command, host: CliHost, done: (status: number) => void)
     .option('-f, --firmware <file>', 'ROM image to start in real mode, instead of a kernel')
     .option(
       '-d, --disk <file[,options]>',
-      'disk: id=, format=, bus=, cache=, readonly, serial=, snapshot, full=, iops=, bps=; may be repeated',
+      'disk: id=, format=, bus=, controller=, nsid=, lun=, cache=, readonly, serial=, snapshot, full=, iops=, bps=; may be repeated',
       collect,
     )
     .option('--snapshot', 'throw away at the end what the guest writes to disks')

@@ -98,10 +98,15 @@ describe('the monitor', () => {
       assert.ok(said.includes(word), word);
     const vm = new Machine();
     const state = { readOnly: true, snapshot: false, isLeaving: true };
-    vm.disk = { id: 'x', path: '/a', format: 'raw', bus: 'nvme', sizeBytes: 2 ** 30, ...state };
+    const disk = { id: 'x', path: '/a', format: 'raw', unit: 2, sizeBytes: 2 ** 30, ...state };
+    vm.disk = { ...disk, bus: 'nvme' };
     assert.equal(
       (await run('info block', vm)).said,
       'x: /a (raw, nvme, 1 GiB, read-only, asked to leave)',
     );
+    vm.disk = { ...disk, bus: 'nvme', controller: 'n0' };
+    assert.match((await run('info block', vm)).said, /\(raw, nvme n0, nsid 2, 1 GiB/);
+    vm.disk = { ...disk, bus: 'scsi', controller: 's0' };
+    assert.match((await run('info block', vm)).said, /\(raw, scsi s0, lun 2, 1 GiB/);
   });
 });

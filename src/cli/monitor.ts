@@ -145,13 +145,20 @@ function help(): string[] {
 function describe(disk: DiskStatus): string {
   const marks = [
     disk.format,
-    disk.bus,
+    ...placeOf(disk),
     formatSize(disk.sizeBytes),
     ...(disk.readOnly ? ['read-only'] : []),
     ...(disk.snapshot ? ['snapshot'] : []),
     ...(disk.isLeaving ? ['asked to leave'] : []),
   ];
   return `${disk.id}: ${disk.path} (${marks.join(', ')})`;
+}
+
+/** The bus, and where on it, when that is shared. */
+function placeOf({ bus, controller, unit }: DiskStatus): string[] {
+  return controller === undefined
+    ? [bus]
+    : [`${bus} ${controller}`, `${bus === 'nvme' ? 'nsid' : 'lun'} ${unit}`];
 }
 
 async function addDisk(text: string, { vm }: MonitorHost): Promise<readonly string[]> {

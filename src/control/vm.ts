@@ -51,6 +51,10 @@ export interface DiskConfig {
   /** Name of an image format. Without one it is found by looking, which a guest that writes its own header can mislead. */
   format?: string;
   bus: DiskBus;
+  /** Disks of the buses `nvme` and `scsi` with the same name here share a controller. Without one a disk has its own. */
+  controller?: string;
+  /** Its number there: NVMe's namespace identifier, from 1, SCSI's logical unit number, from 0; else the first that is free. */
+  unit?: number;
   /**
    * `unsafe`: the guest's flushes are not passed on. `none` is `writeback`, for scripts that were written for QEMU: the host
    * caches in both, and a flush makes it write.
@@ -93,6 +97,9 @@ export interface DiskStatus {
   readonly path: string;
   readonly format: string;
   readonly bus: DiskBus;
+  readonly controller?: string;
+  /** On its controller: see DiskConfig. */
+  readonly unit: number;
   readonly sizeBytes: number;
   readonly readOnly: boolean;
   readonly snapshot: boolean;

@@ -1,6 +1,14 @@
 /** How a request to a disk ended: what devices tell apart. */
 export type BlockStatus = 'ok' | 'io-error' | 'no-space' | 'read-only';
 
+/** A device with room for several disks, by number, that come and go while the guest runs. */
+export interface DiskBays {
+  /** Tells the guest. Nothing is at `unit`. */
+  attach(unit: number, disk: BlockBackend): void;
+  /** Takes a disk away from the guest, and tells it; resolves when nothing of the device uses it any more. */
+  detach(unit: number): Promise<void>;
+}
+
 /**
  * The disk behind a device. Offsets and lengths are multiples of 512 and lie within `sizeBytes`: the device checks what the
  * guest asks. Nothing rejects; requests may overlap, and those on overlapping ranges have no order.

@@ -1,7 +1,9 @@
 import { RequestError } from '#base/errors.ts';
 import type { DiskConfig, DiskStatus, IoLimits } from '#control/vm.ts';
+import type { DiskBays } from '#hw/block.ts';
 import { poolsOf } from '#storage/node/free-space.ts';
 import type { DeviceHost, MakeCard } from './device-host.ts';
+import { byCard, makeDiskCard } from './disk-cards.ts';
 import type { DiskEvents, Disks, OpenDisk } from './disks.ts';
 import { SpaceWatch } from './space-watch.ts';
 import { Standstill } from './standstill.ts';
@@ -13,6 +15,12 @@ interface Leaving {
   readonly reject: (reason: unknown) => void;
 }
 
+/** A card, and the disks that are behind it. */
+interface Controller {
+  readonly disks: OpenDisk[];
+  bays?: DiskBays;
+}
+
 /** Which disk is in which slot of the machine, and disks that come and go while it runs. */
 export class DiskPlugs {
   readonly #disks: Disks;
@@ -20,7 +28,9 @@ export class DiskPlugs {
   readonly #standstill: Standstill;
   readonly #events: DiskEvents;
   readonly #space: SpaceWatch;
-  readonly #slots = new Map<number, OpenDisk>();
+  /** In the order of their slots, before they have any. */
+  #made: readonly Controller[] = [];
+  readonly #slots = new Map<number, Controller>();
   readonly #leaving = new Map<OpenDisk, Leaving>();
   #host: DeviceHost | undefined;
 
@@ -43,7 +53,22 @@ export class DiskPlugs {
 
   /** For a machine that is about to be powered on: `connect` follows. */
   cards(): MakeCard[] {
-    return this.#disks.cards(this.#events);
+    this.#disks.begin();
+    this.#made = byCard(this.#disks.list).map((disks) => ({ disks }));
+    return this.#made.map((controller) => this.#card(controller));
+  }
+
+  #card(controller: Controller): MakeCard {
+    return (wires) => {
+      const { disks } = controller;
+      const backends = new Map(
+        disks.map((disk) => [disk.unit, this.#disks.backend(disk, this.#events)] as const),
+      );
+      const bus = disks[0]?.config.bus ?? 'virtio';
+      const { card, bays } = makeDiskCard(bus, backends, wires);
+      if (bays !== undefined) controller.bays = bays;
+      return card;
+    };
   }
 
   connect(host: DeviceHost): void {
@@ -51,8 +76,8 @@ export class DiskPlugs {
     this.#standstill.connect(host);
     this.#space.start();
     for (const [index, { slot }] of host.placed.entries()) {
-      const disk = this.#disks.list[index];
-      if (disk !== undefined) this.#slots.set(slot, disk);
+      const controller = this.#made[index];
+      if (controller !== undefined) this.#slots.set(slot, controller);
     }
   }
 
@@ -76,6 +101,8 @@ export class DiskPlugs {
       path: disk.config.path,
       format: disk.image.format,
       bus: disk.config.bus,
+      ...(disk.config.controller !== undefined && { controller: disk.config.controller }),
+      unit: disk.unit,
       sizeBytes: disk.image.sizeBytes,
       readOnly: disk.image.readOnly,
       snapshot: disk.config.snapshot,
@@ -86,8 +113,7 @@ export class DiskPlugs {
   async add(config: DiskConfig): Promise<string> {
     const disk = await this.#disks.add(config);
     try {
-      const slot = this.#host?.plug(this.#disks.card(disk, this.#events));
-      if (slot !== undefined) this.#slots.set(slot, disk);
+      this.#plug(disk);
     } catch (error) {
       await this.#disks.remove(disk);
       throw error;
@@ -95,16 +121,44 @@ export class DiskPlugs {
     return disk.id;
   }
 
+  /** Behind the controller that it names, when the machine has that, else behind one of its own. */
+  #plug(disk: OpenDisk): void {
+    const name = disk.config.controller;
+    const there = [...this.#slots.values()].find(
+      ({ disks }) => name !== undefined && disks[0]?.config.controller === name,
+    );
+    if (there?.bays === undefined) {
+      const controller = { disks: [disk] };
+      const slot = this.#host?.plug(this.#card(controller));
+      if (slot !== undefined) this.#slots.set(slot, controller);
+      return;
+    }
+    if (there.disks.every((other) => this.#leaving.has(other)))
+      throw new RequestError(
+        `the controller '${name}' is about to leave; wait, or name another`,
+        'disk',
+      );
+    there.disks.push(disk);
+    there.bays.attach(disk.unit, this.#disks.backend(disk, this.#events));
+  }
+
   async remove(id: string, force: boolean): Promise<void> {
     const disk = this.#find(id);
     const leaving = this.#leave(disk);
-    const slot = this.#slotOf(disk);
-    if (slot === undefined) await this.#close(disk);
-    else {
-      disk.isGone ||= force;
-      this.#host?.unplug(slot, force ? 'pull' : 'ask');
-    }
+    const [slot, controller] = this.#slotOf(disk) ?? [];
+    disk.isGone ||= force;
+    if (slot === undefined || controller === undefined) await this.#close(disk);
+    else if (controller.bays !== undefined && controller.disks.length > 1)
+      await this.#takeFrom(controller.disks, controller.bays, disk);
+    else this.#host?.unplug(slot, force ? 'pull' : 'ask');
     await leaving.done;
+  }
+
+  /** Guests are not asked for a disk whose controller stays: they are told. */
+  async #takeFrom(disks: OpenDisk[], bays: DiskBays, disk: OpenDisk): Promise<void> {
+    disks.splice(disks.indexOf(disk), 1);
+    await bays.detach(disk.unit);
+    await this.#close(disk);
   }
 
   async resize(id: string, sizeBytes: number, shrink: boolean): Promise<void> {
@@ -117,9 +171,9 @@ export class DiskPlugs {
 
   /** A slot has been switched off, whether we had asked for it or the guest did it by itself. */
   async slotOff(slot: number): Promise<void> {
-    const disk = this.#slots.get(slot);
+    const controller = this.#slots.get(slot);
     this.#slots.delete(slot);
-    if (disk !== undefined) await this.#close(disk);
+    for (const disk of controller?.disks ?? []) await this.#close(disk);
   }
 
   #leave(disk: OpenDisk): Leaving {
@@ -149,9 +203,8 @@ export class DiskPlugs {
     }
   }
 
-  #slotOf(disk: OpenDisk): number | undefined {
-    for (const [slot, inSlot] of this.#slots) if (inSlot === disk) return slot;
-    return undefined;
+  #slotOf(disk: OpenDisk): [number, Controller] | undefined {
+    return [...this.#slots].find(([, { disks }]) => disks.includes(disk));
   }
 
   #find(id: string): OpenDisk {

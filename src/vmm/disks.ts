@@ -2,32 +2,25 @@ import { createHash, randomUUID } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
-import { RequestError, unreachable } from '#base/errors.ts';
+import { RequestError } from '#base/errors.ts';
 import type { DiskConfig, IoLimits } from '#control/vm.ts';
-import { Nvme } from '#devices/nvme/nvme.ts';
-import { VirtioBlk } from '#devices/virtio/blk/blk.ts';
-import { VirtioScsi } from '#devices/virtio/scsi/scsi.ts';
-import { VirtioMmio } from '#devices/virtio/transport/mmio.ts';
-import { VirtioPci } from '#devices/virtio/transport/pci.ts';
-import type { BlockBackend } from '#hw/block.ts';
 import { type DiskImage, ImageError, SECTOR_BYTES } from '#storage/image.ts';
 import { overSubscribed, type ThinDisk } from '#storage/node/free-space.ts';
 import { nodeStorageHost } from '#storage/node/node-host.ts';
 import { openImage } from '#storage/open.ts';
 import { OverlayImage } from '#storage/overlay.ts';
-import type { MakeCard } from './device-host.ts';
 import { DiskBackend } from './disk-backend.ts';
+import { unitOf } from './disk-cards.ts';
 import { IoLimiter } from './io-limit.ts';
 
 /** How long a write waits before it asks the host again for room. */
 const RETRY_MS = 500;
 
-/** A guest uses as many as it has processors. */
-const BLK_QUEUES = 4;
-
 export interface OpenDisk {
   readonly id: string;
   readonly config: DiskConfig;
+  /** Its number on its controller. */
+  readonly unit: number;
   readonly image: DiskImage;
   /** Its card has been taken away: requests wait for nothing any more. */
   isGone: boolean;
@@ -89,18 +82,25 @@ export class Disks {
     this.#ids.add(id);
     try {
       const image = await this.#openImage(config);
-      const disk: OpenDisk = { id, config, image, isGone: false, limits: config.limits };
-      if (!this.#isClosed) {
-        this.#open.push(disk);
-        return disk;
+      try {
+        return this.#take(id, config, image);
+      } catch (error) {
+        await image.close();
+        throw error;
       }
-      await disk.image.close();
-      throw new RequestError('the machine has ended', 'disk');
     } catch (error) {
       this.#ids.delete(id);
       if (!(error instanceof ImageError)) throw error;
       throw new RequestError(error.message, 'disk', { cause: error });
     }
+  }
+
+  #take(id: string, config: DiskConfig, image: DiskImage): OpenDisk {
+    if (this.#isClosed) throw new RequestError('the machine has ended', 'disk');
+    const unit = unitOf(config, this.#open);
+    const disk = { id, config, unit, image, isGone: false, limits: config.limits };
+    this.#open.push(disk);
+    return disk;
   }
 
   #freeId(): string {
@@ -139,13 +139,8 @@ export class Disks {
       .map(({ config, image }) => ({ file: config.path, sizeBytes: image.sizeBytes }));
   }
 
-  /** A card for each disk. */
-  cards(hears: DiskEvents): MakeCard[] {
-    this.#isEnding = false;
-    return this.#open.map((disk) => this.card(disk, hears));
-  }
-
-  card(disk: OpenDisk, hears: DiskEvents): MakeCard {
+  /** As a card that is about to be made sees it. */
+  backend(disk: OpenDisk, hears: DiskEvents): DiskBackend {
     const { config, image } = disk;
     const backend = new DiskBackend(image, {
       serial: config.serial ?? serialOf(config.path),
@@ -161,7 +156,7 @@ export class Disks {
       limiter: limiterOf(disk.limits),
     });
     disk.backend = backend;
-    return (wires) => makeCard(config.bus, backend, wires);
+    return backend;
   }
 
   limit(disk: OpenDisk, limits: IoLimits | undefined): void {
@@ -190,6 +185,11 @@ export class Disks {
       if (!(error instanceof ImageError)) throw error;
       throw new RequestError(error.message, 'disk', { cause: error });
     }
+  }
+
+  /** The machine is powered on. */
+  begin(): void {
+    this.#isEnding = false;
   }
 
   /** Requests that wait for room on the host wait no longer. */
@@ -222,36 +222,6 @@ function sleep(ms: number): Promise<void> {
   return new Promise((resolve) => {
     setTimeout(resolve, ms);
   });
-}
-
-function makeCard(
-  bus: DiskConfig['bus'],
-  disk: BlockBackend,
-  wires: Parameters<MakeCard>[0],
-): ReturnType<MakeCard> {
-  switch (bus) {
-    case 'virtio':
-      return new VirtioPci(wires, {
-        device: new VirtioBlk(wires, disk, BLK_QUEUES),
-        name: 'virtio-blk',
-      });
-    case 'virtio-mmio':
-    case 'virtio-mmio-legacy':
-      return new VirtioMmio(wires, {
-        device: new VirtioBlk(wires, disk, BLK_QUEUES),
-        name: 'virtio-blk',
-        legacy: bus === 'virtio-mmio-legacy',
-      });
-    case 'nvme':
-      return new Nvme(wires, disk);
-    case 'scsi':
-      return new VirtioPci(wires, {
-        device: new VirtioScsi(wires, disk, BLK_QUEUES),
-        name: 'virtio-scsi',
-      });
-    default:
-      return unreachable(bus);
-  }
 }
 
 /** The file has no name left: it goes when it is closed, or when we do. */

@@ -19,12 +19,17 @@ const DISK_BYTES = 4 << 20;
 const dir = mkdtempSync(path.join(os.tmpdir(), 'ring0-hotplug-'));
 after(() => rmSync(dir, { recursive: true }));
 
-function disk(name: string, bus: DiskConfig['bus']): DiskConfig & { content: Buffer } {
+function disk(
+  name: string,
+  bus: DiskConfig['bus'],
+  controller?: string,
+): DiskConfig & { content: Buffer } {
   const file = path.join(dir, name);
   const content = randomBytes(DISK_BYTES);
   writeFileSync(file, content);
   const common = { cache: 'writeback', readOnly: false, snapshot: false } as const;
-  return { ...common, path: file, format: 'raw', bus, id: name, content };
+  const place = controller === undefined ? {} : { controller };
+  return { ...common, path: file, format: 'raw', bus, id: name, ...place, content };
 }
 
 /** A guest's console. */
@@ -70,6 +75,33 @@ class Shell {
     const not = there ? '!' : '';
     await this.run(`while [ ${not} -b /dev/${device} ]; do sleep 0.05; done`);
   }
+}
+
+/** Disks of one controller: the second comes and goes while the controller stays, and so does the first. */
+async function share(
+  vm: Vm,
+  shell: Shell,
+  [first = '', second = '', again = '']: readonly string[],
+  bus: DiskConfig['bus'],
+): Promise<void> {
+  const one = disk(`${bus}-one`, bus, bus);
+  const two = disk(`${bus}-two`, bus, bus);
+  await vm.addDisk(one);
+  await shell.waitFor(first);
+  await vm.addDisk(two);
+  await shell.waitFor(second);
+  await shell.run(`dd if=/dev/${first} of=/dev/${second} bs=64k; sync`);
+  await vm.resizeDisk(`${bus}-two`, 2 * DISK_BYTES);
+  await shell.waitForSize(second, (2 * DISK_BYTES) / 512);
+  await vm.removeDisk(`${bus}-one`);
+  await shell.waitFor(first, false);
+  assert.ok(readFileSync(two.path).subarray(0, DISK_BYTES).equals(one.content));
+  await vm.addDisk(one);
+  await shell.waitFor(again);
+  const read = await shell.run(`cmp -n ${DISK_BYTES} /dev/${again} /dev/${second} && echo same`);
+  assert.match(read, /same/);
+  for (const id of [`${bus}-one`, `${bus}-two`]) await vm.removeDisk(id);
+  await shell.waitFor(second, false);
 }
 
 describe('disks that come and go', { timeout: PATIENCE_MS * 2 }, () => {
@@ -123,6 +155,8 @@ describe('disks that come and go', { timeout: PATIENCE_MS * 2 }, () => {
       await vm.removeDisk('first', { force: true });
       assert.deepEqual(vm.disks(), []);
       await shell.waitFor('nvme0n1', false);
+      await share(vm, shell, ['nvme0n1', 'nvme0n2', 'nvme0n1'], 'nvme');
+      await share(vm, shell, ['sda', 'sdb', 'sda'], 'scsi');
     } finally {
       await vm.stop();
     }

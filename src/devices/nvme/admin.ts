@@ -1,13 +1,15 @@
-import type { BlockBackend } from '#hw/block.ts';
 import type { GuestMemory } from '#hw/guest-memory.ts';
 import { Transfer } from '#hw/transfer.ts';
 import { type Command, prpSegments } from './command.ts';
 import {
   identifyController,
   identifyNamespace,
+  inactiveNamespace,
   namespaceDescriptors,
   namespaceList,
 } from './identify.ts';
+import { statusOf } from './io.ts';
+import { isNamespaceId, type Namespaces } from './namespaces.ts';
 import * as r from './nvme-regs.ts';
 
 // The admin command set. Source: NVM Express 1.4, chapter 5.
@@ -39,7 +41,7 @@ export interface QueueAccess {
 
 export interface AdminOptions {
   readonly memory: GuestMemory;
-  readonly disk: BlockBackend;
+  readonly namespaces: Namespaces;
   readonly vendorId: number;
   readonly mostQueues: number;
   readonly mostEntries: number;
@@ -53,8 +55,14 @@ const MOST_EVENT_REQUESTS = 4;
 const LOG_BYTES = 4096;
 /** Of Get Log Page: what was told may not be told again. */
 const RETAIN_EVENT = 1 << 15;
+const ERASE_USER_DATA = 1;
 const ROOM_TEMPERATURE_K = 300;
 const COMMAND_SUPPORTED = 1;
+const SUPPORTED = [
+  ...[r.ADMIN_DELETE_SQ, r.ADMIN_CREATE_SQ, r.ADMIN_GET_LOG, r.ADMIN_DELETE_CQ, r.ADMIN_CREATE_CQ],
+  ...[r.ADMIN_IDENTIFY, r.ADMIN_ABORT, r.ADMIN_SET_FEATURES, r.ADMIN_GET_FEATURES],
+  ...[r.ADMIN_ASYNC_EVENT, r.ADMIN_FORMAT],
+];
 
 /** Features that are kept and change nothing, with their first values. */
 const KEPT_FEATURES: ReadonlyMap<number, number> = new Map([
@@ -75,8 +83,8 @@ export class Admin {
   readonly #options: AdminOptions;
   #features = new Map(KEPT_FEATURES);
   #eventRequests: Command[] = [];
-  /** The namespace is not what it was; and the guest has been told, but has not looked. */
-  #hasChanged = false;
+  /** Namespaces that are not what they were; and the guest has been told, but has not looked. */
+  readonly #changed = new Set<number>();
   #isTold = false;
 
   constructor(options: AdminOptions) {
@@ -86,19 +94,19 @@ export class Admin {
   reset(): void {
     this.#features = new Map(KEPT_FEATURES);
     this.#eventRequests = [];
-    this.#hasChanged = false;
+    this.#changed.clear();
     this.#isTold = false;
   }
 
-  namespaceChanged(): void {
-    this.#hasChanged = true;
+  namespaceChanged(nsid: number): void {
+    this.#changed.add(nsid);
     this.#tellChange();
   }
 
   /** 5.2: an event is told once, until the guest has read the log page that it names. */
   #tellChange(): void {
     const isWanted = (this.#features.get(r.FEATURE_ASYNC_EVENTS) ?? 0) & r.EVENT_NAMESPACE;
-    if (!this.#hasChanged || this.#isTold || !isWanted) return;
+    if (this.#changed.size === 0 || this.#isTold || !isWanted) return;
     const command = this.#eventRequests.shift();
     if (command === undefined) return;
     this.#isTold = true;
@@ -110,7 +118,7 @@ export class Admin {
   }
 
   /** Undefined: the answer comes when there is an event. */
-  serve(command: Command, pageBytes: number): AdminReply | undefined {
+  serve(command: Command, pageBytes: number): AdminReply | Promise<AdminReply> | undefined {
     switch (command.opcode) {
       case r.ADMIN_CREATE_CQ:
         return failed(this.#createCompletion(command, pageBytes));
@@ -136,6 +144,8 @@ export class Admin {
         this.#eventRequests.push(command);
         this.#tellChange();
         return undefined;
+      case r.ADMIN_FORMAT:
+        return this.#format(command).then(failed);
       default:
         return failed(r.INVALID_OPCODE);
     }
@@ -201,17 +211,20 @@ export class Admin {
   }
 
   #identifyData(command: Command): Uint8Array | number {
-    const { disk, vendorId } = this.#options;
-    const isOurs = command.nsid === r.NSID || command.nsid === 0xffff_ffff;
+    const { namespaces, vendorId } = this.#options;
+    const { nsid } = command;
+    const disk = namespaces.get(nsid);
     switch ((command.cdw[0] ?? 0) & 0xff) {
       case 0:
-        return isOurs ? identifyNamespace(disk) : r.INVALID_NAMESPACE;
+        if (disk !== undefined) return identifyNamespace(disk);
+        return isNamespaceId(nsid) ? inactiveNamespace() : r.INVALID_NAMESPACE;
       case 1:
-        return identifyController(disk, vendorId);
+        return identifyController(namespaces.serial, vendorId);
       case 2:
-        return namespaceList(command.nsid);
+        if (nsid >= r.ALL_NAMESPACES - 1) return r.INVALID_NAMESPACE;
+        return namespaceList(namespaces.above(nsid));
       case 3:
-        return isOurs ? namespaceDescriptors(disk) : r.INVALID_NAMESPACE;
+        return disk === undefined ? r.INVALID_NAMESPACE : namespaceDescriptors(nsid, disk);
       default:
         return r.INVALID_FIELD;
     }
@@ -225,6 +238,27 @@ export class Admin {
     if (transfer === undefined) return r.DATA_TRANSFER_ERROR;
     transfer.forGuest.set(data);
     transfer.deliver();
+    return r.OK;
+  }
+
+  /** 5.23. There is one format, so that what is left of the command is that it erases. */
+  async #format({ nsid, cdw: [settings = 0] }: Command): Promise<number> {
+    const { namespaces } = this.#options;
+    const one = namespaces.get(nsid);
+    const disks = nsid === r.ALL_NAMESPACES ? namespaces.all : one === undefined ? [] : [one];
+    if (disks.length === 0) return r.INVALID_NAMESPACE;
+    const [format, protection, erase] = [
+      settings & 0xf,
+      (settings >>> 5) & 7,
+      (settings >>> 9) & 7,
+    ];
+    if (format !== 0 || protection !== 0) return r.FORMAT_INVALID;
+    if (erase > ERASE_USER_DATA) return r.INVALID_FIELD;
+    for (const disk of disks) {
+      if (disk.readOnly) return r.READ_ONLY_RANGE;
+      const status = await disk.writeZeroes(0, disk.sizeBytes, true);
+      if (status !== 'ok') return statusOf(status, r.WRITE_FAULT);
+    }
     return r.OK;
   }
 
@@ -246,11 +280,10 @@ export class Admin {
         page[0] = 1;
         break;
       case r.LOG_CHANGED_NAMESPACES:
-        view.setUint32(0, this.#hasChanged ? r.NSID : 0, true);
+        page.set(namespaceList([...this.#changed].sort((a, b) => a - b)));
         break;
       case 5:
-        for (const opcode of [0, 1, 2, 4, 5, 6, 8, 9, 10, 12])
-          view.setUint32(opcode * 4, COMMAND_SUPPORTED, true);
+        for (const opcode of SUPPORTED) view.setUint32(opcode * 4, COMMAND_SUPPORTED, true);
         for (const opcode of [r.IO_FLUSH, r.IO_WRITE, r.IO_READ, r.IO_WRITE_ZEROES, r.IO_DSM])
           view.setUint32(1024 + opcode * 4, COMMAND_SUPPORTED, true);
         break;
@@ -259,7 +292,7 @@ export class Admin {
     }
     if (offset % 4 !== 0 || offset + lengthBytes > LOG_BYTES) return r.INVALID_FIELD;
     if ((first & 0xff) === r.LOG_CHANGED_NAMESPACES && (first & RETAIN_EVENT) === 0) {
-      this.#hasChanged = false;
+      this.#changed.clear();
       this.#isTold = false;
     }
     return this.#give(command, page.subarray(offset, offset + lengthBytes), pageBytes);

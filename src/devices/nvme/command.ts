@@ -46,18 +46,17 @@ export type IoRequest =
   | { readonly type: 'discard'; readonly ranges: number }
   | { readonly type: 'nothing' }
   | { readonly type: 'flush' }
+  | { readonly type: 'flush-all' }
   | { readonly type: 'bad'; readonly status: number };
 
 const bad = (status: number): IoRequest => ({ type: 'bad', status });
 
-const ALL_NAMESPACES = 0xffff_ffff;
-
-/** A command of an I/O queue, for a namespace of `sizeBytes`. */
-export function parseIo(command: Command, sizeBytes: number): IoRequest {
+/** A command of an I/O queue, for a namespace of `sizeBytes`; undefined: there is none of the command's. */
+export function parseIo(command: Command, sizeBytes: number | undefined): IoRequest {
   const { opcode, nsid, cdw } = command;
   const [low = 0, high = 0, control = 0] = cdw;
-  if (opcode === r.IO_FLUSH && nsid === ALL_NAMESPACES) return { type: 'flush' };
-  if (nsid !== r.NSID) return bad(r.INVALID_NAMESPACE);
+  if (opcode === r.IO_FLUSH && nsid === r.ALL_NAMESPACES) return { type: 'flush-all' };
+  if (sizeBytes === undefined) return bad(r.INVALID_NAMESPACE);
   switch (opcode) {
     case r.IO_FLUSH:
       return { type: 'flush' };

@@ -10,13 +10,14 @@ import {
   parseRanges,
   prpSegments,
 } from './command.ts';
+import type { Namespaces } from './namespaces.ts';
 import * as r from './nvme-regs.ts';
 
 const DSM_RANGE_BYTES = 16;
 
 export interface IoContext {
   readonly memory: GuestMemory;
-  readonly disk: BlockBackend;
+  readonly namespaces: Namespaces;
   readonly pageBytes: number;
   /** Whether the volatile write cache is on: without it every write is made stable. */
   readonly writeCache: boolean;
@@ -24,9 +25,9 @@ export interface IoContext {
 
 /** The status of a command that is done without a wait; undefined: nothing has been done. */
 export function tryIo(command: Command, context: IoContext): number | undefined {
-  const { disk } = context;
-  const request = parseIo(command, disk.sizeBytes);
-  if (request.type !== 'read' && request.type !== 'write') return undefined;
+  const disk = context.namespaces.get(command.nsid);
+  const request = parseIo(command, disk?.sizeBytes);
+  if (disk === undefined || (request.type !== 'read' && request.type !== 'write')) return undefined;
   const isWrite = request.type === 'write';
   if (isWrite && (disk.readOnly || request.fua || !context.writeCache)) return undefined;
   const data = transfer(command, request.lengthBytes, context);
@@ -39,27 +40,43 @@ export function tryIo(command: Command, context: IoContext): number | undefined 
 
 /** Serves a command of an I/O queue; resolves with its status. */
 export async function serveIo(command: Command, context: IoContext): Promise<number> {
-  const { disk } = context;
-  const request = parseIo(command, disk.sizeBytes);
+  const { namespaces } = context;
+  const disk = namespaces.get(command.nsid);
+  const request = parseIo(command, disk?.sizeBytes);
+  if (request.type === 'flush-all') return await flushAll(namespaces.all);
+  if (request.type === 'bad') return request.status;
+  return disk === undefined ? r.INVALID_NAMESPACE : await serve(command, request, disk, context);
+}
+
+/** The status of one that fails, if any. */
+export async function flushAll(disks: readonly BlockBackend[]): Promise<number> {
+  const ends = await Promise.all(disks.map((disk) => disk.flush()));
+  return statusOf(ends.find((status) => status !== 'ok') ?? 'ok', r.WRITE_FAULT);
+}
+
+async function serve(
+  command: Command,
+  request: Exclude<IoRequest, { type: 'bad' | 'flush-all' }>,
+  disk: BlockBackend,
+  context: IoContext,
+): Promise<number> {
   switch (request.type) {
-    case 'bad':
-      return request.status;
     case 'nothing':
       return r.OK;
     case 'flush':
       return statusOf(await disk.flush(), r.WRITE_FAULT);
     case 'read':
-      return await read(command, request, context);
+      return await read(command, request, disk, context);
     case 'write':
-      return await write(command, request, context);
+      return await write(command, request, disk, context);
     case 'write-zeroes': {
       const { offsetBytes, lengthBytes, mayUnmap } = request;
       if (disk.readOnly) return r.READ_ONLY_RANGE;
       const done = await disk.writeZeroes(offsetBytes, lengthBytes, mayUnmap);
-      return await afterWrite(done, request, context);
+      return await afterWrite(done, request, disk, context);
     }
     case 'discard':
-      return await discard(command, request.ranges, context);
+      return await discard(command, request.ranges, disk, context);
     default:
       return unreachable(request);
   }
@@ -71,10 +88,15 @@ function transfer(command: Command, lengthBytes: number, context: IoContext): Tr
   return Transfer.of(context.memory, segments) ?? r.DATA_TRANSFER_ERROR;
 }
 
-async function read(command: Command, range: BlockRange, context: IoContext): Promise<number> {
+async function read(
+  command: Command,
+  range: BlockRange,
+  disk: BlockBackend,
+  context: IoContext,
+): Promise<number> {
   const data = transfer(command, range.lengthBytes, context);
   if (typeof data === 'number') return data;
-  const status = await context.disk.read(range.offsetBytes, data.forGuest);
+  const status = await disk.read(range.offsetBytes, data.forGuest);
   data.deliver();
   return statusOf(status, r.READ_ERROR);
 }
@@ -82,26 +104,32 @@ async function read(command: Command, range: BlockRange, context: IoContext): Pr
 async function write(
   command: Command,
   request: Extract<IoRequest, { type: 'write' }>,
+  disk: BlockBackend,
   context: IoContext,
 ): Promise<number> {
-  if (context.disk.readOnly) return r.READ_ONLY_RANGE;
+  if (disk.readOnly) return r.READ_ONLY_RANGE;
   const data = transfer(command, request.lengthBytes, context);
   if (typeof data === 'number') return data;
-  const done = await context.disk.write(request.offsetBytes, data.fromGuest());
-  return await afterWrite(done, request, context);
+  const done = await disk.write(request.offsetBytes, data.fromGuest());
+  return await afterWrite(done, request, disk, context);
 }
 
 async function afterWrite(
   done: BlockStatus,
   { fua }: { readonly fua: boolean },
-  { disk, writeCache }: IoContext,
+  disk: BlockBackend,
+  { writeCache }: IoContext,
 ): Promise<number> {
   if (done === 'ok' && (fua || !writeCache)) return statusOf(await disk.flush(), r.WRITE_FAULT);
   return statusOf(done, r.WRITE_FAULT);
 }
 
-async function discard(command: Command, count: number, context: IoContext): Promise<number> {
-  const { disk } = context;
+async function discard(
+  command: Command,
+  count: number,
+  disk: BlockBackend,
+  context: IoContext,
+): Promise<number> {
   if (disk.readOnly) return r.READ_ONLY_RANGE;
   const data = transfer(command, count * DSM_RANGE_BYTES, context);
   if (typeof data === 'number') return data;
@@ -114,7 +142,7 @@ async function discard(command: Command, count: number, context: IoContext): Pro
   return r.OK;
 }
 
-function statusOf(status: BlockStatus, failure: number): number {
+export function statusOf(status: BlockStatus, failure: number): number {
   switch (status) {
     case 'ok':
       return r.OK;

@@ -39,6 +39,7 @@ export const ADMIN_ABORT = 0x08;
 export const ADMIN_SET_FEATURES = 0x09;
 export const ADMIN_GET_FEATURES = 0x0a;
 export const ADMIN_ASYNC_EVENT = 0x0c;
+export const ADMIN_FORMAT = 0x80;
 
 // I/O commands.
 export const IO_FLUSH = 0x00;
@@ -84,6 +85,7 @@ export const QUEUE_SIZE_INVALID = 0x102 | DNR;
 export const EVENT_LIMIT_EXCEEDED = 0x105 | DNR;
 export const VECTOR_INVALID = 0x108 | DNR;
 export const LOG_INVALID = 0x109 | DNR;
+export const FORMAT_INVALID = 0x10a | DNR;
 export const QUEUE_DELETION_INVALID = 0x10c | DNR;
 export const READ_ONLY_RANGE = 0x182 | DNR;
 export const WRITE_FAULT = 0x280;
@@ -93,4 +95,6 @@ export const READ_ERROR = 0x281;
 export const MDTS = 8;
 export const MOST_TRANSFER_BYTES = 4096 << MDTS;
 export const BLOCK_BYTES = 512;
-export const NSID = 1;
+/** Namespace identifiers are 1 to this (Identify Controller, NN). */
+export const MOST_NAMESPACES = 256;
+export const ALL_NAMESPACES = 0xffff_ffff;

@@ -26,7 +26,10 @@ class Driver {
   readonly memory = new TestMemory(1 << 20);
   readonly disk = new TestDisk(1 << 20);
   readonly interrupts = new TestInterrupts();
-  readonly nvme = new Nvme({ memory: this.memory, interrupts: this.interrupts }, this.disk);
+  readonly nvme = new Nvme(
+    { memory: this.memory, interrupts: this.interrupts },
+    new Map([[1, this.disk]]),
+  );
   readonly #tails = [0, 0];
   readonly #heads = [0, 0];
 
@@ -134,6 +137,76 @@ describe('NVMe', () => {
     driver.admin({ opcode: r.ADMIN_IDENTIFY, cdw: [0] });
     assert.equal(changed(), 10240);
   });
+
+  it('has namespaces that come and go, and tells of each', async () => {
+    const driver = new Driver().withQueues();
+    const second = new TestDisk(3 << 20);
+    const feature = { opcode: r.ADMIN_SET_FEATURES, cdw: [r.FEATURE_ASYNC_EVENTS, 1 << 8] };
+    assert.equal(driver.admin(feature).status, r.OK);
+    driver.submit(0, { opcode: r.ADMIN_ASYNC_EVENT });
+    driver.nvme.attach(5, second);
+    assert.deepEqual(driver.answer(0), { status: r.OK, result: 0x4_0002 });
+    const words = (): readonly number[] =>
+      [0, 4, 8].map((at) => driver.memory.view.getUint32(DATA + at, true));
+    const log = { opcode: r.ADMIN_GET_LOG, cdw: [(1023 << 16) | r.LOG_CHANGED_NAMESPACES] };
+    assert.equal(driver.admin(log).status, r.OK);
+    assert.deepEqual(words(), [5, 0, 0]);
+    const identify = (kind: number, nsid: number) =>
+      driver.admin({ opcode: r.ADMIN_IDENTIFY, nsid, cdw: [kind] }).status;
+    const lists = [
+      { after: 0, list: [1, 5, 0] },
+      { after: 1, list: [5, 0, 0] },
+      { after: 5, list: [0, 0, 0] },
+    ];
+    for (const { after, list } of lists) {
+      assert.equal(identify(2, after), r.OK);
+      assert.deepEqual(words(), list);
+    }
+    assert.equal(identify(0, 5), r.OK);
+    assert.deepEqual(words(), [6144, 0, 6144]);
+    assert.equal(identify(0, 4), r.OK);
+    assert.deepEqual(words(), [0, 0, 0], 'no namespace has that identifier');
+    assert.equal(identify(3, 4), r.INVALID_NAMESPACE);
+    for (const nsid of [0, r.MOST_NAMESPACES + 1, r.ALL_NAMESPACES])
+      assert.equal(identify(0, nsid), r.INVALID_NAMESPACE);
+    assert.equal(await driver.io({ ...readWrite(r.IO_READ, 6143, 1), nsid: 5 }), r.OK);
+    assert.equal(await driver.io({ ...readWrite(r.IO_READ, 6143, 1) }), r.LBA_OUT_OF_RANGE);
+    assert.equal(await driver.io({ opcode: r.IO_FLUSH, nsid: r.ALL_NAMESPACES }), r.OK);
+    assert.deepEqual([driver.disk.log, second.log], [['flush'], ['read 3145216+512', 'flush']]);
+    await driver.nvme.detach(5);
+    assert.equal(await driver.io({ ...readWrite(r.IO_READ, 0, 1), nsid: 5 }), r.INVALID_NAMESPACE);
+    second.resize(1 << 20);
+    assert.equal(driver.admin(log).status, r.OK);
+    assert.deepEqual(words(), [5, 0, 0]);
+  });
+
+  it('gives a disk back when its last request has ended', async () => {
+    const driver = new Driver().withQueues();
+    const second = new TestDisk(1 << 20);
+    driver.nvme.attach(2, second);
+    driver.submit(1, { ...readWrite(r.IO_WRITE, 0, 1), nsid: 2 });
+    await driver.nvme.detach(2);
+    assert.equal(driver.answer(1).status, r.OK);
+    assert.deepEqual(second.log, ['write 0+512']);
+  });
+
+  const formats = [
+    { name: 'erases', settings: 1 << 9, status: r.OK, log: ['unmap 0+1048576'] },
+    { name: 'erases all', settings: 0, nsid: r.ALL_NAMESPACES, log: ['unmap 0+1048576'] },
+    { name: 'has no second format', settings: 1, status: r.FORMAT_INVALID },
+    { name: 'protects no data', settings: 1 << 5, status: r.FORMAT_INVALID },
+    { name: 'has no keys to forget', settings: 2 << 9, status: r.INVALID_FIELD },
+    { name: 'needs a namespace', settings: 0, nsid: 3, status: r.INVALID_NAMESPACE },
+    { name: 'does not write to what may be read', readOnly: true, status: r.READ_ONLY_RANGE },
+  ];
+  for (const { name, settings = 0, nsid = 1, readOnly = false, status = r.OK, log } of formats)
+    it(`Format NVM ${name}`, async () => {
+      const driver = new Driver();
+      driver.disk.readOnly = readOnly;
+      driver.submit(0, { opcode: r.ADMIN_FORMAT, nsid, cdw: [settings] });
+      await driver.nvme.idle();
+      assert.deepEqual([driver.answer(0).status, driver.disk.log], [status, log ?? []]);
+    });
 
   it('writes, reads back, and interrupts by the vector of the queue', async () => {
     const driver = new Driver().withQueues();

@@ -1,14 +1,15 @@
-import type { BlockBackend } from '#hw/block.ts';
+import type { BlockBackend, DiskBays } from '#hw/block.ts';
 import { paddrOf } from '#hw/guest-memory.ts';
 import { MSIX_BAR_BYTES, msixCapability } from '../pci/msix.ts';
 import type { PciCard, PciCardPlan, PciCardWires } from '../pci/pci-card.ts';
 import { Admin, type AdminReply, type QueueAccess } from './admin.ts';
 import { type Command, parseCommand } from './command.ts';
-import { serveIo, tryIo } from './io.ts';
+import { flushAll, serveIo, tryIo } from './io.ts';
+import { Namespaces } from './namespaces.ts';
 import * as r from './nvme-regs.ts';
 import { CompletionQueue, SubmissionQueue } from './queues.ts';
 
-// An NVMe controller with one namespace.
+// An NVMe controller.
 
 const REGISTER_BAR = 0;
 const MSIX = { bar: 4, vectors: 33 };
@@ -24,7 +25,7 @@ const PAGE_SHIFT = 12;
 const MOST_PAGE_SHIFT = 4;
 const ALL_ONES = 0xffff_ffff;
 
-export class Nvme implements PciCard {
+export class Nvme implements PciCard, DiskBays {
   readonly plan: PciCardPlan = {
     name: 'nvme',
     msix: MSIX,
@@ -43,11 +44,12 @@ export class Nvme implements PciCard {
     },
   };
   readonly #wires: PciCardWires;
-  readonly #disk: BlockBackend;
+  readonly #namespaces: Namespaces;
   readonly #admin: Admin;
   readonly #submission = new Map<number, SubmissionQueue>();
   readonly #completion = new Map<number, CompletionQueue>();
-  readonly #underWay = new Set<Promise<void>>();
+  /** And the namespace that each is for. */
+  readonly #underWay = new Map<Promise<void>, number>();
   #config = 0;
   #status = 0;
   #masked = 0;
@@ -57,12 +59,13 @@ export class Nvme implements PciCard {
   /** Grows with each reset: answers to what came before are nobody's. */
   #generation = 0;
 
-  constructor(wires: PciCardWires, disk: BlockBackend) {
+  /** `disks`: by namespace identifiers; the first one's serial number is the controller's too. */
+  constructor(wires: PciCardWires, disks: ReadonlyMap<number, BlockBackend>) {
     this.#wires = wires;
-    this.#disk = disk;
+    this.#namespaces = new Namespaces(disks, (nsid) => this.#admin.namespaceChanged(nsid));
     this.#admin = new Admin({
       memory: wires.memory,
-      disk,
+      namespaces: this.#namespaces,
       vendorId: VENDOR.vendorId,
       mostQueues: MOST_QUEUES,
       mostEntries: MOST_ENTRIES,
@@ -73,7 +76,6 @@ export class Nvme implements PciCard {
         if (queue !== undefined) this.#complete(0, queue, command, reply);
       },
     });
-    disk.onResize(() => this.#admin.namespaceChanged());
   }
 
   reset(): void {
@@ -85,7 +87,18 @@ export class Nvme implements PciCard {
   }
 
   async idle(): Promise<void> {
-    await Promise.all(this.#underWay);
+    await Promise.all(this.#underWay.keys());
+  }
+
+  attach(nsid: number, disk: BlockBackend): void {
+    this.#namespaces.attach(nsid, disk);
+  }
+
+  async detach(nsid: number): Promise<void> {
+    this.#namespaces.detach(nsid);
+    const ofAny = [nsid, r.ALL_NAMESPACES];
+    const its = [...this.#underWay].filter(([, namespace]) => ofAny.includes(namespace));
+    await Promise.all(its.map(([served]) => served));
   }
 
   // ---- Registers.
@@ -207,7 +220,7 @@ export class Nvme implements PciCard {
   async #shutDown(): Promise<void> {
     const generation = this.#generation;
     await this.idle();
-    await this.#disk.flush();
+    await flushAll(this.#namespaces.all);
     if (generation === this.#generation) this.#status |= r.CSTS_SHST_DONE;
   }
 
@@ -264,14 +277,14 @@ export class Nvme implements PciCard {
 
   #serveAdmin(queue: SubmissionQueue, command: Command): void {
     const reply = this.#admin.serve(command, this.#pageBytes);
-    if (reply !== undefined) this.#complete(0, queue, command, reply);
+    if (reply instanceof Promise) this.#track(0, queue, command, reply);
+    else if (reply !== undefined) this.#complete(0, queue, command, reply);
   }
 
   #serveIo(id: number, queue: SubmissionQueue, command: Command, mayTry: boolean): void {
-    const generation = this.#generation;
     const context = {
       memory: this.#wires.memory,
-      disk: this.#disk,
+      namespaces: this.#namespaces,
       pageBytes: this.#pageBytes,
       writeCache: this.#admin.writeCache,
     };
@@ -280,12 +293,19 @@ export class Nvme implements PciCard {
       this.#complete(id, queue, command, { status: done, result: 0 });
       return;
     }
-    const served = serveIo(command, context).then((status) => {
+    const answer = serveIo(command, context).then((status) => ({ status, result: 0 }));
+    this.#track(id, queue, command, answer);
+  }
+
+  /** The answer goes to the queue that is there now, or to nobody. */
+  #track(id: number, queue: SubmissionQueue, command: Command, answer: Promise<AdminReply>): void {
+    const generation = this.#generation;
+    const served = answer.then((reply) => {
       this.#underWay.delete(served);
       const isHere = this.#submission.get(id) === queue && generation === this.#generation;
-      if (isHere) this.#complete(id, queue, command, { status, result: 0 });
+      if (isHere) this.#complete(id, queue, command, reply);
     });
-    this.#underWay.add(served);
+    this.#underWay.set(served, command.nsid);
   }
 
   #complete(sqId: number, queue: SubmissionQueue, command: Command, reply: AdminReply): void {

@@ -11,8 +11,12 @@ function ascii(text: string, length: number): Uint8Array {
   return new TextEncoder().encode(text.slice(0, length).padEnd(length));
 }
 
-export function inquiry(): Uint8Array {
+/** No disk has the number; the target could have one there (SPC-4, table 175). */
+const NO_DISK = 0x7f;
+
+export function inquiry(disk: BlockBackend | undefined): Uint8Array {
   const bytes = new Uint8Array(36);
+  bytes[0] = disk === undefined ? NO_DISK : 0;
   bytes[2] = 6; // SPC-4
   bytes[3] = 2; // response format
   bytes[4] = bytes.length - 5;
@@ -65,12 +69,11 @@ function vitalBody(page: number, disk: BlockBackend): Uint8Array | undefined {
 function blockLimits(disk: BlockBackend): Uint8Array {
   const bytes = new Uint8Array(60);
   const view = new DataView(bytes.buffer);
-  const MOST_BLOCKS = 0x40_0000;
   view.setUint32(4, r.MOST_TRANSFER_BYTES / r.BLOCK_BYTES);
-  view.setUint32(16, MOST_BLOCKS);
+  view.setUint32(16, r.MOST_BLOCKS);
   view.setUint32(20, r.MOST_UNMAP_RANGES);
   view.setUint32(24, Math.max(1, disk.unitBytes / r.BLOCK_BYTES));
-  view.setBigUint64(32, BigInt(MOST_BLOCKS));
+  view.setBigUint64(32, BigInt(r.MOST_BLOCKS));
   return bytes;
 }
 
@@ -107,9 +110,11 @@ export function capacity(long: boolean, disk: BlockBackend): Uint8Array {
   return bytes;
 }
 
-/** LUN 0 alone. */
-export function luns(): Uint8Array {
-  const bytes = new Uint8Array(16);
-  bytes[3] = 8;
+const LUN_BYTES = 8;
+
+export function luns(numbers: readonly number[]): Uint8Array {
+  const bytes = new Uint8Array(LUN_BYTES * (1 + numbers.length));
+  new DataView(bytes.buffer).setUint32(0, LUN_BYTES * numbers.length);
+  for (const [index, lun] of numbers.entries()) bytes[LUN_BYTES * (1 + index) + 1] = lun;
   return bytes;
 }

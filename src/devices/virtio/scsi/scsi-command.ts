@@ -15,6 +15,8 @@ export type ScsiCommand =
       readonly offsetBytes: number;
       readonly lengthBytes: number;
       readonly unmap: boolean;
+      /** Zeros are written, and none are given. */
+      readonly ofZeros: boolean;
     }
   | { readonly type: 'unmap'; readonly listBytes: number }
   | { readonly type: 'inquiry'; readonly page: number | undefined; readonly mostBytes: number }
@@ -32,6 +34,9 @@ export type ScsiCommand =
 const bad = (sense: r.Sense): ScsiCommand => ({ type: 'bad', sense });
 const FUA = 1 << 3;
 const UNMAP_BIT = 1 << 3;
+/** Of WRITE SAME: what is not there, blocks that hold their own address, and (16 alone) that no data are given. */
+const ANCHOR_OR_ADDRESSES = 0x16;
+const NO_DATA_OUT = 1;
 
 interface Blocks {
   readonly first: number;
@@ -70,8 +75,9 @@ export function parseScsi(cdb: DataView, sizeBytes: number): ScsiCommand {
     case r.WRITE_16:
       return transfer('write', blocks(cdb), sizeBytes);
     case r.WRITE_SAME_10:
-    case r.WRITE_SAME_16:
       return writeSame(blocks(cdb), sizeBytes);
+    case r.WRITE_SAME_16:
+      return writeSame(blocks(cdb), sizeBytes, NO_DATA_OUT);
     case r.SYNCHRONIZE_CACHE_10:
     case r.SYNCHRONIZE_CACHE_16:
       return { type: 'flush' };
@@ -135,11 +141,15 @@ function transfer(
 }
 
 /** 0 blocks are all to the end (SBC-3, 5.45). */
-function writeSame({ first, count, flags }: Blocks, sizeBytes: number): ScsiCommand {
+function writeSame({ first, count, flags }: Blocks, sizeBytes: number, ndob = 0): ScsiCommand {
+  if ((flags & ANCHOR_OR_ADDRESSES) !== 0) return bad(r.INVALID_FIELD);
   const rest = sizeBytes / r.BLOCK_BYTES - first;
-  const range = bytesOf(first, count || Math.max(rest, 0), sizeBytes);
+  const blocks = count || Math.max(rest, 0);
+  const range = bytesOf(first, blocks, sizeBytes);
   if (range === undefined) return bad(r.OUT_OF_RANGE);
-  return { type: 'write-same', ...range, unmap: (flags & UNMAP_BIT) !== 0 };
+  if (blocks > r.MOST_BLOCKS) return bad(r.INVALID_FIELD);
+  const ofZeros = (flags & ndob) !== 0;
+  return { type: 'write-same', ...range, unmap: (flags & UNMAP_BIT) !== 0, ofZeros };
 }
 
 interface Range {

@@ -40,6 +40,9 @@ export const READ_ERROR = sense(3, 0x11);
 export const WRITE_ERROR = sense(3, 0x0c);
 export const INVALID_OPCODE = sense(5, 0x20);
 export const OUT_OF_RANGE = sense(5, 0x21);
+export const LUN_NOT_SUPPORTED = sense(5, 0x25);
+export const CAPACITY_CHANGED = sense(6, 0x2a, 9);
+export const LUNS_CHANGED = sense(6, 0x3f, 0x0e);
 export const INVALID_FIELD = sense(5, 0x24);
 export const INVALID_PARAMETER = sense(5, 0x26);
 export const WRITE_PROTECTED = sense(7, 0x27);
@@ -59,6 +62,7 @@ export function senseData({ key, code, qualifier }: Sense): Uint8Array {
 }
 
 export const BLOCK_BYTES = 512;
-/** Of an UNMAP, as page B0 tells. */
+/** Of a WRITE SAME or an UNMAP, and ranges of the latter, as page B0 tells. */
+export const MOST_BLOCKS = 0x40_0000;
 export const MOST_UNMAP_RANGES = 256;
 export const MOST_TRANSFER_BYTES = 64 << 20;

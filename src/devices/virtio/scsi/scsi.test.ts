@@ -25,14 +25,14 @@ const EVENTS = 0xf_0000;
 class Guest {
   readonly memory = new TestMemory(1 << 20);
   readonly disk = new TestDisk(1 << 20);
-  readonly device = new VirtioScsi({ memory: this.memory }, this.disk);
+  readonly device = new VirtioScsi({ memory: this.memory }, new Map([[0, this.disk]]));
   readonly driver = new SplitDriver(this.memory, 256);
 
   constructor() {
     const { memory, driver } = this;
     const wires = { memory, features: 0n, interrupt: () => {}, broken: assert.fail };
     const queue = VirtQueue.at({ ...wires, place: driver.place });
-    this.device.start([undefined, this.events(), queue], 1n << 2n);
+    this.device.start([undefined, this.events(), queue], this.device.features);
   }
 
   events(): VirtQueue | undefined {
@@ -117,6 +117,70 @@ describe('virtio-scsi', () => {
     assert.deepEqual(guest.event(2), nothing);
   });
 
+  it('says once that the capacity has changed, to the next command that is no question', async () => {
+    const guest = new Guest();
+    const ready = [0];
+    guest.disk.resize(2 << 20);
+    assert.deepEqual(await guest.command([0x12, 0, 0, 0, 36], { wanted: 36 }), GOOD);
+    assert.deepEqual(await guest.command(ready), check(6, 0x2a, 9));
+    assert.deepEqual(await guest.command(ready), GOOD);
+    guest.disk.resize(1 << 20);
+    assert.deepEqual(await guest.command([0x03, 0, 0, 0, 18], { wanted: 18 }), GOOD);
+    assert.deepEqual(
+      [2, 12, 13].map((at) => guest.memory.ram[DATA + at]),
+      [6, 0x2a, 9],
+    );
+    assert.deepEqual(await guest.command(ready), GOOD);
+  });
+
+  it('has disks that come and go, each with its number, and tells of them', async () => {
+    const guest = new Guest();
+    const second = new TestDisk(2 << 20);
+    const at = (lun: number) => [1, 0, 0x40, lun];
+    const report = async (): Promise<readonly number[]> => {
+      guest.memory.ram.fill(0, DATA, DATA + 64);
+      const cdb = [0xa0, 0, 0, 0, 0, 0, 0, 0, 0, 64];
+      assert.deepEqual(await guest.command(cdb, { wanted: 64 }), GOOD);
+      const count = guest.memory.view.getUint32(DATA) / 8;
+      return Array.from({ length: count }, (_, i) =>
+        Number(guest.memory.view.getBigUint64(DATA + 8 + 8 * i) >> 48n),
+      );
+    };
+    const kind = async (lun: number) => {
+      assert.deepEqual(await guest.command([0x12, 0, 0, 0, 36], { wanted: 36 }, at(lun)), GOOD);
+      return guest.memory.ram[DATA];
+    };
+    for (const index of [0, 1]) guest.listen(index);
+    assert.deepEqual([await report(), await kind(7)], [[0], 0x7f]);
+    assert.deepEqual(await guest.command([0], {}, at(7)), check(5, 0x25, 0));
+    guest.device.attach(7, second);
+    assert.deepEqual(guest.event(0), [1, 0, 0, 0, 1, 0, 0, 7, 0, 0, 0, 0, 1, 0, 0, 0]);
+    assert.deepEqual([await report(), await kind(7)], [[0, 7], 0]);
+    assert.deepEqual(await guest.command([0]), check(6, 0x3f, 0x0e), 'other units have changed');
+    assert.deepEqual(await guest.command([0x25], { wanted: 8 }, at(7)), GOOD);
+    assert.equal(guest.memory.view.getUint32(DATA), 4095);
+    await guest.command([0x28, 0, 0, 0, 0x0f, 0xff, 0, 0, 1], { wanted: 512 }, at(7));
+    assert.deepEqual([second.log, guest.disk.log], [['read 2096640+512'], []]);
+    await guest.device.detach(7);
+    assert.deepEqual(guest.event(1), [1, 0, 0, 0, 1, 0, 0, 7, 0, 0, 0, 0, 2, 0, 0, 0]);
+    assert.deepEqual(await guest.command([0], {}, at(7)), check(5, 0x25, 0));
+    assert.deepEqual(await report(), [0]);
+  });
+
+  it('writes a block again and again', async () => {
+    const guest = new Guest();
+    guest.memory.ram.fill(0x5a, DATA, DATA + 512);
+    const cdb = [0x93, 8, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 4];
+    assert.deepEqual(await guest.command(cdb, { given: 512 }), GOOD);
+    assert.ok(guest.disk.bytes.subarray(4096, 6144).every((byte) => byte === 0x5a));
+    const zeros = [0x93, 1, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 1];
+    assert.deepEqual(await guest.command(zeros), GOOD, 'without data');
+    assert.deepEqual(guest.disk.log, ['write 4096+2048', 'zero 4096+512']);
+    const toEnd = [0x41, 0, 0, 0, 7, 0xfe, 0, 0, 0];
+    assert.deepEqual(await guest.command(toEnd, { given: 512 }), GOOD);
+    assert.deepEqual(guest.disk.log.slice(2), ['write 1047552+1024']);
+  });
+
   it('writes and reads back, with commands of all lengths', async () => {
     const guest = new Guest();
     guest.memory.ram.fill(0x77, DATA, DATA + 1024);
@@ -183,6 +247,11 @@ describe('virtio-scsi', () => {
   const refused = [
     { name: 'past the end', cdb: [0x28, 0, 0, 0, 7, 0xff, 0, 0, 2], expected: check(5, 0x21, 0) },
     { name: 'an unknown command', cdb: [0xff], expected: check(5, 0x20, 0) },
+    {
+      name: 'blocks that hold their own address',
+      cdb: [0x41, 4, 0, 0, 0, 0, 0, 0, 1],
+      expected: check(5, 0x24, 0),
+    },
     { name: 'an unknown page', cdb: [0x12, 1, 0x99, 0, 36], expected: check(5, 0x24, 0) },
     {
       name: 'less memory than data',

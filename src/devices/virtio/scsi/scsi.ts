@@ -1,27 +1,23 @@
 import { unreachable } from '#base/errors.ts';
-import type { BlockBackend, BlockStatus } from '#hw/block.ts';
+import type { BlockBackend, BlockStatus, DiskBays } from '#hw/block.ts';
 import type { GuestMemory, Segment } from '#hw/guest-memory.ts';
 import { copyFrom, copyTo, slice, totalBytes } from '#hw/segments.ts';
 import { Transfer } from '#hw/transfer.ts';
 import type { Chain, VirtQueue } from '../queue.ts';
 import type { VirtioDevice, VirtioWires } from '../transport/virtio-device.ts';
+import { lunOf, MOST_LUN } from './lun.ts';
 import { capacity, inquiry, luns, modeSense, vitalData } from './scsi-answers.ts';
 import { parseScsi, parseUnmap, type ScsiCommand } from './scsi-command.ts';
+import { EVENT_BYTES, F_CHANGE, F_HOTPLUG, ScsiEvents } from './scsi-events.ts';
 import * as r from './scsi-regs.ts';
 
-// A SCSI host with one disk, target 0. Source: virtio 1.2, 5.6.
+// A SCSI host with target 0, whose logical units are disks. Source: virtio 1.2, 5.6.
 
 const DEVICE_ID = 8;
 const MASS_STORAGE_SCSI = 0x01_00_00;
 const QUEUE_SIZE = 256;
 /** Of one notification, served before other work of the thread has its turn. */
 const MOST_AT_ONCE = 64;
-/** Changes of the disk's parameters are told. */
-const F_CHANGE = 1n << 2n;
-/** 5.6.6.3: parameters have changed, in a disk's own way: ASC 2A, ASCQ 09, its capacity. */
-const EVENT_PARAM_CHANGE = 3;
-const CAPACITY_CHANGED = 0x092a;
-const EVENT_BYTES = 16;
 const CONTROL_QUEUE = 0;
 const EVENT_QUEUE = 1;
 
@@ -35,8 +31,11 @@ const RESPONSE_BYTES = 12 + SENSE_AREA;
 const RESPONSE_OK = 0;
 const RESPONSE_BAD_TARGET = 3;
 const CONTROL_BAD_TARGET = 3;
+const CONTROL_INCORRECT_LUN = 12;
 const CONTROL_OK = 0;
 const CONTROL_TYPE_TASK_MANAGEMENT = 0;
+/** Of a WRITE SAME, written at once. */
+const SAME_BYTES = 1 << 20;
 
 /** How a command ended: bytes given to the guest, or what is wrong. */
 interface Outcome {
@@ -47,28 +46,74 @@ interface Outcome {
 const fine = (filledBytes = 0): Outcome => ({ filledBytes });
 const failed = (sense: r.Sense): Outcome => ({ sense, filledBytes: 0 });
 
-export class VirtioScsi implements VirtioDevice {
+/** What answers even while a unit has something to tell (SPC-4, 5.6), and where there is none. */
+const QUESTIONS: readonly ScsiCommand['type'][] = ['inquiry', 'report-luns', 'request-sense'];
+
+/** Where a command's data are. */
+interface Data {
+  readonly given: readonly Segment[];
+  readonly wanted: readonly Segment[];
+}
+
+/** A command and whom it is for; of a unit without a disk it is refused. */
+interface Request {
+  readonly lun: number;
+  readonly disk: BlockBackend | undefined;
+  readonly command: ScsiCommand;
+  readonly data: Data;
+}
+
+export class VirtioScsi implements VirtioDevice, DiskBays {
   readonly deviceId = DEVICE_ID;
   readonly classCode = MASS_STORAGE_SCSI;
-  readonly features = F_CHANGE;
+  readonly features = F_CHANGE | F_HOTPLUG;
   readonly queueSizes: readonly number[];
   readonly #memory: GuestMemory;
-  readonly #disk: BlockBackend;
-  readonly #underWay = new Set<Promise<void>>();
+  readonly #disks = new Map<number, BlockBackend>();
+  /** And the unit that each is for. */
+  readonly #underWay = new Map<Promise<void>, number>();
+  /** What a unit's next command is told instead of being done. */
+  readonly #attention = new Map<number, r.Sense>();
+  readonly #events: ScsiEvents;
   #queues: readonly (VirtQueue | undefined)[] = [];
   #generation = 0;
-  /** The driver listens for changes; one is to be told when it has given room for it. */
-  #listens = false;
-  #hasChanged = false;
 
-  constructor(wires: VirtioWires, disk: BlockBackend, requestQueues = 1) {
+  /** `disks`: by logical unit numbers. */
+  constructor(wires: VirtioWires, disks: ReadonlyMap<number, BlockBackend>, requestQueues = 1) {
     this.#memory = wires.memory;
-    this.#disk = disk;
-    disk.onResize(() => {
-      this.#hasChanged = this.#listens;
-      this.#tellChange();
-    });
+    this.#events = new ScsiEvents(wires.memory);
+    for (const [lun, disk] of disks) this.#put(lun, disk);
     this.queueSizes = Array.from({ length: 2 + requestQueues }, () => QUEUE_SIZE);
+  }
+
+  #put(lun: number, disk: BlockBackend): void {
+    this.#disks.set(lun, disk);
+    disk.onResize(() => {
+      if (this.#disks.get(lun) !== disk) return;
+      this.#attention.set(lun, r.CAPACITY_CHANGED);
+      this.#events.tell('resized', lun);
+    });
+  }
+
+  attach(lun: number, disk: BlockBackend): void {
+    this.#lunsChanged();
+    this.#put(lun, disk);
+    this.#events.tell('came', lun);
+  }
+
+  async detach(lun: number): Promise<void> {
+    this.#disks.delete(lun);
+    this.#attention.delete(lun);
+    this.#lunsChanged();
+    this.#events.tell('went', lun);
+    const its = [...this.#underWay].filter(([, unit]) => unit === lun);
+    await Promise.all(its.map(([served]) => served));
+  }
+
+  /** Said by the units that stay (SPC-4, 6.33). */
+  #lunsChanged(): void {
+    for (const lun of this.#disks.keys())
+      if (!this.#attention.has(lun)) this.#attention.set(lun, r.LUNS_CHANGED);
   }
 
   /** 5.6.4. */
@@ -82,7 +127,8 @@ export class VirtioScsi implements VirtioDevice {
     view.setUint32(16, EVENT_BYTES, true);
     view.setUint32(20, SENSE_AREA, true);
     view.setUint32(24, CDB_BYTES, true);
-    view.setUint16(30, 0, true); // the highest target, and LUN, are 0
+    view.setUint16(30, 0, true); // the highest target
+    view.setUint32(32, MOST_LUN, true);
     return bytes;
   }
 
@@ -91,14 +137,14 @@ export class VirtioScsi implements VirtioDevice {
 
   start(queues: readonly (VirtQueue | undefined)[], features: bigint): void {
     this.#queues = queues;
-    this.#listens = (features & F_CHANGE) !== 0n;
+    this.#events.start(queues[EVENT_QUEUE], features);
   }
 
   stop(): void {
     this.#generation++;
     this.#queues = [];
-    this.#listens = false;
-    this.#hasChanged = false;
+    this.#events.stop();
+    this.#attention.clear();
   }
 
   get isIdle(): boolean {
@@ -106,14 +152,14 @@ export class VirtioScsi implements VirtioDevice {
   }
 
   async idle(): Promise<void> {
-    await Promise.all(this.#underWay);
+    await Promise.all(this.#underWay.keys());
   }
 
   notify(index: number): void {
     const queue = this.#queues[index];
     if (queue === undefined) return;
     if (index === EVENT_QUEUE) {
-      this.#tellChange();
+      this.#events.deliver();
       return;
     }
     let count = 0;
@@ -123,186 +169,215 @@ export class VirtioScsi implements VirtioDevice {
     }
   }
 
-  /** Buffers for events wait for events. */
-  #tellChange(): void {
-    if (!this.#hasChanged) return;
-    const queue = this.#queues[EVENT_QUEUE];
-    const chain = queue?.pop();
-    if (queue === undefined || chain === undefined) return;
-    this.#hasChanged = false;
-    const event = new Uint8Array(EVENT_BYTES);
-    const view = new DataView(event.buffer);
-    view.setUint32(0, EVENT_PARAM_CHANGE, true);
-    event.set([1, 0, 0, 0], 4); // LUN 0 of target 0
-    view.setUint32(12, CAPACITY_CHANGED, true);
-    queue.push(chain, copyTo(this.#memory, chain.writable, event));
-  }
-
   /** Task management (5.6.6.2): all commands end by themselves, so that each function is done at once. */
   #control(queue: VirtQueue, chain: Chain): void {
     const header = copyFrom(this.#memory, slice(chain.readable, 0, 16));
     const isTask =
       header?.length === 16 &&
       new DataView(header.buffer).getUint32(0, true) === CONTROL_TYPE_TASK_MANAGEMENT;
-    const isOurs = isTask && isDisk(header.subarray(8, 16));
-    const response = isTask && !isOurs ? CONTROL_BAD_TARGET : CONTROL_OK;
+    const response = isTask ? this.#taskResponse(lunOf(header.subarray(8, 16))) : CONTROL_OK;
     // Asynchronous notifications answer with the events that they will tell of, before the response: none.
     const bytes = isTask ? Uint8Array.of(response) : Uint8Array.of(0, 0, 0, 0, response);
     queue.push(chain, copyTo(this.#memory, chain.writable, bytes));
   }
 
+  #taskResponse(lun: number | undefined): number {
+    if (lun === undefined) return CONTROL_BAD_TARGET;
+    return this.#disks.has(lun) ? CONTROL_OK : CONTROL_INCORRECT_LUN;
+  }
+
   #begin(queue: VirtQueue, chain: Chain, mayTry: boolean): void {
-    const request = copyFrom(this.#memory, slice(chain.readable, 0, REQUEST_HEADER + CDB_BYTES));
+    const header = copyFrom(this.#memory, slice(chain.readable, 0, REQUEST_HEADER + CDB_BYTES));
     const response = slice(chain.writable, 0, RESPONSE_BYTES);
-    if (request?.length !== REQUEST_HEADER + CDB_BYTES || totalBytes(response) < RESPONSE_BYTES) {
+    if (header?.length !== REQUEST_HEADER + CDB_BYTES || totalBytes(response) < RESPONSE_BYTES) {
       queue.push(chain, 0);
       return;
     }
-    const isOurs = isDisk(request.subarray(0, 8));
+    const lun = lunOf(header);
+    if (lun === undefined) {
+      queue.push(chain, copyTo(this.#memory, response, responseOf(RESPONSE_BAD_TARGET)));
+      return;
+    }
     const given = slice(chain.readable, REQUEST_HEADER + CDB_BYTES);
     const wanted = slice(chain.writable, RESPONSE_BYTES);
-    const command = parseScsi(new DataView(request.buffer, REQUEST_HEADER), this.#disk.sizeBytes);
+    const disk = this.#disks.get(lun);
+    const command = parseScsi(new DataView(header.buffer, REQUEST_HEADER), disk?.sizeBytes ?? 0);
+    const request: Request = { lun, disk, command, data: { given, wanted } };
     const end = (result: Outcome): void => {
       const left = totalBytes(command.type === 'write' ? given : wanted);
-      const answer = responseOf(result, isOurs, left);
-      const written = copyTo(this.#memory, response, answer);
+      const written = copyTo(this.#memory, response, responseOf(RESPONSE_OK, result, left));
       queue.push(chain, written + result.filledBytes);
     };
-    const done = mayTry && isOurs ? this.#tryServe(command, given, wanted) : undefined;
+    const done = this.#tryServe(request, mayTry);
     if (done !== undefined) {
       end(done);
       return;
     }
     const generation = this.#generation;
-    const outcome = isOurs ? this.#serve(command, given, wanted) : Promise.resolve(fine());
-    const served = outcome.then((result) => {
+    const served = this.#serve(request).then((result) => {
       this.#underWay.delete(served);
       if (generation === this.#generation) end(result);
     });
-    this.#underWay.add(served);
+    this.#underWay.set(served, lun);
   }
 
   /** The outcome of what is done without a wait; undefined: nothing has been done. */
-  #tryServe(
+  #tryServe(request: Request, mayTry: boolean): Outcome | undefined {
+    const { lun, disk, command, data } = request;
+    if (QUESTIONS.includes(command.type)) return undefined;
+    if (disk === undefined) return failed(r.LUN_NOT_SUPPORTED);
+    const attention = this.#takeAttention(lun);
+    if (attention !== undefined) return failed(attention);
+    return mayTry ? this.#tryTransfer(disk, command, data) : undefined;
+  }
+
+  #takeAttention(lun: number): r.Sense | undefined {
+    const sense = this.#attention.get(lun);
+    if (sense !== undefined) this.#attention.delete(lun);
+    return sense;
+  }
+
+  #tryTransfer(
+    disk: BlockBackend,
     command: ScsiCommand,
-    given: readonly Segment[],
-    wanted: readonly Segment[],
+    { given, wanted }: Data,
   ): Outcome | undefined {
     if (command.type !== 'read' && command.type !== 'write') return undefined;
     const { type, offsetBytes, lengthBytes, fua } = command;
     const isWrite = type === 'write';
-    if (isWrite && (this.#disk.readOnly || fua)) return undefined;
+    if (isWrite && (disk.readOnly || fua)) return undefined;
     const data = Transfer.of(this.#memory, slice(isWrite ? given : wanted, 0, lengthBytes));
     if (data?.lengthBytes !== lengthBytes) return undefined;
-    if (isWrite) return this.#disk.tryWrite?.(offsetBytes, data.pieces) ? fine() : undefined;
-    if (this.#disk.tryRead?.(offsetBytes, data.pieces) !== true) return undefined;
+    if (isWrite) return disk.tryWrite?.(offsetBytes, data.pieces) ? fine() : undefined;
+    if (disk.tryRead?.(offsetBytes, data.pieces) !== true) return undefined;
     data.deliver();
     return fine(lengthBytes);
   }
 
-  async #serve(
-    command: ScsiCommand,
-    given: readonly Segment[],
-    wanted: readonly Segment[],
-  ): Promise<Outcome> {
+  async #serve(request: Request): Promise<Outcome> {
+    const { disk, command, data } = request;
     switch (command.type) {
       case 'bad':
         return failed(command.sense);
+      case 'report-luns':
+        return this.#give(luns([...this.#disks.keys()].sort((a, b) => a - b)), command, data);
+      case 'request-sense':
+        return this.#give(this.#senseOf(request), command, data);
+      case 'inquiry':
+        if (command.page === undefined) return this.#give(inquiry(disk), command, data);
+        break;
+      default:
+    }
+    if (disk === undefined) return failed(r.LUN_NOT_SUPPORTED);
+    return await this.#serveDisk(disk, command, data);
+  }
+
+  #senseOf({ lun, disk }: Request): Uint8Array {
+    if (disk === undefined) return r.senseData(r.LUN_NOT_SUPPORTED);
+    return r.senseData(this.#takeAttention(lun) ?? r.NO_SENSE);
+  }
+
+  async #serveDisk(
+    disk: BlockBackend,
+    command: Exclude<ScsiCommand, { type: 'bad' | 'report-luns' | 'request-sense' }>,
+    data: Data,
+  ): Promise<Outcome> {
+    switch (command.type) {
       case 'ready':
         return fine();
       case 'read':
-        return await this.#read(command, wanted);
+        return await this.#read(disk, command, data.wanted);
       case 'write':
-        return await this.#write(command, given);
+        return await this.#write(disk, command, data.given);
       case 'write-same':
-        return await this.#writeSame(command, given);
+        return await this.#writeSame(disk, command, data.given);
       case 'unmap':
-        return await this.#unmap(command.listBytes, given);
+        return await this.#unmap(disk, command.listBytes, data.given);
       case 'flush':
-        return outcomeOf(await this.#disk.flush(), r.WRITE_ERROR);
+        return outcomeOf(await disk.flush(), r.WRITE_ERROR);
+      case 'inquiry':
+        return this.#give(vitalData(command.page ?? 0, disk), command, data);
+      case 'mode-sense':
+        return this.#give(modeSense(command.page, command.long, disk), command, data);
+      case 'capacity':
+        return this.#give(capacity(command.long, disk), command, data);
       default:
-        return this.#tell(command, wanted);
+        return unreachable(command);
     }
   }
 
   async #read(
+    disk: BlockBackend,
     { offsetBytes, lengthBytes }: Extract<ScsiCommand, { type: 'read' | 'write' }>,
     wanted: readonly Segment[],
   ): Promise<Outcome> {
     const data = Transfer.of(this.#memory, slice(wanted, 0, lengthBytes));
     if (data === undefined || data.lengthBytes !== lengthBytes) return failed(r.INVALID_FIELD);
-    const status = await this.#disk.read(offsetBytes, data.forGuest);
+    const status = await disk.read(offsetBytes, data.forGuest);
     data.deliver();
     return status === 'ok' ? fine(lengthBytes) : outcomeOf(status, r.READ_ERROR);
   }
 
   async #write(
+    disk: BlockBackend,
     { offsetBytes, lengthBytes, fua }: Extract<ScsiCommand, { type: 'read' | 'write' }>,
     given: readonly Segment[],
   ): Promise<Outcome> {
-    if (this.#disk.readOnly) return failed(r.WRITE_PROTECTED);
+    if (disk.readOnly) return failed(r.WRITE_PROTECTED);
     const data = Transfer.of(this.#memory, slice(given, 0, lengthBytes));
     if (data === undefined || data.lengthBytes !== lengthBytes) return failed(r.INVALID_FIELD);
-    const status = await this.#disk.write(offsetBytes, data.fromGuest());
+    const status = await disk.write(offsetBytes, data.fromGuest());
     if (status !== 'ok' || !fua) return outcomeOf(status, r.WRITE_ERROR);
-    return outcomeOf(await this.#disk.flush(), r.WRITE_ERROR);
+    return outcomeOf(await disk.flush(), r.WRITE_ERROR);
   }
 
-  /** Of zeros, which is what drivers use it for. */
+  /** A block, again and again; of zeros, which is what drivers use it for, the host need write none. */
   async #writeSame(
-    { offsetBytes, lengthBytes, unmap }: Extract<ScsiCommand, { type: 'write-same' }>,
+    disk: BlockBackend,
+    { offsetBytes, lengthBytes, unmap, ofZeros }: Extract<ScsiCommand, { type: 'write-same' }>,
     given: readonly Segment[],
   ): Promise<Outcome> {
-    if (this.#disk.readOnly) return failed(r.WRITE_PROTECTED);
-    const block = copyFrom(this.#memory, slice(given, 0, r.BLOCK_BYTES));
-    if (block === undefined || block.some((byte) => byte !== 0)) return failed(r.INVALID_FIELD);
-    return outcomeOf(await this.#disk.writeZeroes(offsetBytes, lengthBytes, unmap), r.WRITE_ERROR);
+    if (disk.readOnly) return failed(r.WRITE_PROTECTED);
+    const block = ofZeros
+      ? new Uint8Array(r.BLOCK_BYTES)
+      : copyFrom(this.#memory, slice(given, 0, r.BLOCK_BYTES));
+    if (block?.length !== r.BLOCK_BYTES) return failed(r.INVALID_FIELD);
+    if (block.every((byte) => byte === 0))
+      return outcomeOf(await disk.writeZeroes(offsetBytes, lengthBytes, unmap), r.WRITE_ERROR);
+    const piece = new Uint8Array(Math.min(lengthBytes, SAME_BYTES));
+    for (let at = 0; at < piece.length; at += block.length) piece.set(block, at);
+    const generation = this.#generation;
+    for (let done = 0; done < lengthBytes && generation === this.#generation; ) {
+      const part = piece.subarray(0, lengthBytes - done);
+      const status = await disk.write(offsetBytes + done, part);
+      if (status !== 'ok') return outcomeOf(status, r.WRITE_ERROR);
+      done += part.length;
+    }
+    return fine();
   }
 
-  async #unmap(listBytes: number, given: readonly Segment[]): Promise<Outcome> {
-    if (this.#disk.readOnly) return failed(r.WRITE_PROTECTED);
+  async #unmap(disk: BlockBackend, listBytes: number, given: readonly Segment[]): Promise<Outcome> {
+    if (disk.readOnly) return failed(r.WRITE_PROTECTED);
     const list = copyFrom(this.#memory, slice(given, 0, listBytes));
     if (list === undefined) return failed(r.INVALID_FIELD);
-    const ranges = parseUnmap(new DataView(list.buffer), this.#disk.sizeBytes);
+    const ranges = parseUnmap(new DataView(list.buffer), disk.sizeBytes);
     if ('key' in ranges) return failed(ranges);
     for (const { offsetBytes, lengthBytes } of ranges) {
-      const status = await this.#disk.discard(offsetBytes, lengthBytes);
+      const status = await disk.discard(offsetBytes, lengthBytes);
       if (status !== 'ok') return outcomeOf(status, r.WRITE_ERROR);
     }
     return fine();
   }
 
-  #tell(
-    command: Extract<ScsiCommand, { readonly mostBytes: number }>,
-    wanted: readonly Segment[],
+  /** An answer, as much of it as is asked for; undefined: there is none to that question. */
+  #give(
+    bytes: Uint8Array | undefined,
+    { mostBytes }: { readonly mostBytes: number },
+    { wanted }: Data,
   ): Outcome {
-    const bytes = this.#answer(command);
     if (bytes === undefined) return failed(r.INVALID_FIELD);
-    return fine(copyTo(this.#memory, wanted, bytes.subarray(0, command.mostBytes)));
+    return fine(copyTo(this.#memory, wanted, bytes.subarray(0, mostBytes)));
   }
-
-  #answer(command: Extract<ScsiCommand, { readonly mostBytes: number }>): Uint8Array | undefined {
-    switch (command.type) {
-      case 'inquiry':
-        return command.page === undefined ? inquiry() : vitalData(command.page, this.#disk);
-      case 'mode-sense':
-        return modeSense(command.page, command.long, this.#disk);
-      case 'capacity':
-        return capacity(command.long, this.#disk);
-      case 'report-luns':
-        return luns();
-      case 'request-sense':
-        return r.senseData(r.NO_SENSE);
-      default:
-        return unreachable(command);
-    }
-  }
-}
-
-/** Target 0, LUN 0 (5.6.6.1); the well-known address of REPORT LUNS too. */
-function isDisk(lun: Uint8Array): boolean {
-  const [first = 0, target = 0, high = 0, low = 0] = lun;
-  return first === 1 && target === 0 && (high & 0x3f) === 0 && low === 0;
 }
 
 function outcomeOf(status: BlockStatus, failure: r.Sense): Outcome {
@@ -322,13 +397,13 @@ function outcomeOf(status: BlockStatus, failure: r.Sense): Outcome {
 
 /** 5.6.6.1: sense length, residual, status qualifier, status, response, sense. */
 function responseOf(
-  { sense, filledBytes }: Outcome,
-  isOurs: boolean,
-  leftBytes: number,
+  response: number,
+  { sense, filledBytes }: Outcome = fine(),
+  leftBytes = 0,
 ): Uint8Array {
   const bytes = new Uint8Array(RESPONSE_BYTES);
   const view = new DataView(bytes.buffer);
-  bytes[11] = isOurs ? RESPONSE_OK : RESPONSE_BAD_TARGET;
+  bytes[11] = response;
   if (sense === undefined) return bytes;
   view.setUint32(0, r.SENSE_BYTES, true);
   view.setUint32(4, Math.max(0, leftBytes - filledBytes), true);
