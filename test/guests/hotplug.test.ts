@@ -100,7 +100,9 @@ async function share(
   await shell.waitFor(again);
   const read = await shell.run(`cmp -n ${DISK_BYTES} /dev/${again} /dev/${second} && echo same`);
   assert.match(read, /same/);
-  for (const id of [`${bus}-one`, `${bus}-two`]) await vm.removeDisk(id);
+  await vm.removeDisk(`${bus}-one`);
+  await shell.waitFor(again, false);
+  await vm.removeDisk(`${bus}-two`);
   await shell.waitFor(second, false);
 }
 
@@ -143,7 +145,9 @@ describe('disks that come and go', { timeout: PATIENCE_MS * 2 }, () => {
         vm.disks().map(({ id, bus }) => `${id} ${bus}`),
         ['first nvme', 'third virtio'],
       );
-      await shell.run('for m in $(cat /lib/modules/virtio); do insmod /lib/modules/$m; done');
+      await shell.run(
+        'for m in $(cat /lib/modules/virtio /lib/modules/scsi); do insmod /lib/modules/$m; done',
+      );
       await shell.waitFor('vda');
       await shell.run('dd if=/dev/nvme0n1 of=/dev/vda bs=64k; sync');
       await vm.resizeDisk('third', 3 * DISK_BYTES);
