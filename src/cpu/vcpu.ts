@@ -40,14 +40,11 @@ import { Lockstep, type LockstepStats } from './lockstep/lockstep.ts';
 import type { LockstepCore } from './lockstep/lockstep-memory.ts';
 import { PatchedBlocks } from './patched-blocks.ts';
 import { Predecoder } from './predecode.ts';
+import { SliceLength } from './slice-length.ts';
 import type { VcpuHost } from './vcpu-host.ts';
 import { X87Exceptions } from './x87-exceptions.ts';
 
 const VECTOR_UD = 6;
-/** Time between two looks at the clock, which is kept by giving each slice as many instructions as fit. */
-const SLICE_NS = 150_000;
-const LEAST_SLICE = 1000;
-const MOST_SLICE = 1_000_000;
 const BLOCKS_BETWEEN_LOOKS = 16;
 const EFLAGS_IF = 1 << 9;
 /** The longest that a halted vCPU sleeps at once. */
@@ -124,8 +121,7 @@ export class SoftwareVcpu {
   readonly #lockstep: Lockstep | undefined;
   /** Of a halted vCPU, before it sleeps. */
   readonly #window: PollWindow;
-  #sliceInsns = LEAST_SLICE;
-  #sliceBegan = 0;
+  readonly #sliceLength = new SliceLength();
   #blocksMade = 0;
   /** Statistics: counted here because they are counted at boundaries. */
   readonly interrupts = new Uint32Array(256);
@@ -290,7 +286,7 @@ export class SoftwareVcpu {
   #slice(): boolean {
     const stepping = (this.#get(S_KEY) & KEY_STEP) !== 0;
     const traced = stepping && (this.#get(S_TRACE) & TRACE_INSN) !== 0;
-    const budget = stepping ? 1 : (this.#pace?.slice?.() ?? this.#sliceInsns);
+    const budget = stepping ? 1 : (this.#pace?.slice?.() ?? this.#sliceLength.insns);
     this.#set(S_BUDGET, budget);
     let alive = true;
     try {
@@ -363,12 +359,13 @@ export class SoftwareVcpu {
     if ((attention & ATTN_STOP) !== 0) return { type: 'stopped' };
     if ((attention & ATTN_INVALIDATE) !== 0) this.#invalidate();
     const now = this.#host.nowNs();
-    this.#fitSlice(now);
+    const left = this.#view.getInt32(this.#cpu + S_BUDGET, true);
+    this.#sliceLength.fit(now, left);
     this.#host.poll(now);
     this.#hot?.poll();
     const ended = this.#host.ended();
     if (ended !== undefined) return ended;
-    this.#sample(now);
+    this.#sample(now, left);
     this.#interrupt();
     if (this.#get(S_HALTED) !== 0) this.#sleep();
     return undefined;
@@ -389,22 +386,11 @@ export class SoftwareVcpu {
     else for (const page of pages) this.core.invalidateRange(this.#cpu, page * 4096, 4096);
   }
 
-  /** Makes the next slice longer or shorter by what the last one took, when that was not cut short. */
-  #fitSlice(now: number): void {
-    const took = now - this.#sliceBegan;
-    this.#sliceBegan = now;
-    if (this.#get(S_BUDGET) > this.#sliceInsns / 8) return;
-    // Code may become a thousand times slower at once; a pause of the host is not to cost more than a few short slices.
-    const fitting = this.#sliceInsns * Math.min(2, Math.max(1 / 16, SLICE_NS / took));
-    this.#sliceInsns = Math.round(Math.min(MOST_SLICE, Math.max(LEAST_SLICE, fitting)));
-  }
-
   /** Where the clock ran out, the guest was by chance; where interrupts cut it short, it was not. */
-  #sample(now: number): void {
+  #sample(now: number, left: number): void {
     if (this.#host.sample === undefined) return;
     const halted = this.#get(S_HALTED) !== 0;
-    const left = this.#view.getInt32(this.#cpu + S_BUDGET, true);
-    if (halted || left <= this.#sliceInsns / 8) this.#host.sample(now, halted);
+    if (halted || !this.#sliceLength.wasCutShort(left)) this.#host.sample(now, halted);
   }
 
   #interrupt(): void {
