@@ -1,6 +1,7 @@
 import type { Inst } from '#ir/block.ts';
 import type { ValueType } from '#ir/opcodes.ts';
 import {
+  S_ATTENTION,
   S_BUDGET,
   S_FLAGS_AUX,
   S_FLAGS_RES,
@@ -15,7 +16,7 @@ import { pushIsUncanonical } from './cold-emitter.ts';
 import { emitDivision } from './hot-divide.ts';
 import { HotFlags } from './hot-flags.ts';
 import { HotFloat, isFloatHelper } from './hot-float.ts';
-import { bytesWritten, helperKind, keepsRegisters } from './hot-helpers.ts';
+import { accessesPorts, bytesWritten, helperKind, keepsRegisters } from './hot-helpers.ts';
 import type { HotLocals } from './hot-locals.ts';
 import { HotMemory } from './hot-memory.ts';
 import type { HotState } from './hot-state.ts';
@@ -73,6 +74,7 @@ export class HotEmitter extends BlockEmitter {
   #where = 0;
   #insn: RegionInsn | undefined;
   #mayKill = false;
+  #mayAskAttention = false;
 
   constructor(cx: HotContext) {
     super(cx.f, new LocalPool(cx.f));
@@ -95,6 +97,7 @@ export class HotEmitter extends BlockEmitter {
     this.#insn = insn;
     this.#where = where;
     this.#mayKill = false;
+    this.#mayAskAttention = false;
     this.#written.clear();
     this.emit(insn.ir);
     this.pool.releaseAll();
@@ -103,6 +106,13 @@ export class HotEmitter extends BlockEmitter {
   /** True when a helper of the last instruction may have changed translated code. */
   get mayKill(): boolean {
     return this.#mayKill;
+  }
+
+  /** After a helper that `mayKill`: pushes 0 where the region may go on. */
+  pushMustLeave(): void {
+    const { cpu, kills } = this.#cx.locals;
+    this.f.get(cpu).mem(I32_LOAD, S_KILLS).get(kills).op(0x47);
+    if (this.#mayAskAttention) this.f.get(cpu).mem(I32_LOAD, S_ATTENTION).op(0x72);
   }
 
   pushValue(inst: Inst): void {
@@ -319,6 +329,7 @@ export class HotEmitter extends BlockEmitter {
     }
     if (kept !== undefined) f.get(kept);
     this.#mayKill = true;
+    this.#mayAskAttention = accessesPorts(name);
   }
 
   // ---- memory

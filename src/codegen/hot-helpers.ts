@@ -6,13 +6,13 @@ const PURE = /^(crc32c|bit_address|fence|sse_(?!masked_store)\w+)$/;
 const FPU = /^(mmx_enter|x87_(?!st_|compare_flags)\w+)$/;
 /** Read and write registers and flags in the CPU's state; may raise. Everything is there while they run. */
 const WHOLE =
-  /^(i?div(8|16|32|64)|cmpxchg16b|daa|das|aaa|aas|aam|aad|rcl|rcr|arithmetic_flags|set_arithmetic_flags|movs|cmps|stos|lods|scas|rdtsc|pushf_value|check_unit|x87_compare_flags|x87_st_\w+)$/;
+  /^(i?div(8|16|32|64)|cmpxchg16b|daa|das|aaa|aas|aam|aad|rcl|rcr|arithmetic_flags|set_arithmetic_flags|movs|cmps|stos|lods|scas|io_in|io_out|rdtsc|pushf_value|check_unit|x87_compare_flags|x87_st_\w+)$/;
 
 export type HelperKind = 'pure' | 'fpu' | 'aligned' | 'division' | 'whole';
 
 /** Whether general registers, vectors and flags are after the call what they were. */
 export function keepsRegisters(name: string): boolean {
-  return name.startsWith('x87_st_');
+  return name.startsWith('x87_st_') || accessesPorts(name);
 }
 
 /** Bytes that a helper writes at the address in its first argument; 0 for others. Its faults are the interpreter's. */
@@ -21,6 +21,11 @@ export function bytesWritten(name: string): number {
   if (name === 'x87_st_f32') return 4;
   if (name === 'x87_st_f64' || name === 'x87_st_int') return 8;
   return name.startsWith('x87_st_') ? 10 : 0;
+}
+
+/** Devices may change the machine, or want an interrupt: the CPU may be asked to look around. */
+export function accessesPorts(name: string): boolean {
+  return name === 'io_in' || name === 'io_out';
 }
 
 export function isDivision(name: string): boolean {

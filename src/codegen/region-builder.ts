@@ -8,7 +8,6 @@ import {
   S_BUDGET,
   S_FLAGS_AUX,
   S_FLAGS_RES,
-  S_KILLS,
   S_MXCSR,
   S_RIP,
   S_TLB_READ,
@@ -298,10 +297,11 @@ export class RegionBuilder {
   /** After a helper that may have changed code: on only if it has not. `undone`: instructions counted and not run. */
   #checkKills(next: number, undone: number): void {
     const f = this.#f;
-    const { kills, budget } = this.#locals;
+    const { budget } = this.#locals;
     const { flags } = this.#emitter;
     this.#closeRun();
-    f.get(0).mem(I32_LOAD, S_KILLS).get(kills).op(0x47).hint(false).if();
+    this.#emitter.pushMustLeave();
+    f.hint(false).if();
     f.get(budget).i32(undone).op(0x6a).set(budget);
     const { form } = flags;
     this.#emitter.pushRip(next);
@@ -364,12 +364,13 @@ export class RegionBuilder {
   #goto(node: RegionNode): void {
     const f = this.#f;
     const { flags } = this.#emitter;
-    const { target, kills } = this.#locals;
+    const { target } = this.#locals;
     this.#closeRun();
     const edges = node.predicted;
     if (this.#emitter.mayKill && edges.length > 0) {
       const { form } = flags;
-      f.get(0).mem(I32_LOAD, S_KILLS).get(kills).op(0x47).hint(false).if().get(target);
+      this.#emitter.pushMustLeave();
+      f.hint(false).if().get(target);
       this.#leave(REGION_DONE);
       flags.form = form;
       f.end();

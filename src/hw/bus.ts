@@ -8,9 +8,13 @@ interface Range<T> {
   readonly name: string;
 }
 
+const PORTS = 65536;
+
 /** Which device answers at which port. Ports without one read as all ones, as an ISA bus without a card does. */
 export class PortBus {
   readonly #ranges: Range<PortDevice>[] = [];
+  /** By port: 1 plus the number of its range, 0 for none. Guests that poll a port ask millions of times a second. */
+  readonly #owners = new Uint16Array(PORTS);
   readonly #log: DeviceLog;
 
   constructor(log: DeviceLog) {
@@ -19,12 +23,22 @@ export class PortBus {
 
   map(base: number, size: number, device: PortDevice, name = 'device'): void {
     this.#ranges.push({ base, size, device, name });
+    this.#assign();
   }
 
   /** Takes away what `map` placed. */
   unmap(device: PortDevice): void {
     const index = this.#ranges.findIndex((range) => range.device === device);
-    if (index >= 0) this.#ranges.splice(index, 1);
+    if (index < 0) return;
+    this.#ranges.splice(index, 1);
+    this.#assign();
+  }
+
+  /** Where ranges overlap, the first has the port. */
+  #assign(): void {
+    this.#owners.fill(0);
+    for (const [i, { base, size }] of [...this.#ranges.entries()].reverse())
+      this.#owners.fill(i + 1, base, base + size);
   }
 
   /** Whose port it is, for people. */
@@ -33,7 +47,7 @@ export class PortBus {
   }
 
   #find(port: number): Range<PortDevice> | undefined {
-    return this.#ranges.find((r) => port >= r.base && port < r.base + r.size);
+    return this.#ranges[(this.#owners[port] ?? 0) - 1];
   }
 
   read(port: number, size: number): number {

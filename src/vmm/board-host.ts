@@ -34,8 +34,10 @@ const OUTPUT_BATCH = 4096;
 /** Console output waits at most this long for more. */
 const OUTPUT_DELAY_NS = 2_000_000;
 const MOST_UNDEFINED = 100;
-/** After so many exits the run loop looks at time and interrupts, however few instructions ran. */
+/** After so many exits the clock is looked at, however few instructions ran: they may take longer than any of those. */
 const EXITS_BETWEEN_LOOKS = 64;
+/** So long after the last poll exits ask for another. */
+const MOST_POLL_NS = 150_000;
 
 export interface BoardOptions {
   readonly memory: WebAssembly.Memory;
@@ -85,6 +87,7 @@ export class BoardHost implements VcpuHost {
   #outputSince = 0;
   #undefined = 0;
   #exitsSinceLook = 0;
+  #polledNs = 0;
   #slotEvents = 0;
 
   constructor(options: BoardOptions) {
@@ -239,7 +242,8 @@ export class BoardHost implements VcpuHost {
     this.#dueNs = Number.NaN;
     if (++this.#exitsSinceLook < EXITS_BETWEEN_LOOKS) return;
     this.#exitsSinceLook = 0;
-    this.#attention();
+    const now = this.#options.clock.nowNs();
+    if (now - this.#polledNs >= MOST_POLL_NS) this.#attention();
   }
 
   portRead(port: number, size: number): number {
@@ -363,6 +367,7 @@ export class BoardHost implements VcpuHost {
   }
 
   poll(nowNs: number): void {
+    this.#polledNs = nowNs;
     if (this.#link.isPaused) this.#standStill();
     if (this.#irqchip.nextDeadlineNs(0) <= nowNs) this.#irqchip.advance(0, nowNs);
     this.#board.advance(nowNs);

@@ -67,6 +67,8 @@ export interface GuestOptions {
   readonly gate?: MemoryGate;
   /** Called between slices. */
   readonly boundary?: (machine: GuestMachine) => void;
+  /** Called when the guest has written to a port. */
+  readonly portWritten?: (machine: GuestMachine) => void;
   /** Stands between the translator and the vCPU. */
   readonly translator?: (real: Translator, machine: GuestMachine) => Translator;
 }
@@ -113,6 +115,8 @@ export class GuestMachine {
   irq = false;
   /** Values written to the device, and how often it was read. */
   readonly written: number[] = [];
+  /** Values written to other ports than the one that ends the guest. */
+  readonly outs: number[] = [];
   reads = 0;
   #invalid: number[] = [];
   #ended = false;
@@ -251,8 +255,10 @@ export class GuestMachine {
   #host(): VcpuHost {
     return {
       portRead: () => 0xffffffff,
-      portWrite: (port) => {
+      portWrite: (port, _size, value) => {
         if (port === END_PORT) this.end();
+        else this.outs.push(value);
+        this.#options.portWritten?.(this);
       },
       mmioRead: () => this.reads++,
       mmioWrite: (_paddr, _size, value) => void this.written.push(value),

@@ -23,7 +23,7 @@ import {
 } from '#ir/state-system.ts';
 import { LockstepError } from './lockstep-error.ts';
 import { type LockstepCore, LockstepMemory, type Outcome } from './lockstep-memory.ts';
-import { type OutsideWorld, TwiceSeen } from './outside.ts';
+import { type OutsideWorld, STOP, TwiceSeen } from './outside.ts';
 
 const MAX_PAGES = 65536;
 /** Instructions between two comparisons in a loop: how many follows from the comparisons before, so that a run repeats. */
@@ -162,8 +162,8 @@ export class Lockstep {
     try {
       code = region(this.#cpu);
     } catch (error) {
-      if (error !== this.#parts.unwind) throw error;
-      raised = true;
+      if (error !== STOP && error !== this.#parts.unwind) throw error;
+      raised = error !== STOP;
     }
     return { code, raised, count: limit - memory.budget };
   }

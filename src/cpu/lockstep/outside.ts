@@ -16,6 +16,9 @@ interface Entry {
   readonly result: number;
 }
 
+/** Thrown in the first run where it is to end. */
+export const STOP = Symbol('stop');
+
 /**
  * The world outside for two runs of the same code: the first acts on it, the second gets the same answers, and must have
  * asked for the same.
@@ -35,7 +38,9 @@ export class TwiceSeen implements OutsideWorld {
     return this.#through('portRead', [port, size]);
   }
 
+  /** Ports may change the processor (A20, reset), which cannot be undone and done again: the first run ends before. */
   portWrite(port: number, size: number, value: number): void {
+    if (this.#pass === 'first') throw STOP;
     this.#through('portWrite', [port, size, value]);
   }
 
