@@ -88,7 +88,7 @@ export class HotEmitter extends BlockEmitter {
       this.groups,
       streams,
     );
-    this.float = new HotFloat(cx.f, cx.locals, this.pool);
+    this.float = new HotFloat(cx.f, cx.locals, this.pool, helper);
     this.flags = new HotFlags(cx.f, cx.locals, (inst, leaves) => this.#pushKept(inst, leaves));
   }
 
@@ -99,6 +99,7 @@ export class HotEmitter extends BlockEmitter {
     this.#mayKill = false;
     this.#mayAskAttention = false;
     this.#written.clear();
+    this.float.facts.enter(insn.ir.insts, isFloatHelper);
     this.emit(insn.ir);
     this.pool.releaseAll();
   }
@@ -113,6 +114,22 @@ export class HotEmitter extends BlockEmitter {
     const { cpu, kills } = this.#cx.locals;
     this.f.get(cpu).mem(I32_LOAD, S_KILLS).get(kills).op(0x47);
     if (this.#mayAskAttention) this.f.get(cpu).mem(I32_LOAD, S_ATTENTION).op(0x72);
+  }
+
+  /** Control may come from elsewhere. */
+  forget(): void {
+    this.groups.reset();
+    this.float.facts.reset();
+  }
+
+  /** What is known here of values; the answer makes it known again, on another way from here. */
+  remember(): () => void {
+    const groups = this.groups.save();
+    const facts = this.float.facts.save();
+    return () => {
+      this.groups.restore(groups);
+      this.float.facts.restore(facts);
+    };
   }
 
   pushValue(inst: Inst): void {
@@ -238,8 +255,8 @@ export class HotEmitter extends BlockEmitter {
     switch (helperKind(name)) {
       case 'pure':
         if (isFloatHelper(name)) {
-          const args = inst.args.map((arg) => this.inLocal(arg));
-          this.float.call(name, args, this.#cx.helper(name));
+          const [a, b] = inst.args as [Inst, Inst];
+          this.float.call(inst, name, [this.inLocal(a), this.inLocal(b)]);
           break;
         }
         this.f.get(this.#cx.locals.cpu);

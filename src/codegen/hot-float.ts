@@ -1,8 +1,11 @@
+import type { Inst } from '#ir/block.ts';
 import { S_MXCSR } from '#ir/state.ts';
+import { FloatFacts } from './float-facts.ts';
 import type { FunctionBody } from './wasm.ts';
 
 // SSE arithmetic in a region: the host's own result stands where nobody can tell it from the exact one (the conditions
-// are those of core/sse-arith.ts, told there); else the helper of the same name does it.
+// are those of core/sse-arith.ts, told there); else the helper of the same name does it. What has been looked at once is
+// not looked at again: `usual` is 1 while MXCSR is as the short ways want it and all that `facts` knows is so.
 
 /** RC, the masks and PE; and their values in the usual case. */
 const USUAL_BITS = 0x7fa0;
@@ -19,24 +22,41 @@ const FORMATS: Readonly<Record<string, Format>> = {
   ps: { bits: 32, lanes: true },
   pd: { bits: 64, lanes: true },
 };
-/** WebAssembly opcodes: f32 and f64, f32x4 and f64x2. */
-const OPERATIONS: Readonly<Record<string, readonly [number, number, number, number]>> = {
-  add: [0x92, 0xa0, 0xfde4, 0xfdf0],
-  sub: [0x93, 0xa1, 0xfde5, 0xfdf1],
-  mul: [0x94, 0xa2, 0xfde6, 0xfdf2],
-  div: [0x95, 0xa3, 0xfde7, 0xfdf3],
+
+/** When a result of zero is exact: where an operand is zero, say. */
+type ExactZero = 'always' | 'of-zero' | 'unknown';
+
+interface Operation {
+  /** WebAssembly opcodes: f32 and f64, f32x4 and f64x2. */
+  readonly codes: readonly [number, number, number, number];
+  readonly zero: ExactZero;
+  /** It has but the second operand; the first has the elements that stay. */
+  readonly unary?: boolean;
+}
+
+const OPERATIONS: Readonly<Record<string, Operation>> = {
+  add: { codes: [0x92, 0xa0, 0xfde4, 0xfdf0], zero: 'always' },
+  sub: { codes: [0x93, 0xa1, 0xfde5, 0xfdf1], zero: 'always' },
+  mul: { codes: [0x94, 0xa2, 0xfde6, 0xfdf2], zero: 'of-zero' },
+  div: { codes: [0x95, 0xa3, 0xfde7, 0xfdf3], zero: 'unknown' },
+  sqrt: { codes: [0x91, 0x9f, 0xfde3, 0xfdef], zero: 'always', unary: true },
 };
-const NAME = /^sse_(add|sub|mul|div)_([ps][sd])$/;
+const NAME = /^sse_(add|sub|mul|div|sqrt)_([ps][sd])$/;
 
 /** True for helpers that `HotFloat` has a short way for. */
 export function isFloatHelper(name: string): boolean {
   return NAME.test(name) || name === 'sse_from_i64_sd';
 }
 
+/** What tells, behind a helper, whether all is still known that the short way would have made known. */
+export function usualHelperOf(name: string): string | undefined {
+  const kind = NAME.exec(name)?.[2];
+  return kind && `sse_usual_${kind}`;
+}
+
 /** Locals that a region's floating point needs. */
 export interface FloatLocals {
   readonly cpu: number;
-  /** 1 while MXCSR is as the short ways want it. */
   readonly usual: number;
 }
 
@@ -44,39 +64,124 @@ export interface FloatTemporaries {
   take(type: 'i32' | 'i64' | 'f32' | 'f64' | 'v128'): number;
 }
 
+/** What the bits of a number without sign, doubled, are compared with, as signed numbers. */
+interface Bounds {
+  /** Added to a result: what is not normal, or the least normal number, comes above `resultMost`. */
+  readonly result: bigint;
+  readonly resultMost: bigint;
+  /** Added to an operand: denormal numbers come below `operandLeast`. */
+  readonly operand: bigint;
+  readonly operandLeast: bigint;
+}
+
+const BOUNDS: Readonly<Record<32 | 64, Bounds>> = { 32: boundsOf(32, 23), 64: boundsOf(64, 52) };
+
+function boundsOf(bits: 32 | 64, fraction: number): Bounds {
+  const top = 1n << BigInt(bits - 1);
+  const least = 2n << BigInt(fraction);
+  const infinity = 2n * top - least;
+  return {
+    result: top - least - 2n,
+    resultMost: infinity - least - 4n - top,
+    operand: top - 1n,
+    operandLeast: least - 1n - top,
+  };
+}
+
+type Constants = Readonly<Record<keyof Bounds, number>>;
+
 export class HotFloat {
+  readonly facts = new FloatFacts();
   readonly #f: FunctionBody;
   readonly #locals: FloatLocals;
   readonly #temporaries: FloatTemporaries;
+  readonly #helper: (name: string) => number;
+  /** Locals that hold the bounds in all lanes. */
+  readonly #constants = new Map<number, Constants>();
 
-  constructor(f: FunctionBody, locals: FloatLocals, temporaries: FloatTemporaries) {
+  constructor(
+    f: FunctionBody,
+    locals: FloatLocals,
+    temporaries: FloatTemporaries,
+    helper: (name: string) => number,
+  ) {
     this.#f = f;
     this.#locals = locals;
     this.#temporaries = temporaries;
+    this.#helper = helper;
   }
 
-  /** Looks at MXCSR: at the entry, and after whatever may have changed it. */
-  look(): void {
+  /** At the entry: what all operations have in common. */
+  begin(helpers: Iterable<string>): void {
+    for (const name of helpers) {
+      const format = FORMATS[NAME.exec(name)?.[2] ?? ''];
+      if (format?.lanes !== true || this.#constants.has(format.bits)) continue;
+      const { bits } = format;
+      const bounds = BOUNDS[bits];
+      this.#constants.set(bits, {
+        result: this.#splat(bits, bounds.result),
+        resultMost: this.#splat(bits, bounds.resultMost),
+        operand: this.#splat(bits, bounds.operand),
+        operandLeast: this.#splat(bits, bounds.operandLeast),
+      });
+    }
+  }
+
+  #splat(bits: 32 | 64, value: bigint): number {
+    const bytes = new Uint8Array(16);
+    const view = new DataView(bytes.buffer);
+    for (let at = 0; at < 16; at += bits / 8)
+      if (bits === 64) view.setBigInt64(at, value, true);
+      else view.setInt32(at, Number(BigInt.asIntN(32, value)), true);
+    const local = this.#f.local('v128');
+    this.#f.op(0xfd0c).code.raw(bytes);
+    this.#f.set(local);
+    return local;
+  }
+
+  #look(): void {
     const { cpu, usual } = this.#locals;
     this.#f.get(cpu).mem(0x28, S_MXCSR).i32(USUAL_BITS).op(0x71).i32(USUAL).op(0x46).set(usual);
+    this.facts.stale = false;
   }
 
-  /** Pushes the helper's result; `args` are locals, `helper` its function. */
-  call(name: string, args: readonly number[], helper: number): void {
-    const [a = 0, b = 0] = args;
+  /** Pushes the result of a call; `args` are locals. */
+  call(inst: Inst, name: string, args: readonly [number, number]): void {
+    const [a, b] = args;
     const [, operation, kind] = NAME.exec(name) ?? [];
     const format = FORMATS[kind ?? ''];
-    const codes = OPERATIONS[operation ?? ''];
+    const how = OPERATIONS[operation ?? ''];
+    const f = this.#f;
+    if (this.facts.stale) this.#look();
     // A branch for each condition costs less than to add them up.
-    this.#f.block('v128').block();
-    if (format === undefined || codes === undefined) this.#fromInteger(a, b);
-    else if (format.lanes) this.#vector(format.bits, codes, a, b);
-    else this.#scalar(format.bits, codes, a, b);
-    this.#f.br(1).end().get(this.#locals.cpu);
-    for (const arg of args) this.#f.get(arg);
-    this.#f.call(helper);
-    this.look();
-    this.#f.end();
+    f.block('v128').block();
+    if (format === undefined || how === undefined) this.#fromInteger(a, b);
+    else {
+      f.get(this.#locals.usual).op(0x45);
+      this.#slowIf();
+      const unknown = how.unary === true ? [] : this.facts.isKnown(inst, 0) ? [] : [a];
+      if (!this.facts.isKnown(inst, 1)) unknown.push(b);
+      const way = { how, wide: format.bits === 64, a, b, unknown };
+      if (format.lanes) this.#vector(way);
+      else this.#scalar(way);
+    }
+    f.br(1).end();
+    this.#callHelper(name, args, how?.unary === true ? [b, b] : args);
+    f.end();
+  }
+
+  /** Pushes the helper's result. */
+  #callHelper(name: string, args: readonly number[], operands: readonly number[]): void {
+    const { cpu, usual } = this.#locals;
+    const f = this.#f.get(cpu);
+    for (const arg of args) f.get(arg);
+    f.call(this.#helper(name));
+    const check = usualHelperOf(name);
+    if (check === undefined) return;
+    const r = this.#temporaries.take('v128');
+    f.set(r).get(cpu);
+    for (const operand of operands) f.get(operand);
+    f.get(r).call(this.#helper(check)).get(usual).op(0x71).set(usual).get(r);
   }
 
   /** Leaves it to the helper when what has been pushed is not 0. */
@@ -96,123 +201,158 @@ export class HotFloat {
     f.get(vector).get(value).op(0xb9).op(0xfd22).code.byte(0);
   }
 
-  #scalar(
-    bits: 32 | 64,
-    codes: readonly [number, number, number, number],
-    a: number,
-    b: number,
-  ): void {
+  /**
+   * On where the result may stand. `pushOdd` pushes whether it is not normal, `pushInexact` whether it is not an exact
+   * zero either.
+   */
+  #accept(zero: ExactZero, pushOdd: () => void, pushInexact: () => void): void {
     const f = this.#f;
-    const wide = bits === 64;
+    if (zero === 'unknown') {
+      pushOdd();
+      this.#slowIf();
+      return;
+    }
+    f.block();
+    pushOdd();
+    f.op(0x45).hint(true).brIf(0);
+    pushInexact();
+    f.brIf(1).end();
+  }
+
+  // ---- one element
+
+  #scalar({ how, wide, a, b, unknown }: Way): void {
+    const f = this.#f;
     const type = wide ? 'f64' : 'f32';
-    const x = this.#temporaries.take(type);
-    const y = this.#temporaries.take(type);
+    const of = new Map<number, number>();
+    const element = (vector: number): number => {
+      const known = of.get(vector) ?? this.#temporaries.take(type);
+      if (!of.has(vector)) {
+        f.get(vector)
+          .op(wide ? 0xfd21 : 0xfd1f)
+          .code.byte(0);
+        f.set(known);
+        of.set(vector, known);
+      }
+      return known;
+    };
+    const operands = how.unary === true ? [element(b)] : [element(a), element(b)];
     const r = this.#temporaries.take(type);
-    const extract = wide ? 0xfd21 : 0xfd1f;
-    f.get(a).op(extract).code.byte(0);
-    f.set(x).get(b).op(extract).code.byte(0);
-    f.set(y)
-      .get(x)
-      .get(y)
-      .op(codes[wide ? 1 : 0])
-      .set(r);
-    f.get(this.#locals.usual).op(0x45);
-    this.#slowIf();
-    for (const operand of [x, y]) this.#unlessNotDenormal(operand, wide);
-    this.#unlessNormal(r, wide);
+    for (const operand of operands) f.get(operand);
+    f.op(how.codes[wide ? 1 : 0]).set(r);
+    const { operand: by, operandLeast, result, resultMost } = BOUNDS[wide ? 64 : 32];
+    for (const vector of unknown) {
+      this.#pushDoubled(element(vector), wide, by, operandLeast);
+      f.op(wide ? 0x53 : 0x48);
+      this.#slowIf();
+    }
+    this.#accept(
+      how.zero,
+      () => {
+        this.#pushDoubled(r, wide, result, resultMost);
+        f.op(wide ? 0x55 : 0x4a);
+      },
+      () => {
+        const isZero = (local: number) => this.#pushIsZero(local, wide);
+        isZero(r);
+        if (how.zero === 'of-zero') {
+          operands.forEach(isZero);
+          f.op(0x72).op(0x71);
+        }
+        f.op(0x45);
+      },
+    );
     f.get(a)
       .get(r)
       .op(wide ? 0xfd22 : 0xfd20)
       .code.byte(0);
   }
 
-  /** Pushes the bits of a number without its sign, shifted left by one. */
-  #pushMagnitude(local: number, wide: boolean): void {
+  #pushIsZero(local: number, wide: boolean): void {
     const f = this.#f.get(local);
-    if (wide) f.op(0xbd).i64(1).op(0x86);
-    else f.op(0xbc).i32(1).op(0x74);
+    if (wide) f.op(0x44).code.raw(new Uint8Array(8));
+    else f.op(0x43).code.raw(new Uint8Array(4));
+    f.op(wide ? 0x61 : 0x5b);
   }
 
-  /** On for zero, or at least the least normal number; an infinity or NaN shows in the result. */
-  #unlessNotDenormal(local: number, wide: boolean): void {
-    const f = this.#f;
-    this.#pushMagnitude(local, wide);
-    if (wide)
-      f.i64(1)
-        .op(0x7d)
-        .i64((1n << 53n) - 1n)
-        .op(0x54);
-    else f.i32(1).op(0x6b).i32(0x00ffffff).op(0x49);
-    this.#slowIf();
+  /** Pushes the bits of a number without its sign, shifted left by one, plus `by`; and `bound`. */
+  #pushDoubled(local: number, wide: boolean, by: bigint, bound: bigint): void {
+    const f = this.#f.get(local);
+    if (wide) f.op(0xbd).i64(1).op(0x86).i64(by).op(0x7c).i64(bound);
+    else f.op(0xbc).i32(1).op(0x74).i32(Number(by)).op(0x6a).i32(Number(bound));
   }
 
-  /** On for what is finite, and more than the least normal number. */
-  #unlessNormal(local: number, wide: boolean): void {
-    const f = this.#f;
-    this.#pushMagnitude(local, wide);
-    if (wide)
-      f.i64((1n << 53n) + 2n)
-        .op(0x7d)
-        .i64(0xffc0000000000000n - 2n)
-        .op(0x5a);
-    else
-      f.i32(0x01000002)
-        .op(0x6b)
-        .i32(0xfe000000 - 2)
-        .op(0x4f);
-    this.#slowIf();
-  }
+  // ---- all elements
 
-  #vector(
-    bits: 32 | 64,
-    codes: readonly [number, number, number, number],
-    a: number,
-    b: number,
-  ): void {
+  #vector({ how, wide, a, b, unknown }: Way): void {
     const f = this.#f;
-    const wide = bits === 64;
+    const constants = this.#constants.get(wide ? 64 : 32);
+    if (constants === undefined) throw new Error('codegen: no bounds for these lanes');
+    const [eq, greater] = wide ? [0xfd47, 0xfdd9] : [0xfd41, 0xfd3b];
+    const [ANY, AND, ANDNOT, OR] = [0xfd53, 0xfd4e, 0xfd4f, 0xfd50];
     const r = this.#temporaries.take('v128');
-    const m = this.#temporaries.take('v128');
-    // Of f32x4 and f64x2: eq, gt, ge, lt, abs.
-    const [eq, gt, ge, lt, abs] = wide
-      ? [0xfd47, 0xfd4a, 0xfd4c, 0xfd49, 0xfdec]
-      : [0xfd41, 0xfd44, 0xfd46, 0xfd43, 0xfde0];
-    const AND = 0xfd4e;
-    const OR = 0xfd50;
-    f.get(a)
-      .get(b)
-      .op(codes[wide ? 3 : 2])
+    if (how.unary !== true) f.get(a);
+    f.get(b)
+      .op(how.codes[wide ? 3 : 2])
       .set(r);
-    f.get(this.#locals.usual);
-    f.get(r).op(abs).tee(m);
-    this.#splat(wide, 'least');
-    f.op(gt).get(m);
-    this.#splat(wide, 'infinity');
-    f.op(lt).op(AND);
-    for (const operand of [a, b]) {
-      f.get(operand).op(abs).tee(m);
-      this.#splat(wide, 'least');
-      f.op(ge).get(m);
-      this.#splat(wide, 'zero');
-      f.op(eq).op(OR).op(AND);
+    for (const [i, operand] of unknown.entries()) {
+      f.get(constants.operandLeast);
+      this.#pushDoubledLanes(operand, wide, constants.operand);
+      f.op(greater);
+      if (i > 0) f.op(OR);
     }
-    // i32x4 or i64x2 all_true
-    f.op(wide ? 0xfdc3 : 0xfda3)
-      .op(0x71)
-      .op(0x45);
-    this.#slowIf();
+    if (unknown.length > 0) {
+      f.op(ANY);
+      this.#slowIf();
+    }
+    const pushOdd = () => {
+      this.#pushDoubledLanes(r, wide, constants.result);
+      f.get(constants.resultMost).op(greater);
+    };
+    const pushZeros = (local: number) => f.get(local).get(this.#zero()).op(eq);
+    this.#accept(
+      how.zero,
+      () => {
+        pushOdd();
+        f.op(ANY);
+      },
+      () => {
+        pushOdd();
+        pushZeros(r);
+        if (how.zero === 'of-zero') {
+          pushZeros(a);
+          pushZeros(b).op(OR).op(AND);
+        }
+        f.op(ANDNOT).op(ANY);
+      },
+    );
     f.get(r);
   }
 
-  #splat(wide: boolean, what: 'least' | 'infinity' | 'zero'): void {
-    const bytes = new Uint8Array(16);
-    const view = new DataView(bytes.buffer);
-    const high = {
-      least: wide ? 0x00100000 : 0x00800000,
-      infinity: wide ? 0x7ff00000 : 0x7f800000,
-      zero: 0,
-    };
-    for (let at = wide ? 4 : 0; at < 16; at += wide ? 8 : 4) view.setUint32(at, high[what], true);
-    this.#f.op(0xfd0c).code.raw(bytes);
+  /** A local that is never set. */
+  #zero(): number {
+    this.#zeroes ??= this.#f.local('v128');
+    return this.#zeroes;
   }
+
+  #zeroes: number | undefined;
+
+  #pushDoubledLanes(local: number, wide: boolean, by: number): void {
+    this.#f
+      .get(local)
+      .i32(1)
+      .op(wide ? 0xfdcb : 0xfdab)
+      .get(by)
+      .op(wide ? 0xfdce : 0xfdae);
+  }
+}
+
+/** How one operation is emitted. */
+interface Way {
+  readonly how: Operation;
+  readonly wide: boolean;
+  readonly a: number;
+  readonly b: number;
+  /** Operands of which nothing is known. */
+  readonly unknown: readonly number[];
 }

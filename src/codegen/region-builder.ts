@@ -1,5 +1,4 @@
 import type { Inst } from '#ir/block.ts';
-import type { Helper } from '#ir/helpers.ts';
 import {
   REGION_BOUNDARY,
   REGION_COLD,
@@ -16,13 +15,13 @@ import {
 import { analyse, type ControlFlow } from './control-flow.ts';
 import { HotEmitter } from './hot-emitter.ts';
 import { type FlagForm, RAW } from './hot-flags.ts';
-import { isFloatHelper } from './hot-float.ts';
 import { declareLocals, type HotLocals } from './hot-locals.ts';
 import { HotState } from './hot-state.ts';
 import { mayGiveUp } from './may-give-up.ts';
 import { PageStreams } from './page-streams.ts';
 import type { Region, RegionEdge, RegionNode } from './region.ts';
 import { flagForms, flagsDead } from './region-flags.ts';
+import { helpersOf } from './region-helpers.ts';
 import { chain, checkPages } from './region-links.ts';
 import type { RegionMark, RegionObserver } from './region-observer.ts';
 import { type TargetTable, targetTable } from './target-table.ts';
@@ -40,13 +39,6 @@ const OFFSET_BITS = 16;
 
 /** What the table of regions holds: `cpu` → REGION_…. */
 export const REGION_TYPE = { params: ['i32'], result: 'i32' } as const;
-
-export const REGION_HELPERS: Readonly<Record<string, Helper>> = {
-  hot_read: { params: ['i64', 'i32'], result: 'i32' },
-  hot_write: { params: ['i64', 'i32'], result: 'i32' },
-  page_holds: { params: ['i64', 'i32'], result: 'i32' },
-  region_holds: { params: ['i32', 'i64'], result: 'void' },
-};
 
 /**
  * Makes the function of a region, cpu → REGION_…. Control flow is structured after Ramsey, "Beyond Relooper" (2022):
@@ -147,7 +139,7 @@ export class RegionBuilder {
       f.get(0).mem(I32_LOAD, S_MXCSR).i32(MXCSR_MASKS).op(0x71).i32(MXCSR_MASKS).op(0x47);
       f.hint(false).if().i32(REGION_COLD).op(0x0f).end();
     }
-    if (calls(this.#region, isFloatHelper)) this.#emitter.float.look();
+    this.#emitter.float.begin(helpersOf(this.#region));
     f.get(0).mem(I64_LOAD, S_FLAGS_RES).set(res);
     f.get(0).mem(I64_LOAD, S_FLAGS_AUX).set(aux);
     f.get(0).mem(I32_LOAD, S_TLB_READ).set(tlbRead);
@@ -236,7 +228,7 @@ export class RegionBuilder {
     const merges = (this.#flow.children[n] ?? []).filter((child) => this.#flow.isMerge[child]);
     const isLoop = this.#flow.isLoop[n] === true;
     if (isLoop) {
-      this.#emitter.groups.reset();
+      this.#emitter.forget();
       this.#loops.set(n, f.loop().depth);
     }
     // The first in order is the innermost, so that those before can jump to those behind.
@@ -245,7 +237,7 @@ export class RegionBuilder {
     for (const child of merges) {
       f.end();
       this.#blocks.delete(child);
-      this.#emitter.groups.reset();
+      this.#emitter.forget();
       this.#tree(child, this.#formAt(child));
     }
     if (isLoop) f.end();
@@ -350,13 +342,13 @@ export class RegionBuilder {
     }
     const { form } = flags;
     const n = this.#node;
-    const known = this.#emitter.groups.save();
+    const recall = this.#emitter.remember();
     f.if();
     this.#follow(node.taken ?? node.next);
     f.end();
     this.#node = n;
     flags.form = form;
-    this.#emitter.groups.restore(known);
+    recall();
     this.#follow(node.next);
   }
 
@@ -391,15 +383,15 @@ export class RegionBuilder {
 
   /** Emits each of several ways from here, with what is known now. */
   #alike(edges: readonly RegionEdge[], emit: (edge: RegionEdge) => void): void {
-    const { flags, groups } = this.#emitter;
+    const { flags } = this.#emitter;
     const n = this.#node;
     const { form } = flags;
-    const known = groups.save();
+    const recall = this.#emitter.remember();
     for (const edge of edges) {
       emit(edge);
       this.#node = n;
       flags.form = form;
-      groups.restore(known);
+      recall();
     }
   }
 
@@ -490,12 +482,4 @@ export class RegionBuilder {
     this.#emitter.pushRip(edge.offset);
     this.#leave(REGION_BOUNDARY);
   }
-}
-
-function calls(region: Region, isMeant: (helper: string) => boolean): boolean {
-  return region.nodes.some(({ insns }) =>
-    insns.some(({ ir }) =>
-      ir.insts.some(({ op, attr }) => op.family === 'call' && isMeant(attr.helper ?? '')),
-    ),
-  );
 }

@@ -99,6 +99,22 @@ function bothPd(a: v128, b: v128): bool {
   return i64x2.all_true(v128.and(a, b));
 }
 
+// For regions (codegen/hot-float.ts): 1 when these operands and their result are what the short ways need to know.
+export function sse_usual_ps(cpu: usize, a: v128, b: v128, r: v128): u32 {
+  return u32(usual(cpu) && bothPs(v128.and(tamePs(a), tamePs(b)), tamePs(r)));
+}
+export function sse_usual_pd(cpu: usize, a: v128, b: v128, r: v128): u32 {
+  return u32(usual(cpu) && bothPd(v128.and(tamePd(a), tamePd(b)), tamePd(r)));
+}
+export function sse_usual_ss(cpu: usize, a: v128, b: v128, r: v128): u32 {
+  const x = tameSs(f32x4.extract_lane(a, 0)) && tameSs(f32x4.extract_lane(b, 0));
+  return u32(x && usual(cpu) && tameSs(f32x4.extract_lane(r, 0)));
+}
+export function sse_usual_sd(cpu: usize, a: v128, b: v128, r: v128): u32 {
+  const x = tameSd(f64x2.extract_lane(a, 0)) && tameSd(f64x2.extract_lane(b, 0));
+  return u32(x && usual(cpu) && tameSd(f64x2.extract_lane(r, 0)));
+}
+
 export function sse_add_ps(cpu: usize, a: v128, b: v128): v128 {
   const r = f32x4.add(a, b);
   if (usual(cpu) && bothPs(v128.and(tamePs(a), tamePs(b)), tamePs(r))) return r;

@@ -1,5 +1,7 @@
+import { usualHelperOf } from '#codegen/hot-float.ts';
 import type { Region } from '#codegen/region.ts';
-import { REGION_HELPERS, REGION_TYPE, RegionBuilder } from '#codegen/region-builder.ts';
+import { REGION_TYPE, RegionBuilder } from '#codegen/region-builder.ts';
+import { FLOAT_HELPERS, helpersOf, REGION_HELPERS } from '#codegen/region-helpers.ts';
 import { ModuleWriter } from '#codegen/wasm.ts';
 import type { Helper } from '#ir/helpers.ts';
 import type { Feature } from '#isa/x86/insn.ts';
@@ -72,8 +74,8 @@ function buildRegions(regions: readonly Region[]): Uint8Array<ArrayBuffer> {
   module.importTable('env', 'hot');
   const slots = regions.map((_, i) => module.importGlobal('slots', `${i}`));
   const indexes = new Map<string, number>();
-  for (const name of helpersOf(regions)) {
-    const helper: Helper | undefined = REGION_HELPERS[name] ?? HELPERS[name];
+  for (const name of helpersOfAll(regions)) {
+    const helper: Helper | undefined = REGION_HELPERS[name] ?? FLOAT_HELPERS[name] ?? HELPERS[name];
     if (helper === undefined) throw new Error(`regions: no helper ${name}`);
     const { params, result } = helper;
     indexes.set(name, module.import('core', name, { params: ['i32', ...params], result }));
@@ -91,13 +93,14 @@ function buildRegions(regions: readonly Region[]): Uint8Array<ArrayBuffer> {
   return module.encode(MAX_MEMORY_PAGES);
 }
 
-function helpersOf(regions: readonly Region[]): Set<string> {
+function helpersOfAll(regions: readonly Region[]): Set<string> {
   const names = new Set(Object.keys(REGION_HELPERS));
   for (const region of regions)
-    for (const node of region.nodes)
-      for (const { ir } of node.insns)
-        for (const { op, attr } of ir.insts)
-          if (op.family === 'call' && attr.helper !== undefined) names.add(attr.helper);
+    for (const name of helpersOf(region)) {
+      names.add(name);
+      const usual = usualHelperOf(name);
+      if (usual !== undefined) names.add(usual);
+    }
   names.delete('check_aligned');
   return names;
 }

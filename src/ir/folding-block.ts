@@ -1,4 +1,5 @@
 import { type Attributes, Block, type Inst } from './block.ts';
+import { type FoldedVector, foldVector, joinShuffles } from './vector-folding.ts';
 
 // Operands that the cold tier takes from a record are constants in the hot one: a shift by 3 needs no mask and no choice.
 
@@ -19,7 +20,10 @@ const BINARY: Readonly<Record<string, (a: Value, b: Value, bits: Value) => Value
   shr_s: (a, b, bits) => BigInt.asIntN(Number(bits), a) >> count(b, bits),
   eq: (a, b) => (a === b ? 1n : 0n),
   ne: (a, b) => (a === b ? 0n : 1n),
+  lt_u: (a, b) => (a < b ? 1n : 0n),
+  gt_u: (a, b) => (a > b ? 1n : 0n),
 };
+const COMPARISONS = new Set(['eq', 'ne', 'lt_u', 'gt_u']);
 /** Ops that leave the other operand alone when the second is 0. */
 const ZERO_IS_NEUTRAL = new Set([
   'add',
@@ -45,6 +49,7 @@ interface BinaryRule {
   readonly bits: Value;
   readonly compute: ((a: Value, b: Value, bits: Value) => Value) | undefined;
   readonly zeroIsNeutral: boolean;
+  readonly isComparison: boolean;
 }
 
 const RULES = new Map<string, BinaryRule>();
@@ -53,8 +58,12 @@ for (const [type, bits] of [
   ['i64', 64n],
 ] as const) {
   for (const op of new Set([...Object.keys(BINARY), ...ZERO_IS_NEUTRAL])) {
-    const rule = { bits, compute: BINARY[op], zeroIsNeutral: ZERO_IS_NEUTRAL.has(op) };
-    RULES.set(`${type}.${op}`, rule);
+    RULES.set(`${type}.${op}`, {
+      bits,
+      compute: BINARY[op],
+      zeroIsNeutral: ZERO_IS_NEUTRAL.has(op),
+      isComparison: COMPARISONS.has(op),
+    });
   }
 }
 
@@ -65,10 +74,21 @@ function constant(inst: Inst): Value | undefined {
   return BigInt.asUintN(result === 'i64' ? 64 : 32, BigInt(inst.attr.imm ?? 0));
 }
 
-/** A block that computes what is known: integer ops on constants become constants. */
+/** A block that computes what is known: ops on constants become constants, shuffles by them single ones. */
 export class FoldingBlock extends Block {
   override add(name: string, args: readonly Inst[] = [], attr: Attributes = {}): Inst {
-    return this.#fold(name, args) ?? super.add(name, args, attr);
+    return this.#fold(name, args) ?? this.#vector(name, args, attr) ?? super.add(name, args, attr);
+  }
+
+  #vector(name: string, args: readonly Inst[], { bytes }: Attributes): Inst | undefined {
+    const [a, b] = args;
+    let folded: FoldedVector | undefined;
+    if (name !== 'i8x16.shuffle') folded = foldVector(name, args);
+    else if (a !== undefined && b !== undefined && bytes !== undefined)
+      folded = joinShuffles(a, b, bytes);
+    if (folded === undefined) return undefined;
+    if ('bytes' in folded) return super.add('v128.const', [], folded);
+    return super.add('i8x16.shuffle', [folded.a, folded.b], { bytes: folded.lanes });
   }
 
   #fold(name: string, args: readonly Inst[]): Inst | undefined {
@@ -98,8 +118,7 @@ export class FoldingBlock extends Block {
     if (right === 0n && rule.zeroIsNeutral) return a;
     const left = constant(a);
     if (left === undefined || rule.compute === undefined) return undefined;
-    const isCompare = rule.compute === BINARY['eq'] || rule.compute === BINARY['ne'];
-    const type = rule.bits === 64n && !isCompare ? 'i64' : 'i32';
+    const type = rule.bits === 64n && !rule.isComparison ? 'i64' : 'i32';
     return this.#make(type, rule.compute(left, right, rule.bits));
   }
 
