@@ -88,7 +88,14 @@ function boundsOf(bits: 32 | 64, fraction: number): Bounds {
   };
 }
 
-type Constants = Readonly<Record<keyof Bounds, number>>;
+type Constants = Readonly<Record<'result' | 'operand' | 'operandLeast', number>>;
+
+/** A bound on results in a local: there is none below it while the short ways are closed. */
+interface Most {
+  readonly local: number;
+  readonly type: 'i32' | 'i64' | 'v128';
+  readonly bits: 32 | 64;
+}
 
 export class HotFloat {
   readonly facts = new FloatFacts();
@@ -98,6 +105,8 @@ export class HotFloat {
   readonly #helper: (name: string) => number;
   /** Locals that hold the bounds in all lanes. */
   readonly #constants = new Map<number, Constants>();
+  /** By the letters of the format. */
+  readonly #most = new Map<string, Most>();
 
   constructor(
     f: FunctionBody,
@@ -114,34 +123,59 @@ export class HotFloat {
   /** At the entry: what all operations have in common. */
   begin(helpers: Iterable<string>): void {
     for (const name of helpers) {
-      const format = FORMATS[NAME.exec(name)?.[2] ?? ''];
-      if (format?.lanes !== true || this.#constants.has(format.bits)) continue;
-      const { bits } = format;
-      const bounds = BOUNDS[bits];
+      const kind = NAME.exec(name)?.[2] ?? '';
+      const format = FORMATS[kind];
+      if (format === undefined || this.#most.has(kind)) continue;
+      const { bits, lanes } = format;
+      const type = lanes ? 'v128' : bits === 64 ? 'i64' : 'i32';
+      this.#most.set(kind, { local: this.#f.local(type), type, bits });
+      if (!lanes) continue;
+      const { result, operand, operandLeast } = BOUNDS[bits];
       this.#constants.set(bits, {
-        result: this.#splat(bits, bounds.result),
-        resultMost: this.#splat(bits, bounds.resultMost),
-        operand: this.#splat(bits, bounds.operand),
-        operandLeast: this.#splat(bits, bounds.operandLeast),
+        result: this.#splat(bits, result),
+        operand: this.#splat(bits, operand),
+        operandLeast: this.#splat(bits, operandLeast),
       });
     }
   }
 
+  /** A local with a constant in all lanes. */
   #splat(bits: 32 | 64, value: bigint): number {
-    const bytes = new Uint8Array(16);
-    const view = new DataView(bytes.buffer);
-    for (let at = 0; at < 16; at += bits / 8)
-      if (bits === 64) view.setBigInt64(at, value, true);
-      else view.setInt32(at, Number(BigInt.asIntN(32, value)), true);
     const local = this.#f.local('v128');
-    this.#f.op(0xfd0c).code.raw(bytes);
+    this.#pushConstant('v128', bits, value);
     this.#f.set(local);
     return local;
+  }
+
+  #pushConstant(type: Most['type'], bits: 32 | 64, value: bigint): void {
+    const f = this.#f;
+    const narrow = Number(BigInt.asIntN(32, value));
+    if (type === 'i64') f.i64(value);
+    else if (type === 'i32') f.i32(narrow);
+    else {
+      const bytes = new Uint8Array(16);
+      const view = new DataView(bytes.buffer);
+      for (let at = 0; at < 16; at += bits / 8)
+        if (bits === 64) view.setBigInt64(at, value, true);
+        else view.setInt32(at, narrow, true);
+      f.op(0xfd0c).code.raw(bytes);
+    }
+  }
+
+  /** Opens or closes the short ways, as `usual` says. */
+  #open(): void {
+    const f = this.#f;
+    for (const { local, type, bits } of this.#most.values()) {
+      this.#pushConstant(type, bits, BOUNDS[bits].resultMost);
+      this.#pushConstant(type, bits, -1n << BigInt(bits - 1));
+      f.get(this.#locals.usual).op(0x1b).set(local);
+    }
   }
 
   #look(): void {
     const { cpu, usual } = this.#locals;
     this.#f.get(cpu).mem(0x28, S_MXCSR).i32(USUAL_BITS).op(0x71).i32(USUAL).op(0x46).set(usual);
+    this.#open();
     this.facts.stale = false;
   }
 
@@ -157,17 +191,21 @@ export class HotFloat {
     f.block('v128').block();
     if (format === undefined || how === undefined) this.#fromInteger(a, b);
     else {
-      f.get(this.#locals.usual).op(0x45);
-      this.#slowIf();
       const unknown = how.unary === true ? [] : this.facts.isKnown(inst, 0) ? [] : [a];
       if (!this.facts.isKnown(inst, 1)) unknown.push(b);
-      const way = { how, wide: format.bits === 64, a, b, unknown };
+      const way = { how, wide: format.bits === 64, most: this.#mostOf(kind), a, b, unknown };
       if (format.lanes) this.#vector(way);
       else this.#scalar(way);
     }
     f.br(1).end();
     this.#callHelper(name, args, how?.unary === true ? [b, b] : args);
     f.end();
+  }
+
+  #mostOf(kind: string | undefined): number {
+    const most = this.#most.get(kind ?? '');
+    if (most === undefined) throw new Error(`codegen: no bounds for ${kind}`);
+    return most.local;
   }
 
   /** Pushes the helper's result. */
@@ -181,7 +219,9 @@ export class HotFloat {
     const r = this.#temporaries.take('v128');
     f.set(r).get(cpu);
     for (const operand of operands) f.get(operand);
-    f.get(r).call(this.#helper(check)).get(usual).op(0x71).set(usual).get(r);
+    f.get(r).call(this.#helper(check)).get(usual).op(0x71).set(usual);
+    this.#open();
+    f.get(r);
   }
 
   /** Leaves it to the helper when what has been pushed is not 0. */
@@ -215,13 +255,14 @@ export class HotFloat {
     f.block();
     pushOdd();
     f.op(0x45).hint(true).brIf(0);
+    f.get(this.#locals.usual).op(0x45).brIf(1);
     pushInexact();
     f.brIf(1).end();
   }
 
   // ---- one element
 
-  #scalar({ how, wide, a, b, unknown }: Way): void {
+  #scalar({ how, wide, most, a, b, unknown }: Way): void {
     const f = this.#f;
     const type = wide ? 'f64' : 'f32';
     const of = new Map<number, number>();
@@ -240,17 +281,18 @@ export class HotFloat {
     const r = this.#temporaries.take(type);
     for (const operand of operands) f.get(operand);
     f.op(how.codes[wide ? 1 : 0]).set(r);
-    const { operand: by, operandLeast, result, resultMost } = BOUNDS[wide ? 64 : 32];
+    const { operand: by, operandLeast, result } = BOUNDS[wide ? 64 : 32];
     for (const vector of unknown) {
-      this.#pushDoubled(element(vector), wide, by, operandLeast);
-      f.op(wide ? 0x53 : 0x48);
+      this.#pushDoubled(element(vector), wide, by);
+      if (wide) f.i64(operandLeast).op(0x53);
+      else f.i32(Number(operandLeast)).op(0x48);
       this.#slowIf();
     }
     this.#accept(
       how.zero,
       () => {
-        this.#pushDoubled(r, wide, result, resultMost);
-        f.op(wide ? 0x55 : 0x4a);
+        this.#pushDoubled(r, wide, result);
+        f.get(most).op(wide ? 0x55 : 0x4a);
       },
       () => {
         const isZero = (local: number) => this.#pushIsZero(local, wide);
@@ -275,21 +317,23 @@ export class HotFloat {
     f.op(wide ? 0x61 : 0x5b);
   }
 
-  /** Pushes the bits of a number without its sign, shifted left by one, plus `by`; and `bound`. */
-  #pushDoubled(local: number, wide: boolean, by: bigint, bound: bigint): void {
+  /** Pushes the bits of a number without its sign, shifted left by one, plus `by`. */
+  #pushDoubled(local: number, wide: boolean, by: bigint): void {
     const f = this.#f.get(local);
-    if (wide) f.op(0xbd).i64(1).op(0x86).i64(by).op(0x7c).i64(bound);
-    else f.op(0xbc).i32(1).op(0x74).i32(Number(by)).op(0x6a).i32(Number(bound));
+    if (wide) f.op(0xbd).i64(1).op(0x86).i64(by).op(0x7c);
+    else f.op(0xbc).i32(1).op(0x74).i32(Number(by)).op(0x6a);
   }
 
   // ---- all elements
 
-  #vector({ how, wide, a, b, unknown }: Way): void {
+  #vector({ how, wide, most, a, b, unknown }: Way): void {
     const f = this.#f;
     const constants = this.#constants.get(wide ? 64 : 32);
     if (constants === undefined) throw new Error('codegen: no bounds for these lanes');
     const [eq, greater] = wide ? [0xfd47, 0xfdd9] : [0xfd41, 0xfd3b];
-    const [ANY, AND, ANDNOT, OR] = [0xfd53, 0xfd4e, 0xfd4f, 0xfd50];
+    const [AND, ANDNOT, OR] = [0xfd4e, 0xfd4f, 0xfd50];
+    // V8 makes fewer instructions of a mask's bits than of v128.any_true.
+    const ANY = wide ? 0xfdc4 : 0xfda4;
     const r = this.#temporaries.take('v128');
     if (how.unary !== true) f.get(a);
     f.get(b)
@@ -307,7 +351,7 @@ export class HotFloat {
     }
     const pushOdd = () => {
       this.#pushDoubledLanes(r, wide, constants.result);
-      f.get(constants.resultMost).op(greater);
+      f.get(most).op(greater);
     };
     const pushZeros = (local: number) => f.get(local).get(this.#zero()).op(eq);
     this.#accept(
@@ -351,6 +395,8 @@ export class HotFloat {
 interface Way {
   readonly how: Operation;
   readonly wide: boolean;
+  /** The local of the bound on results. */
+  readonly most: number;
   readonly a: number;
   readonly b: number;
   /** Operands of which nothing is known. */
