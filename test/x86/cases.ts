@@ -1,7 +1,11 @@
 import { readState, writeState } from '#cpu/vcpu-state.ts';
 import {
   REC_START,
+  S_FPU_EMPTY,
+  S_FPU_IP,
   S_FPU_REGS,
+  S_FPU_STATUS,
+  S_FPU_TOP,
   S_HALTED,
   S_ICOUNT,
   S_MXCSR,
@@ -251,6 +255,9 @@ const SEGMENTS = {
   ],
 } as const;
 
+/** Status word, TOP, tags, and where the last instruction was. */
+const X87_STATE = [S_FPU_STATUS, S_FPU_TOP, S_FPU_EMPTY, S_FPU_IP];
+
 /** Runs cases of one size of code on our own processor. */
 export class CaseRunner {
   readonly #machine: BareMachine;
@@ -309,6 +316,7 @@ export class CaseRunner {
       `registers ${list(regs)}`,
       `xmm ${list([...xmm])}`,
       `fpu ${list([...fpu])}`,
+      `x87 ${X87_STATE.map((slot) => view.getUint32(cpu + slot, true).toString(16)).join(' ')}`,
       `memory ${list([...words])}`,
     ].join('\n');
   }

@@ -7,6 +7,7 @@ import { STATE } from './host-cpu.ts';
 import type { Random } from './random.ts';
 
 const MOST_INSNS = 10;
+const CHAIN_INSNS = 8;
 const SYSTEM_ROWS = new Set(SYSTEM);
 
 /** Rows that hand control elsewhere, or whose result is not their operands' alone. */
@@ -31,6 +32,10 @@ export function makeSequence(random: Random): Case {
   const cases = Array.from({ length }, () =>
     makeCase(random.pick(random.below(3) === 0 ? STRAIGHT_ROWS : common), random),
   );
+  return joined(cases);
+}
+
+function joined(cases: readonly Case[]): Case {
   const [first] = cases;
   if (first === undefined) throw new Error('an empty sequence');
   const parts = cases.map((c) => c.encoded.bytes);
@@ -50,4 +55,29 @@ export function makeSequence(random: Random): Case {
   }
   assert.ok(STATE.size >= state.length);
   return { row: first.row, encoded: { ...first.encoded, bytes }, codeSize: 8, state };
+}
+
+/** Arithmetic whose operands were results, or have been moved about; and what looks at the status of it. */
+const CHAINS: Readonly<Record<'sse' | 'x87', RegExp>> = {
+  sse: /^((add|sub|mul|div|sqrt)[ps][sd]|h(add|sub)p[sd]|mov[au]p[sd]|movs[sd]_sse|movss|shufp[sd]|pshufd|unpck.*|mov(hl|lh)ps|cvtsi2sd|xorps)$/,
+  x87: /^(farith.*|f(ld|st)(_\w+)?|fldconst|fxch|fchs|fabs|fsqrt|fu?comi?|fi(ld|st)|fnstsw|frndint|fyl2x)$/,
+};
+
+/** Floating point that hardly faults, under the masks that programs have, so that long chains are gone through. */
+export function makeChain(unit: 'sse' | 'x87', random: Random): Case {
+  const rows = STRAIGHT_ROWS.filter((row) => CHAINS[unit].test(row.name));
+  const chain = joined(
+    Array.from({ length: CHAIN_INSNS }, () => makeCase(random.pick(rows), random)),
+  );
+  const view = new DataView(chain.state.buffer);
+  view.setUint32(STATE.fx + 24, random.below(8) === 0 ? 0x1f80 : 0x1fa0, true);
+  const control = random.pick([0x37f, 0x37f, 0x37f, 0x27f, 0xf7f, 0x340]);
+  view.setUint16(STATE.fx, control, true);
+  if (random.below(4) > 0) {
+    // Room to push, and nothing that waits.
+    const top = random.below(8);
+    view.setUint16(STATE.fx + 2, top << 11, true);
+    view.setUint8(STATE.fx + 4, (0x0f << top) | (0x0f >> (8 - top)));
+  }
+  return chain;
 }
