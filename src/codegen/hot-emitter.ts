@@ -13,9 +13,11 @@ import {
 import { AddressGroups } from './address-groups.ts';
 import { BlockEmitter } from './block-emitter.ts';
 import { pushIsUncanonical } from './cold-emitter.ts';
+import { type FpuPlan, fpuEffect } from './fpu-plan.ts';
 import { emitDivision } from './hot-divide.ts';
 import { HotFlags } from './hot-flags.ts';
 import { HotFloat, isFloatHelper } from './hot-float.ts';
+import { HotFpu } from './hot-fpu.ts';
 import { accessesPorts, bytesWritten, helperKind, keepsRegisters } from './hot-helpers.ts';
 import type { HotLocals } from './hot-locals.ts';
 import { HotMemory } from './hot-memory.ts';
@@ -53,6 +55,8 @@ export interface HotContext {
   readonly locals: HotLocals;
   readonly state: HotState;
   readonly streams: PageStreams;
+  /** Undefined where the x87 stays in the CPU's state. */
+  readonly fpu: FpuPlan | undefined;
   readonly code64: boolean;
   readonly helper: (name: string) => number;
   /** Emits the jump to the code that gives the running instruction, named by `where`, to the interpreter. */
@@ -66,6 +70,7 @@ export class HotEmitter extends BlockEmitter {
   readonly flags: HotFlags;
   readonly groups: AddressGroups;
   readonly float: HotFloat;
+  readonly fpu: HotFpu | undefined;
   readonly #memory: HotMemory;
   readonly #cx: HotContext;
   /** Locals that hold what the flags in the form `values` are computed from. */
@@ -89,7 +94,26 @@ export class HotEmitter extends BlockEmitter {
       streams,
     );
     this.float = new HotFloat(cx.f, cx.locals, this.pool, helper);
+    this.fpu = cx.fpu && this.#makeFpu(cx.fpu);
     this.flags = new HotFlags(cx.f, cx.locals, (inst, leaves) => this.#pushKept(inst, leaves));
+  }
+
+  #makeFpu(plan: FpuPlan): HotFpu {
+    const { f, locals, code64, helper } = this.#cx;
+    return new HotFpu({
+      f,
+      plan,
+      code64,
+      helper,
+      cpu: locals.cpu,
+      base: locals.base,
+      take: (type) => this.pool.take(type),
+      giveUp: () => this.#giveUp(),
+      inLocal: (inst) => this.inLocal(inst),
+      callInState: (inst, name) =>
+        helperKind(name) === 'fpu' ? this.#callFpu(inst, name) : this.#callWhole(inst, name),
+      pushHost: (address, width) => this.#memory.pushHost(address, width, true),
+    });
   }
 
   /** `where`: offset of the instruction from its node, and the number of those not done above bit 16. */
@@ -252,6 +276,11 @@ export class HotEmitter extends BlockEmitter {
 
   #call(inst: Inst): void {
     const name = inst.attr.helper ?? '';
+    const { fpu } = this;
+    if (fpu !== undefined && fpuEffect(inst) !== undefined) {
+      fpu.call(inst, name, this.#insn?.start ?? 0);
+      return;
+    }
     switch (helperKind(name)) {
       case 'pure':
         if (isFloatHelper(name)) {
@@ -281,6 +310,7 @@ export class HotEmitter extends BlockEmitter {
         this.#callFpu(inst, name);
         break;
       default:
+        fpu?.store();
         this.#callWhole(inst, name);
     }
   }

@@ -6,7 +6,8 @@ const MAY_FAULT = new Set(['load', 'loadw', 'store']);
 /** Helpers before whose call the instruction may turn out to be the interpreter's. */
 function givesUp(helper: string): boolean {
   const kind = helperKind(helper);
-  return kind === 'aligned' || kind === 'fpu' || kind === 'division' || bytesWritten(helper) > 0;
+  if (kind === 'aligned' || kind === 'fpu' || kind === 'division') return true;
+  return helper.startsWith('x87_') || bytesWritten(helper) > 0;
 }
 
 /** True when the instruction may turn out, while a region runs, to be the interpreter's. */

@@ -13,6 +13,7 @@ import {
   S_TLB_WRITE,
 } from '#ir/state.ts';
 import { analyse, type ControlFlow } from './control-flow.ts';
+import { planFpu } from './fpu-plan.ts';
 import { HotEmitter } from './hot-emitter.ts';
 import { type FlagForm, RAW } from './hot-flags.ts';
 import { declareLocals, type HotLocals } from './hot-locals.ts';
@@ -89,6 +90,7 @@ export class RegionBuilder {
     this.#emitter = new HotEmitter({
       f,
       streams: new PageStreams(f, region, this.#flow),
+      fpu: planFpu(region),
       locals: this.#locals,
       state: this.#state,
       code64: region.code64,
@@ -145,6 +147,7 @@ export class RegionBuilder {
     f.get(0).mem(I32_LOAD, S_TLB_READ).set(tlbRead);
     f.get(0).mem(I32_LOAD, S_TLB_WRITE).set(tlbWrite);
     this.#state.load();
+    this.#emitter.fpu?.load();
   }
 
   /** A direct branch to an address that is not canonical faults where it stands: the interpreter's, as is all around it. */
@@ -167,6 +170,7 @@ export class RegionBuilder {
     const f = this.#f;
     const { res, aux, budget } = this.#locals;
     this.#state.store();
+    this.#emitter.fpu?.store();
     f.get(0).get(res).mem(I64_STORE, S_FLAGS_RES);
     f.get(0).get(aux).mem(I64_STORE, S_FLAGS_AUX);
     f.get(0).get(budget).mem(I32_STORE, S_BUDGET);
@@ -258,6 +262,7 @@ export class RegionBuilder {
     this.#mark('node');
     this.#emitter.flags.form = form;
     this.#emitter.groups.enter(node);
+    this.#emitter.fpu?.enter(n);
     const count = node.insns.length;
     if (count > 0) this.#f.get(budget).i32(count).op(0x6b).set(budget);
     let ended = false;

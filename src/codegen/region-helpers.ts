@@ -1,22 +1,54 @@
-import type { Helper } from '#ir/helpers.ts';
+import { type Helper, parseHelpers } from '#ir/helpers.ts';
+import { usualHelperOf } from './hot-float.ts';
 import type { Region } from './region.ts';
 
 /** What regions call besides helpers of instructions. */
-export const REGION_HELPERS: Readonly<Record<string, Helper>> = {
+const REGION_HELPERS: Readonly<Record<string, Helper>> = {
   hot_read: { params: ['i64', 'i32'], result: 'i32' },
   hot_write: { params: ['i64', 'i32'], result: 'i32' },
   page_holds: { params: ['i64', 'i32'], result: 'i32' },
   region_holds: { params: ['i32', 'i64'], result: 'void' },
 };
 
-const LOOK: Helper = { params: ['v128', 'v128', 'v128'], result: 'i32' };
-/** What regions that call some helpers call too: see `usualHelperOf`. */
-export const FLOAT_HELPERS: Readonly<Record<string, Helper>> = {
-  sse_usual_ss: LOOK,
-  sse_usual_sd: LOOK,
-  sse_usual_ps: LOOK,
-  sse_usual_pd: LOOK,
-};
+/** What the short ways of floating point call where they end. */
+const SLOW_HELPERS = parseHelpers(`
+  sse_usual_ss(vvv) i
+  sse_usual_sd(vvv) i
+  sse_usual_ps(vvv) i
+  sse_usual_pd(vvv) i
+  x87_loaded_f64(l) -
+  x87_loaded_f32(i) -
+  x87_computed(ilili) -
+  x87_computed_f64(ilil) -
+  x87_computed_f32(ilii) -
+  x87_rooted(li) -
+  x87_narrowed_f64(li) l
+  x87_narrowed_f32(li) l
+`);
+const X87_SLOW = Object.keys(SLOW_HELPERS).filter((name) => name.startsWith('x87_'));
+
+/** The functions of core/ that regions import; `known`: those of instructions. */
+export function importsOf(
+  regions: readonly Region[],
+  known: Readonly<Record<string, Helper>>,
+): Map<string, Helper> {
+  const names = new Set(Object.keys(REGION_HELPERS));
+  for (const region of regions)
+    for (const name of helpersOf(region)) {
+      names.add(name);
+      const usual = usualHelperOf(name);
+      if (usual !== undefined) names.add(usual);
+      if (name.startsWith('x87_')) for (const slow of X87_SLOW) names.add(slow);
+    }
+  names.delete('check_aligned');
+  const imports = new Map<string, Helper>();
+  for (const name of names) {
+    const helper = REGION_HELPERS[name] ?? SLOW_HELPERS[name] ?? known[name];
+    if (helper === undefined) throw new Error(`regions: no helper ${name}`);
+    imports.set(name, helper);
+  }
+  return imports;
+}
 
 /** The helpers that a region's instructions call. */
 export function helpersOf({ nodes }: Region): Set<string> {

@@ -49,3 +49,4 @@ export {
 } from './x87-state';
 export * from './x87-store';
 export * from './x87-transcendental';
+export * from './x87-values';

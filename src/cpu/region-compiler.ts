@@ -1,9 +1,7 @@
-import { usualHelperOf } from '#codegen/hot-float.ts';
 import type { Region } from '#codegen/region.ts';
 import { REGION_TYPE, RegionBuilder } from '#codegen/region-builder.ts';
-import { FLOAT_HELPERS, helpersOf, REGION_HELPERS } from '#codegen/region-helpers.ts';
+import { importsOf } from '#codegen/region-helpers.ts';
 import { ModuleWriter } from '#codegen/wasm.ts';
-import type { Helper } from '#ir/helpers.ts';
 import type { Feature } from '#isa/x86/insn.ts';
 import { HELPERS } from '#translate/x86/helpers.ts';
 import { BlockView } from './block-view.ts';
@@ -74,12 +72,8 @@ function buildRegions(regions: readonly Region[]): Uint8Array<ArrayBuffer> {
   module.importTable('env', 'hot');
   const slots = regions.map((_, i) => module.importGlobal('slots', `${i}`));
   const indexes = new Map<string, number>();
-  for (const name of helpersOfAll(regions)) {
-    const helper: Helper | undefined = REGION_HELPERS[name] ?? FLOAT_HELPERS[name] ?? HELPERS[name];
-    if (helper === undefined) throw new Error(`regions: no helper ${name}`);
-    const { params, result } = helper;
+  for (const [name, { params, result }] of importsOf(regions, HELPERS))
     indexes.set(name, module.import('core', name, { params: ['i32', ...params], result }));
-  }
   const type = module.type(REGION_TYPE);
   for (const [i, region] of regions.entries()) {
     const slot = slots[i] ?? 0;
@@ -91,16 +85,4 @@ function buildRegions(regions: readonly Region[]): Uint8Array<ArrayBuffer> {
     module.element(slot, module.function(body));
   }
   return module.encode(MAX_MEMORY_PAGES);
-}
-
-function helpersOfAll(regions: readonly Region[]): Set<string> {
-  const names = new Set(Object.keys(REGION_HELPERS));
-  for (const region of regions)
-    for (const name of helpersOf(region)) {
-      names.add(name);
-      const usual = usualHelperOf(name);
-      if (usual !== undefined) names.add(usual);
-    }
-  names.delete('check_aligned');
-  return names;
 }
