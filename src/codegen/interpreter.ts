@@ -6,9 +6,12 @@ import {
   B_COUNT,
   B_HEADER,
   B_HEAT,
+  B_LIN,
+  B_LIN_GEN,
   JUMP_ENTRIES,
   JUMP_LOG_ENTRIES,
   KEY_CODE64,
+  LINK_NEAR,
   REC_LINK,
   REC_LINK2,
   REC_NEXT,
@@ -283,9 +286,17 @@ export class InterpreterBuilder {
     let ended = false;
     const link = (slot: number, depth: number) => {
       f.get(cpu).i32(0).mem(I32_STORE, S_REC);
-      f.get(rec).mem(I32_LOAD, slot).tee(blk).op(0x45).if();
-      f.get(cpu).get(rec).i32(slot).call(this.#helper('link_block')).set(blk);
-      f.end().br(depth);
+      f.get(rec).mem(I32_LOAD, slot).tee(blk).i32(LINK_NEAR).op(0x71).if();
+      f.get(blk)
+        .i32(LINK_NEAR)
+        .op(0x73)
+        .set(blk)
+        .br(depth + 1)
+        .end();
+      f.get(blk).if();
+      this.#pushIsThere(f, cpu, blk);
+      f.brIf(depth + 1).end();
+      f.get(cpu).get(rec).i32(slot).call(this.#helper('link_block')).set(blk).br(depth);
     };
     const terminate = (kind: string, operand: number | undefined) => {
       ended = true;
@@ -310,6 +321,12 @@ export class InterpreterBuilder {
     };
     new ColdEmitter({ f, cpu, rec, pool, helper: this.#helper, terminate }).emit(source.block);
     if (!ended) f.get(rec).i32(REC_SIZE).op(0x6a).set(rec).br(next);
+  }
+
+  /** Pushes 1 when the linked block, on another page, is at RIP still. */
+  #pushIsThere(f: FunctionBody, cpu: number, blk: number): void {
+    f.get(blk).mem(I32_LOAD, B_LIN_GEN).get(cpu).mem(I32_LOAD, S_JUMP_GEN).op(0x46);
+    f.get(blk).mem(I64_LOAD, B_LIN).get(cpu).mem(I64_LOAD, S_RIP).op(0x51).op(0x71);
   }
 
   /** An indirect jump in 64-bit code looks in the jump cache itself. */

@@ -14,6 +14,8 @@ import {
   B_HEADER,
   B_HEAT,
   B_KEY,
+  B_LIN,
+  B_LIN_GEN,
   B_LINK1,
   B_LINK2,
   B_LINKED_ENDING,
@@ -30,6 +32,7 @@ import {
   KEY_FLAT,
   KEY_STEP,
   KEY_USER,
+  LINK_NEAR,
   PAGE_CODE,
   PAGE_HEADS,
   PAGE_MAP_BYTES,
@@ -183,7 +186,7 @@ export function find_block(cpu: usize): usize {
     block = load<u32>(block, B_CHAIN);
   }
   if (block == 0) block = makeBlock(cpu, paddr, lin);
-  if (load<u32>(block, B_PADDR2) == 0 && (key & (KEY_CODE64 | KEY_FLAT)) != 0) {
+  if (key & (KEY_CODE64 | KEY_FLAT)) {
     store<u64>(slot, lin);
     store<u32>(slot, generation, 8);
     store<u32>(slot, <u32>block, 12);
@@ -357,6 +360,7 @@ function nextSegment(cpu: usize): void {
   const last = arena + ARENA_SEGMENTS * ARENA_SEGMENT_BYTES;
   const start: u32 = load<u32>(cpu, S_ARENA_END) == last ? arena : load<u32>(cpu, S_ARENA_END);
   const end = start + ARENA_SEGMENT_BYTES;
+  const isNew = load<u32>(start, B_RECORDS) == 0;
   let evicted: u32 = 0;
   for (let page: u32 = 0; page < <u32>PAGE_HEADS; page++) {
     let at = pageHead(cpu, page);
@@ -378,7 +382,7 @@ function nextSegment(cpu: usize): void {
   }
   store<u32>(cpu, start, S_ARENA_NEXT);
   store<u32>(cpu, end, S_ARENA_END);
-  if (evicted == 0) return;
+  if (isNew) return;
   store<u64>(cpu, load<u64>(cpu, S_STAT_EVICTED) + evicted, S_STAT_EVICTED);
   clearJumpCache(cpu);
   ageJumpCache(cpu);
@@ -423,8 +427,8 @@ function faultAt(cpu: usize, rec: usize): void {
 }
 
 /**
- * The block at RIP, after the direct branch of record `rec`; remembers it in the record's slot where the target is on
- * the same page as the branch, because then no change of the page tables can come between them.
+ * The block at RIP, after the direct branch of record `rec`; remembers it in the record's slot. Where both are on the
+ * same page no change of the page tables can come between them; else the branch looks whether there was any.
  */
 export function link_block(cpu: usize, rec: usize, slot: u32): usize {
   if (slot == REC_LINK && !isReachable(cpu)) faultAt(cpu, rec);
@@ -435,20 +439,15 @@ export function link_block(cpu: usize, rec: usize, slot: u32): usize {
     (slot == REC_LINK2 ? <i32>load<u16>(rec, REC_NEXT) : load<i32>(rec, REC_DISP));
   const key = load<u32>(cpu, S_KEY);
   const block = find_block(cpu);
-  if (
-    offset >= 0 &&
-    offset < 4096 &&
-    key & KEY_FLAT &&
-    !(key & KEY_STEP) &&
-    load<u32>(from, B_PADDR2) == 0 &&
-    load<u32>(block, B_PADDR2) == 0 &&
-    load<u32>(cpu, S_JUMP_GEN) == generation
-  ) {
-    store<u32>(rec + slot, <u32>block);
-    const records = load<u32>(from, B_RECORDS);
-    const index = <u32>(rec - from - B_HEADER) / REC_SIZE;
-    const isLast = index + 1 == (records & B_RECORDS_MASK);
-    store<u32>(from, records | (isLast ? B_LINKED_LAST : B_LINKED_ENDING), B_RECORDS);
-  }
+  // The block that the record is of may have made room meanwhile.
+  if (!(key & KEY_FLAT) || key & KEY_STEP || load<u32>(cpu, S_JUMP_GEN) != generation) return block;
+  const samePage = <u32>offset < 4096 && !(load<u32>(from, B_PADDR2) | load<u32>(block, B_PADDR2));
+  store<u64>(block, load<u64>(cpu, S_RIP), B_LIN);
+  store<u32>(block, generation, B_LIN_GEN);
+  store<u32>(rec + slot, <u32>block | (samePage ? LINK_NEAR : 0));
+  const records = load<u32>(from, B_RECORDS);
+  const index = <u32>(rec - from - B_HEADER) / REC_SIZE;
+  const isLast = index + 1 == (records & B_RECORDS_MASK);
+  store<u32>(from, records | (isLast ? B_LINKED_LAST : B_LINKED_ENDING), B_RECORDS);
   return block;
 }

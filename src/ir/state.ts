@@ -319,7 +319,10 @@ export const B_HEAT = 44;
 export const HEAT_START = 16_000;
 /** For code that a region of an earlier run may stand for. */
 export const HEAT_KEPT = 8;
-export const B_HEADER = 48;
+/** Where the block was found by the last branch from another page: linear address u64, S_JUMP_GEN u32. */
+export const B_LIN = 48;
+export const B_LIN_GEN = 56;
+export const B_HEADER = 64;
 
 /** Guest instructions in a block at most: bounds the time to the next look at interrupts. */
 export const BLOCK_INSNS = 64;
@@ -355,12 +358,14 @@ export const REC_SEG = 7; // u8: segment register number
 export const REC_DISP = 8; // i32: displacement; of a direct branch: target minus RIP of the block
 export const REC_START = 12; // u16: offset of the instruction from the block's first byte
 export const REC_NEXT = 14; // u16: offset of the byte behind it
-// i64: immediate; of a direct branch two u32: linked block when taken, when not; of a `segmented` address record bytes:
-// size of the access, 1 for a write, address size, 1 for LEA, and for BT and its kin operand size and state offset of the index
+// i64: immediate; of a direct branch two u32: linked block when taken, when not, plus LINK_NEAR where it is on the same page;
+// of a `segmented` address record bytes: size of the access, 1 for a write, address size, 1 for LEA, and for BT and its kin
+// operand size and state offset of the index
 export const REC_IMM = 16;
 export const REC_LINK = 16;
 export const REC_LINK2 = 20;
 export const REC_SIZE = 24;
+export const LINK_NEAR = 1;
 
 // A reload record: the record behind it takes its immediate from memory anew. REC_IMM holds the linear-memory address,
 // REC_DISP the offset of the immediate in the block, REC_A its bytes, REC_B 1 when it is sign-extended. REC_SHIFT, which
