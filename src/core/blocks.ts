@@ -67,7 +67,7 @@ import { ACCESS_FETCH, checkCanonical, fetchMode, isCanonical, walk } from './pa
 import { isReloaded } from './patched.ts';
 import { GP, raiseError } from './raise.ts';
 import { BLOCK_BYTES, block_of_templates } from './templates.ts';
-import { ageJumpCache, execTable, fillEntry, protectPage, TLB_PAGE, tlbEntry } from './tlb.ts';
+import { ageJumpCache, clearJumpCache, execTable, fillEntry, noteFetch, protectPage, TLB_PAGE, tlbEntry } from './tlb.ts';
 
 const BLOCKS_BETWEEN_LOOKS = 16;
 
@@ -77,10 +77,14 @@ const BLOCKS_BETWEEN_LOOKS = 16;
 export function fetch_address(cpu: usize, lin: u64): u64 {
   const table = execTable(cpu, (load<u32>(cpu, S_KEY) & KEY_USER) != 0);
   const entry = tlbEntry(table, lin);
-  if ((lin ^ entry.tag) < 4096) return ((<u64>(entry.page & TLB_PAGE)) << 12) | (lin & 0xfff);
+  if ((lin ^ entry.tag) < 4096) {
+    noteFetch(cpu, lin, entry.page);
+    return ((<u64>(entry.page & TLB_PAGE)) << 12) | (lin & 0xfff);
+  }
   const found = walk(cpu, lin, ACCESS_FETCH, fetchMode(cpu));
   const paddr = found & 0xff_ffff_ffff;
   fillEntry(cpu, table, lin, 0, (<u32>(found >> 32) & ~TLB_PAGE) | <u32>(paddr >> 12));
+  noteFetch(cpu, lin, <u32>(found >> 32));
   return paddr;
 }
 
@@ -384,14 +388,10 @@ function nextSegment(cpu: usize): void {
   store<u32>(cpu, end, S_ARENA_END);
   if (isNew) return;
   store<u64>(cpu, load<u64>(cpu, S_STAT_EVICTED) + evicted, S_STAT_EVICTED);
+  // What lies there from now on may be anything.
   clearJumpCache(cpu);
-  ageJumpCache(cpu);
+  ageJumpCache(cpu, true);
   block_dropped(BLOCKS_EVICTED);
-}
-
-/** Forgets where blocks lay: what lies there from now on may be anything. */
-function clearJumpCache(cpu: usize): void {
-  memory.fill(load<u32>(cpu, S_AREA) + A_JUMP_CACHE, 0, JUMP_ENTRIES * 16);
 }
 
 /** Drops all blocks of this vCPU. Not while one runs. */
@@ -407,7 +407,7 @@ export function drop_blocks(cpu: usize): void {
   store<u32>(cpu, area + A_ARENA, S_ARENA_NEXT);
   store<u32>(cpu, area + A_ARENA + ARENA_SEGMENT_BYTES, S_ARENA_END);
   clearJumpCache(cpu);
-  ageJumpCache(cpu);
+  ageJumpCache(cpu, true);
   block_dropped(0);
 }
 

@@ -27,7 +27,7 @@ import {
   tryWalk,
   WALK_FAULT,
 } from './paging.ts';
-import { execTable, fillEntry, TLB_PAGE, tlbEntry, tlbTable } from './tlb.ts';
+import { execTable, fillEntry, noteFetch, TLB_PAGE, tlbEntry, tlbTable } from './tlb.ts';
 
 // What regions (the hot tier) call. Nothing here raises: 0 says that the interpreter is to do the instruction.
 
@@ -88,11 +88,15 @@ export function page_holds(cpu: usize, lin: u64, place: u32): u32 {
   if (key & KEY_CODE64 && !isCanonical(at)) return 0;
   const table = execTable(cpu, (key & KEY_USER) != 0);
   const entry = tlbEntry(table, at);
-  if ((at ^ entry.tag) < 4096) return (entry.page & TLB_PAGE) == page ? 1 : 0;
+  if ((at ^ entry.tag) < 4096) {
+    noteFetch(cpu, at, entry.page);
+    return (entry.page & TLB_PAGE) == page ? 1 : 0;
+  }
   const found = tryWalk(cpu, at, ACCESS_FETCH, fetchMode(cpu));
   if (found == WALK_FAULT) return 0;
   const paddr = found & PADDR;
   fillEntry(cpu, table, at, 0, (<u32>(found >> 32) & ~TLB_PAGE) | <u32>(paddr >> 12));
+  noteFetch(cpu, at, <u32>(found >> 32));
   return <u32>(paddr >> 12) == page ? 1 : 0;
 }
 

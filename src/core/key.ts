@@ -44,6 +44,7 @@ import {
 } from '../ir/state.ts';
 import { S_TRACE, TRACE_INSN } from '../ir/state-system.ts';
 import { AC, TF, VM } from './flags.ts';
+import { selectJumps } from './tlb.ts';
 
 // Segment rights. Source: Intel SDM vol. 3, 3.4.5, with descriptor bit 40 as bit 0.
 const RIGHTS_P: u32 = 1 << 7;
@@ -129,6 +130,7 @@ export function updateKey(cpu: usize): void {
   const step = stepping(cpu, flags, breakpoints);
   if (step) key |= KEY_STEP;
   store<u32>(cpu, key, S_KEY);
+  selectJumps(cpu);
   setAttention(cpu, step);
   selectTlb(cpu, cpl, load<u64>(cpu, S_CR4), flags, align || breakpoints);
 }

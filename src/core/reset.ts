@@ -23,7 +23,6 @@ import {
   S_IDT_LIMIT,
   S_INDEX,
   S_INHIBIT,
-  S_JUMP_GEN,
   S_MSR_MISC_ENABLE,
   S_MSR_PAT,
   S_MXCSR,
@@ -94,7 +93,6 @@ export function reset_cpu(cpu: usize, signature: u32): void {
   store<u32>(cpu, 0, S_FPU_EMPTY);
   store<u64>(cpu, 0x0007_0406_0007_0406, S_MSR_PAT);
   store<u64>(cpu, 1, S_MSR_MISC_ENABLE);
-  store<u32>(cpu, 0, S_JUMP_GEN);
   resetTlb(cpu);
   drop_blocks(cpu);
   begin(cpu, signature);

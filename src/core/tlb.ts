@@ -1,13 +1,24 @@
 import {
+  A_JUMP_CACHE,
+  A_PAGE_HEADS,
+  A_REGIONS,
   A_TLB,
   A_TLB_CODE,
   A_TLB_EXEC,
   A_TLB_FILLED,
   A_TLB_NONE,
+  B_LIN,
+  JUMP_ENTRIES,
   KEY_BITS,
+  KEY_USER,
+  PAGE_HEADS,
+  REGION_SLOTS,
   S_AREA,
   S_JUMP_GEN,
+  S_JUMP_GENS,
+  S_KEY,
   S_LARGE_PAGES,
+  S_LOCAL_CODE,
   S_STAT_FLUSHES,
   S_TLB_LOGGED,
   TLB_BYTES,
@@ -17,6 +28,9 @@ import {
 } from '../ir/state.ts';
 import { EVENT_FLUSH, EVENT_FLUSH_PAGE, EVENT_TLB_FILL, TRACE_MMU } from '../ir/state-system.ts';
 import { traceEvent } from './trace.ts';
+
+/** No address of code. */
+const NOWHERE: u64 = 1 << 63;
 
 /** One entry of a TLB. Emitted code reads it: see ir/state.ts. */
 @unmanaged
@@ -100,9 +114,50 @@ export function resetTlb(cpu: usize): void {
   store<u64>(cpu, 0, S_LARGE_PAGES);
 }
 
-/** The jump cache maps linear addresses: every flush makes its entries old. */
-export function ageJumpCache(cpu: usize): void {
-  store<u32>(cpu, load<u32>(cpu, S_JUMP_GEN) + (1 << KEY_BITS), S_JUMP_GEN);
+/** After a change of the key. */
+export function selectJumps(cpu: usize): void {
+  const user: usize = load<u32>(cpu, S_KEY) & KEY_USER ? 4 : 0;
+  store<u32>(cpu, load<u32>(cpu + user, S_JUMP_GENS), S_JUMP_GEN);
+}
+
+/** Notes where the supervisor takes code from: what it keeps while user space changes is global and in the upper half. */
+export function noteFetch(cpu: usize, lin: u64, page: u32): void {
+  if (load<u32>(cpu, S_KEY) & KEY_USER) return;
+  if (!(page & TLB_GLOBAL) || !(lin >> 63)) store<u32>(cpu, 1, S_LOCAL_CODE);
+}
+
+/** The jump cache maps linear addresses: a flush makes its entries old; `all`, or those of user mode. */
+export function ageJumpCache(cpu: usize, all: bool): void {
+  age(cpu, cpu + 4);
+  if (all || load<u32>(cpu, S_LOCAL_CODE) != 0) {
+    age(cpu, cpu);
+    store<u32>(cpu, 0, S_LOCAL_CODE);
+  }
+  selectJumps(cpu);
+}
+
+function age(cpu: usize, at: usize): void {
+  const generation = load<u32>(at, S_JUMP_GENS) + (1 << KEY_BITS);
+  store<u32>(at, generation, S_JUMP_GENS);
+  if (generation == 0) forgetJumps(cpu);
+}
+
+/** Generations begin anew: nothing may be left of those that had the same numbers. */
+function forgetJumps(cpu: usize): void {
+  const area = load<u32>(cpu, S_AREA);
+  clearJumpCache(cpu);
+  memory.fill(area + A_REGIONS, 0, REGION_SLOTS * 16);
+  for (let head: u32 = 0; head < <u32>PAGE_HEADS; head++) {
+    let link: usize = load<u32>(area + A_PAGE_HEADS + head * 4);
+    while (link != 0) {
+      store<u64>(load<u32>(link, 4), NOWHERE, B_LIN);
+      link = load<u32>(link);
+    }
+  }
+}
+
+export function clearJumpCache(cpu: usize): void {
+  memory.fill(load<u32>(cpu, S_AREA) + A_JUMP_CACHE, 0, JUMP_ENTRIES * 16);
 }
 
 /** Drops all translations; global ones only if asked. */
@@ -123,7 +178,7 @@ export function flushTlb(cpu: usize, globalsToo: bool): void {
   store<u32>(cpu, kept, S_TLB_LOGGED);
   if (kept == 0) store<u64>(cpu, 0, S_LARGE_PAGES);
   store<u64>(cpu, load<u64>(cpu, S_STAT_FLUSHES) + 1, S_STAT_FLUSHES);
-  ageJumpCache(cpu);
+  ageJumpCache(cpu, globalsToo);
 }
 
 /** For the run loop: everything, after a change of what physical addresses mean. */
@@ -150,7 +205,7 @@ export function flushTlbPage(cpu: usize, vaddr: u64): void {
   }
   flushIfSame(execTable(cpu, false), vaddr);
   flushIfSame(execTable(cpu, true), vaddr);
-  ageJumpCache(cpu);
+  ageJumpCache(cpu, vaddr >> 63 != 0);
 }
 
 function flushLarge(cpu: usize, vaddr: u64): void {

@@ -41,7 +41,7 @@ export const S_CPL = 192;
 export const S_BUDGET = 196;
 /** u64: instructions begun, counted block by block; S_BUDGET's progress included only at boundaries. */
 export const S_ICOUNT = 200;
-/** u32: generation of the jump cache, in bits 31:KEY_BITS; the key in the bits below. */
+/** u32: generation of the jump cache in this mode, in bits 31:KEY_BITS; the key is put into the bits below. */
 export const S_JUMP_GEN = 208;
 /** u32: 1 while interrupts wait for one more instruction (STI, MOV SS). */
 export const S_INHIBIT = 212;
@@ -190,6 +190,10 @@ export const S_JUMP_LOGGED = 1848;
 export const S_ARENA_END = 1852;
 /** u64: blocks that have made room for others. */
 export const S_STAT_EVICTED = 1856;
+/** Two u32: what S_JUMP_GEN is in supervisor and in user mode. */
+export const S_JUMP_GENS = 1864;
+/** u32: 1 when the supervisor has run code in the lower half of addresses or on pages that are not global. */
+export const S_LOCAL_CODE = 1872;
 export const S_SIZE = 4096;
 
 // S_ATTENTION bits.
@@ -229,57 +233,57 @@ export const TLB_MODE_SMAP = 2; // supervisor with CR4.SMAP and EFLAGS.AC clear:
 // The private area of a vCPU: offsets from S_AREA.
 export const A_TLB = 0; // mode * 2 + write, TLB_BYTES each
 export const A_JUMP_CACHE = 196608; // JUMP_ENTRIES of 16: rip u64, generation and key u32, block u32
-export const JUMP_ENTRIES = 4096;
-export const A_TLB_FILLED = 262144; // log of filled entries: u32 addresses, S_TLB_LOGGED of them
+export const JUMP_ENTRIES = 16384;
+export const A_TLB_FILLED = 458752; // log of filled entries: u32 addresses, S_TLB_LOGGED of them
 export const TLB_FILLED_MAX = 16384;
-export const A_BLOCK_TABLE = 327680; // BLOCK_BUCKETS u32: heads of chains of blocks by hash of physical address and key
-export const BLOCK_BUCKETS = 32768;
-export const A_TLB_EXEC = 458752; // two TLBs for instruction fetches: supervisor, then user
+export const A_BLOCK_TABLE = 524288; // BLOCK_BUCKETS u32: heads of chains of blocks by hash of physical address and key
+export const BLOCK_BUCKETS = 131072;
+export const A_TLB_EXEC = 1048576; // two TLBs for instruction fetches: supervisor, then user
 /** A TLB that is never filled: data accesses take the slow path while alignment checks or data breakpoints are on. */
-export const A_TLB_NONE = 524288;
-export const A_PAGE_HEADS = 557056; // PAGE_HEADS u32: chains of blocks by hash of their physical page
+export const A_TLB_NONE = 1114112;
+export const A_PAGE_HEADS = 1146880; // PAGE_HEADS u32: chains of blocks by hash of their physical page
 export const PAGE_HEADS = 16384;
 /** REGION_SLOTS of 16: what a region of several pages was last found valid for: generation and key u32, base RIP u64. */
-export const A_REGIONS = 622592;
+export const A_REGIONS = 1212416;
 export const REGION_SLOTS = 8192;
 /** JUMP_LOG_ENTRIES of 16: the last transfers that no link serves: block left u32, RIP gone to u64 at 8. */
-export const A_JUMP_LOG = 753664;
+export const A_JUMP_LOG = 1343488;
 export const JUMP_LOG_ENTRIES = 8192;
 /** REGION_SLOTS of REGION_PAGES u32: the physical pages besides its own that a region's code was taken from. */
-export const A_REGION_PAGES = 884736;
+export const A_REGION_PAGES = 1474560;
 export const REGION_PAGES = 32;
 /** Three tables as those for writes, of pages that have translated code: each write looks whether it hits any. */
-export const A_TLB_CODE = 1933312; // TLB_BYTES each, by mode
+export const A_TLB_CODE = 2523136; // TLB_BYTES each, by mode
 /** PAGE_HEADS u64: a bit for each 64 bytes of a page of which a block may have been made; pages share them as they share heads. */
-export const A_CODE_LINES = 2031616;
+export const A_CODE_LINES = 2621440;
 /** Two u32: physical addresses of bytes that no block was made from, found by the last look, and of what follows them. */
-export const A_NO_CODE = 2162688;
-export const A_ARENA = 2162752; // blocks are laid here one after another
+export const A_NO_CODE = 2752512;
+export const A_ARENA = 2752576; // blocks are laid here one after another
 // What core/templates.ts predecodes with; cpu/insn-templates.ts fills it.
 /** u16 by key: the node that code begins at; 0 where none has been met. */
-export const A_CODE_ROOTS = 26214400;
+export const A_CODE_ROOTS = 69861440;
 /** The record that ends a block whose last instruction does not. */
-export const A_FALL_THROUGH = 26222592;
+export const A_FALL_THROUGH = 69869632;
 /** i32: B_HEAT of new blocks. */
-export const A_NEW_HEAT = 26222616;
+export const A_NEW_HEAT = 69869656;
 /** u32: A_KEPT is not empty. */
-export const A_ANY_KEPT = 26222620;
+export const A_ANY_KEPT = 69869660;
 /** KEPT_ENTRIES u32: hashes of the blocks that regions of earlier runs may be entered at; 0 is none. */
-export const A_KEPT = 26230784;
+export const A_KEPT = 69877824;
 export const KEPT_ENTRIES = 32768;
 /** CODE_NODES of 256 u16 by the next byte of an instruction: 0 unknown, another node, or CODE_LEAF + a template. */
-export const A_CODE_NODES = 26361856;
+export const A_CODE_NODES = 70008896;
 export const CODE_NODES = 8192;
 export const CODE_NODE_BYTES = 512;
 export const CODE_LEAF = 0x8000;
 /** CODE_TEMPLATES of T_…, then T_RECORDS_MAX records. */
-export const A_CODE_TEMPLATES = 30556160;
+export const A_CODE_TEMPLATES = 74203200;
 export const CODE_TEMPLATES = 32768;
 export const TEMPLATE_BYTES = 96;
 /** Whole area of a vCPU. */
-export const AREA_BYTES = 33751040;
+export const AREA_BYTES = 77398080;
 /** The arena is filled segment by segment; the oldest one is emptied when the last is full. A multiple of 8. */
-export const ARENA_SEGMENT_BYTES = 3002368;
+export const ARENA_SEGMENT_BYTES = 8388608;
 export const ARENA_SEGMENTS = 8;
 /** What `block_dropped` gets when blocks, each of which it was told of, have made room for others. */
 export const BLOCKS_EVICTED = 1;

@@ -4,13 +4,13 @@ import { MIB } from '#base/units.ts';
 import { createVm } from '#index.ts';
 import { smallKernel } from './small-kernel.ts';
 
-const PAGES = 512;
+const PAGES = 1000;
 const COUNTED = 4084;
 const ROUNDS = 2;
-/** A record of 24 bytes an instruction: two rounds fill the arena of 24 MiB four times. */
-const LEAST_EVICTED = 30_000;
+/** A record of 24 bytes an instruction: two rounds fill the arena of 64 MiB three times. */
+const LEAST_EVICTED = 20_000;
 
-// Writes pages of code, each of which counts COUNTED twice over: 2 MiB whose blocks take over 50 MiB. Runs them round after
+// Writes pages of code, each of which counts COUNTED twice over: 4 MiB whose blocks take over 95 MiB. Runs them round after
 // round. Ends with 0 when the count is right.
 const KERNEL = `
 _start: mov $stack, %esp
