@@ -10,6 +10,7 @@ import * as m from '#devices/virtio/transport/mmio-regs.ts';
 import { VirtioPci } from '#devices/virtio/transport/pci.ts';
 import type { BlockStatus, DiskBays } from '#hw/block.ts';
 import { randomNumbers, TestDisk, TestInterrupts, TestMemory } from '#hw/testing.ts';
+import { totalLength } from '#storage/pieces.ts';
 import type { Target } from './images.ts';
 
 type Random = (limit: number) => number;
@@ -50,13 +51,13 @@ class SlowDisk extends TestDisk {
     return this.#later(now);
   }
 
-  override read(offsetBytes: number, into: Uint8Array): Promise<BlockStatus> {
-    this.#check(offsetBytes, into.length);
+  override read(offsetBytes: number, into: readonly Uint8Array[]): Promise<BlockStatus> {
+    this.#check(offsetBytes, totalLength(into));
     return this.#later(async () => await super.read(offsetBytes, into));
   }
 
-  override write(offsetBytes: number, from: Uint8Array): Promise<BlockStatus> {
-    this.#check(offsetBytes, from.length);
+  override write(offsetBytes: number, from: readonly Uint8Array[]): Promise<BlockStatus> {
+    this.#check(offsetBytes, totalLength(from));
     return this.#change(async () => await super.write(offsetBytes, from));
   }
 

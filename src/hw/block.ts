@@ -20,10 +20,11 @@ export interface BlockBackend {
   readonly serial: string;
   /** The unit in which the host takes room: discards of less give none back. */
   readonly unitBytes: number;
-  read(offsetBytes: number, into: Uint8Array): Promise<BlockStatus>;
-  write(offsetBytes: number, from: Uint8Array): Promise<BlockStatus>;
+  /** The guest's memory as it lies. */
+  read(offsetBytes: number, into: readonly Uint8Array[]): Promise<BlockStatus>;
+  write(offsetBytes: number, from: readonly Uint8Array[]): Promise<BlockStatus>;
   /**
-   * Reads or writes within the call, the guest's memory as it lies. False: it is not done, and `read` or `write` is to be
+   * Reads or writes within the call. False: it is not done, and `read` or `write` is to be
    * asked. What is written is as durable as what `write` writes.
    */
   tryRead?(offsetBytes: number, into: readonly Uint8Array[]): boolean;

@@ -86,34 +86,42 @@ export class TestDisk implements BlockBackend {
     return Promise.resolve(this.status);
   }
 
-  read(offsetBytes: number, into: Uint8Array): Promise<BlockStatus> {
-    into.set(this.bytes.subarray(offsetBytes, offsetBytes + into.length));
-    return this.#done('read', offsetBytes, into.length);
+  read(offsetBytes: number, into: readonly Uint8Array[]): Promise<BlockStatus> {
+    return this.#done('read', offsetBytes, this.#fill(offsetBytes, into));
   }
 
-  write(offsetBytes: number, from: Uint8Array): Promise<BlockStatus> {
-    this.bytes.set(from, offsetBytes);
-    return this.#done('write', offsetBytes, from.length);
+  write(offsetBytes: number, from: readonly Uint8Array[]): Promise<BlockStatus> {
+    return this.#done('write', offsetBytes, this.#take(offsetBytes, from));
   }
 
   tryRead(offsetBytes: number, into: readonly Uint8Array[]): boolean {
-    let at = offsetBytes;
-    for (const piece of this.isPrompt ? into : []) {
-      piece.set(this.bytes.subarray(at, at + piece.length));
-      at += piece.length;
-    }
-    if (this.isPrompt) this.log.push(`prompt read ${offsetBytes}+${at - offsetBytes}`);
+    if (this.isPrompt) this.log.push(`prompt read ${offsetBytes}+${this.#fill(offsetBytes, into)}`);
     return this.isPrompt;
   }
 
   tryWrite(offsetBytes: number, from: readonly Uint8Array[]): boolean {
+    if (this.isPrompt)
+      this.log.push(`prompt write ${offsetBytes}+${this.#take(offsetBytes, from)}`);
+    return this.isPrompt;
+  }
+
+  /** Returns how many bytes that were. */
+  #fill(offsetBytes: number, into: readonly Uint8Array[]): number {
     let at = offsetBytes;
-    for (const piece of this.isPrompt ? from : []) {
+    for (const piece of into) {
+      piece.set(this.bytes.subarray(at, at + piece.length));
+      at += piece.length;
+    }
+    return at - offsetBytes;
+  }
+
+  #take(offsetBytes: number, from: readonly Uint8Array[]): number {
+    let at = offsetBytes;
+    for (const piece of from) {
       this.bytes.set(piece, at);
       at += piece.length;
     }
-    if (this.isPrompt) this.log.push(`prompt write ${offsetBytes}+${at - offsetBytes}`);
-    return this.isPrompt;
+    return at - offsetBytes;
   }
 
   writeZeroes(offsetBytes: number, lengthBytes: number, mayUnmap: boolean): Promise<BlockStatus> {

@@ -3,11 +3,11 @@ import { describe, it } from 'node:test';
 import type { IoLimits } from '#control/vm.ts';
 import { type DiskImage, ImageError } from '#storage/image.ts';
 import { openImage } from '#storage/open.ts';
-import { MemoryFile, MemoryHost } from '#storage/testing.ts';
+import { MemoryFile, MemoryHost, noise } from '#storage/testing.ts';
 import { DiskBackend, type DiskPolicy } from './disk-backend.ts';
 import { IoLimiter } from './io-limit.ts';
 
-const BYTES = new Uint8Array(512);
+const BYTES = [new Uint8Array(512)];
 
 /** A disk whose next writes fail as told. */
 async function rig(policy: Partial<DiskPolicy>, failures: ImageError['kind'][] = []) {
@@ -45,6 +45,23 @@ describe('a disk of the machine', () => {
     assert.deepEqual(told, ['it is io', 'it is read-only']);
   });
 
+  it('reads and writes memory in pieces', async () => {
+    const { backend, image } = await rig({});
+    const bytes = noise(4096, 1);
+    const pieces = [bytes.subarray(0, 512), bytes.subarray(1024, 3072), bytes.subarray(3072)];
+    const whole = Uint8Array.from(pieces.flatMap((piece) => [...piece]));
+    assert.equal(await backend.write(8192, pieces), 'ok');
+    const there = new Uint8Array(whole.length);
+    await image.read(8192, there);
+    assert.deepEqual(there, whole);
+    const into = pieces.map(({ length }) => new Uint8Array(length));
+    assert.equal(await backend.read(8192, into), 'ok');
+    assert.deepEqual(
+      into,
+      pieces.map((piece) => piece.slice()),
+    );
+  });
+
   it('waits for room, when the host has none', async () => {
     const { backend, told, stalls } = await rig({}, ['no-space', 'no-space']);
     assert.equal(await backend.write(0, BYTES), 'ok');
@@ -77,7 +94,7 @@ describe('a disk of the machine', () => {
       await resize?.call(image, sizeBytes, options);
     };
     backend.onResize(() => log.push(`told ${backend.sizeBytes}`));
-    const first = backend.read(0, new Uint8Array(512));
+    const first = backend.read(0, [new Uint8Array(512)]);
     const resized = backend.resize(2 << 20, false);
     const second = backend.write((2 << 20) - 512, BYTES);
     await new Promise((resolve) => setImmediate(resolve));
@@ -94,7 +111,7 @@ describe('a disk of the machine', () => {
   it('has nothing done at once that is limited, or fails', async () => {
     const { backend } = await rig({});
     const into = new Uint8Array(512);
-    assert.equal(backend.tryWrite(512, [new Uint8Array(256).fill(1), BYTES.subarray(256)]), true);
+    assert.equal(backend.tryWrite(512, [new Uint8Array(256).fill(1), new Uint8Array(256)]), true);
     assert.equal(backend.tryRead(512, [into.subarray(0, 100), into.subarray(100)]), true);
     assert.equal(into[255], 1);
     assert.equal(backend.tryRead(1 << 20, [into]), false);

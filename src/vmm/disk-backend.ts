@@ -1,5 +1,7 @@
 import type { BlockBackend, BlockStatus } from '#hw/block.ts';
 import { type DiskImage, ImageError } from '#storage/image.ts';
+import { gather, spread, totalLength } from '#storage/pieces.ts';
+import { BounceBuffers } from './bounce-buffers.ts';
 import type { IoLimiter } from './io-limit.ts';
 
 export interface DiskPolicy {
@@ -24,6 +26,7 @@ export class DiskBackend implements BlockBackend {
   readonly serial: string;
   readonly #image: DiskImage;
   readonly #policy: DiskPolicy;
+  readonly #buffers = new BounceBuffers();
   #limiter: IoLimiter | undefined;
   readonly #told = new Set<string>();
   readonly #listeners: (() => void)[] = [];
@@ -52,12 +55,34 @@ export class DiskBackend implements BlockBackend {
     return this.#image.unitBytes;
   }
 
-  read(offsetBytes: number, into: Uint8Array): Promise<BlockStatus> {
-    return this.#do('read', into.length, () => this.#image.read(offsetBytes, into));
+  async read(offsetBytes: number, into: readonly Uint8Array[]): Promise<BlockStatus> {
+    return await this.#withBuffer(into, async (buffer, isCopy) => {
+      const status = await this.#do('read', buffer.length, () =>
+        this.#image.read(offsetBytes, buffer),
+      );
+      if (isCopy && status === 'ok') spread(buffer, into);
+      return status;
+    });
   }
 
-  write(offsetBytes: number, from: Uint8Array): Promise<BlockStatus> {
-    return this.#do('write', from.length, () => this.#image.write(offsetBytes, from));
+  async write(offsetBytes: number, from: readonly Uint8Array[]): Promise<BlockStatus> {
+    return await this.#withBuffer(from, (buffer, isCopy) => {
+      if (isCopy) gather(from, buffer);
+      return this.#do('write', buffer.length, () => this.#image.write(offsetBytes, buffer));
+    });
+  }
+
+  /** Memory in one piece serves as it is. For others there is a copy: a call with many pieces costs more than copying. */
+  async #withBuffer(
+    pieces: readonly Uint8Array[],
+    request: (buffer: Uint8Array, isCopy: boolean) => Promise<BlockStatus>,
+  ): Promise<BlockStatus> {
+    const [first] = pieces;
+    if (first !== undefined && pieces.length === 1) return await request(first, false);
+    const buffer = this.#buffers.take(totalLength(pieces));
+    const status = await request(buffer, true);
+    this.#buffers.give(buffer);
+    return status;
   }
 
   tryRead(offsetBytes: number, into: readonly Uint8Array[]): boolean {

@@ -1,5 +1,5 @@
 import type { GuestMemory } from '#hw/guest-memory.ts';
-import { Transfer } from '#hw/transfer.ts';
+import { copyTo } from '#hw/segments.ts';
 import { type Command, prpSegments } from './command.ts';
 import {
   identifyController,
@@ -234,11 +234,7 @@ export class Admin {
     const { memory } = this.#options;
     const segments = prpSegments(memory, command, data.length, pageBytes);
     if (typeof segments === 'number') return segments;
-    const transfer = Transfer.of(memory, segments);
-    if (transfer === undefined) return r.DATA_TRANSFER_ERROR;
-    transfer.forGuest.set(data);
-    transfer.deliver();
-    return r.OK;
+    return copyTo(memory, segments, data) === data.length ? r.OK : r.DATA_TRANSFER_ERROR;
   }
 
   /** 5.23. There is one format, so that what is left of the command is that it erases. */

@@ -134,29 +134,26 @@ function walkList(
 ): number {
   let at = listPaddr;
   let left = lengthBytes;
-  let inPage = Math.floor((pageBytes - (at % pageBytes)) / PRP_BYTES);
   if (at % PRP_BYTES !== 0) return r.PRP_OFFSET_INVALID;
   while (left > 0) {
-    const entry = readPrp(memory, at);
-    if (entry === undefined) return r.DATA_TRANSFER_ERROR;
-    if (entry % pageBytes !== 0) return r.PRP_OFFSET_INVALID;
-    if (inPage === 1 && left > pageBytes) {
-      at = entry;
-      inPage = pageBytes / PRP_BYTES;
-      continue;
+    const inPage = Math.floor((pageBytes - (at % pageBytes)) / PRP_BYTES);
+    const wanted = Math.ceil(left / pageBytes);
+    const count = Math.min(inPage, wanted);
+    const bytes = memory.bytes(at, count * PRP_BYTES);
+    if (bytes === undefined) return r.DATA_TRANSFER_ERROR;
+    const list = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    for (let index = 0; index < count; index++) {
+      const place = index * PRP_BYTES;
+      const entry = paddrOf(list.getUint32(place, true), list.getUint32(place + 4, true));
+      if (entry % pageBytes !== 0) return r.PRP_OFFSET_INVALID;
+      if (index === count - 1 && count < wanted) {
+        at = entry;
+        break;
+      }
+      const lengthHere = Math.min(left, pageBytes);
+      segments.push({ paddr: entry, lengthBytes: lengthHere });
+      left -= lengthHere;
     }
-    const lengthHere = Math.min(left, pageBytes);
-    segments.push({ paddr: entry, lengthBytes: lengthHere });
-    left -= lengthHere;
-    at += PRP_BYTES;
-    inPage--;
   }
   return r.OK;
-}
-
-function readPrp(memory: GuestMemory, paddr: number): number | undefined {
-  const bytes = memory.bytes(paddr, PRP_BYTES);
-  if (bytes === undefined) return undefined;
-  const view = new DataView(bytes.buffer, bytes.byteOffset, PRP_BYTES);
-  return paddrOf(view.getUint32(0, true), view.getUint32(4, true));
 }

@@ -1,6 +1,7 @@
 import { unreachable } from '#base/errors.ts';
 import type { BlockBackend, BlockStatus } from '#hw/block.ts';
 import type { GuestMemory } from '#hw/guest-memory.ts';
+import { copyFrom } from '#hw/segments.ts';
 import { Transfer } from '#hw/transfer.ts';
 import {
   type BlockRange,
@@ -96,7 +97,7 @@ async function read(
 ): Promise<number> {
   const data = transfer(command, range.lengthBytes, context);
   if (typeof data === 'number') return data;
-  const status = await disk.read(range.offsetBytes, data.forGuest);
+  const status = await disk.read(range.offsetBytes, data.pieces);
   data.deliver();
   return statusOf(status, r.READ_ERROR);
 }
@@ -110,7 +111,7 @@ async function write(
   if (disk.readOnly) return r.READ_ONLY_RANGE;
   const data = transfer(command, request.lengthBytes, context);
   if (typeof data === 'number') return data;
-  const done = await disk.write(request.offsetBytes, data.fromGuest());
+  const done = await disk.write(request.offsetBytes, data.pieces);
   return await afterWrite(done, request, disk, context);
 }
 
@@ -131,9 +132,12 @@ async function discard(
   context: IoContext,
 ): Promise<number> {
   if (disk.readOnly) return r.READ_ONLY_RANGE;
-  const data = transfer(command, count * DSM_RANGE_BYTES, context);
-  if (typeof data === 'number') return data;
-  const ranges = parseRanges(data.fromGuest().slice(), disk.sizeBytes);
+  const { memory, pageBytes } = context;
+  const segments = prpSegments(memory, command, count * DSM_RANGE_BYTES, pageBytes);
+  if (typeof segments === 'number') return segments;
+  const list = copyFrom(memory, segments);
+  if (list === undefined) return r.DATA_TRANSFER_ERROR;
+  const ranges = parseRanges(list, disk.sizeBytes);
   if (typeof ranges === 'number') return ranges;
   for (const { offsetBytes, lengthBytes } of ranges) {
     const status = await disk.discard(offsetBytes, lengthBytes);

@@ -203,7 +203,7 @@ export class VirtioBlk implements VirtioDevice {
   async #read(offsetBytes: number, data: readonly Segment[]): Promise<Answer> {
     const transfer = Transfer.of(this.#memory, data);
     if (transfer === undefined) return answer(STATUS_IO_ERROR);
-    const status = statusOf(await this.#disk.read(offsetBytes, transfer.forGuest));
+    const status = statusOf(await this.#disk.read(offsetBytes, transfer.pieces));
     transfer.deliver();
     return answer(status, transfer.lengthBytes);
   }
@@ -212,7 +212,7 @@ export class VirtioBlk implements VirtioDevice {
     if (this.#disk.readOnly) return answer(STATUS_IO_ERROR);
     const transfer = Transfer.of(this.#memory, data);
     if (transfer === undefined) return answer(STATUS_IO_ERROR);
-    return await this.#stable(await this.#disk.write(offsetBytes, transfer.fromGuest()));
+    return await this.#stable(await this.#disk.write(offsetBytes, transfer.pieces));
   }
 
   async #clear(type: 'discard' | 'write-zeroes', ranges: readonly SectorRange[]): Promise<Answer> {

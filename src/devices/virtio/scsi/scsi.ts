@@ -313,7 +313,7 @@ export class VirtioScsi implements VirtioDevice, DiskBays {
   ): Promise<Outcome> {
     const data = Transfer.of(this.#memory, slice(wanted, 0, lengthBytes));
     if (data === undefined || data.lengthBytes !== lengthBytes) return failed(r.INVALID_FIELD);
-    const status = await disk.read(offsetBytes, data.forGuest);
+    const status = await disk.read(offsetBytes, data.pieces);
     data.deliver();
     return status === 'ok' ? fine(lengthBytes) : outcomeOf(status, r.READ_ERROR);
   }
@@ -326,7 +326,7 @@ export class VirtioScsi implements VirtioDevice, DiskBays {
     if (disk.readOnly) return failed(r.WRITE_PROTECTED);
     const data = Transfer.of(this.#memory, slice(given, 0, lengthBytes));
     if (data === undefined || data.lengthBytes !== lengthBytes) return failed(r.INVALID_FIELD);
-    const status = await disk.write(offsetBytes, data.fromGuest());
+    const status = await disk.write(offsetBytes, data.pieces);
     if (status !== 'ok' || !fua) return outcomeOf(status, r.WRITE_ERROR);
     return outcomeOf(await disk.flush(), r.WRITE_ERROR);
   }
@@ -349,7 +349,7 @@ export class VirtioScsi implements VirtioDevice, DiskBays {
     const generation = this.#generation;
     for (let done = 0; done < lengthBytes && generation === this.#generation; ) {
       const part = piece.subarray(0, lengthBytes - done);
-      const status = await disk.write(offsetBytes + done, part);
+      const status = await disk.write(offsetBytes + done, [part]);
       if (status !== 'ok') return outcomeOf(status, r.WRITE_ERROR);
       done += part.length;
     }
