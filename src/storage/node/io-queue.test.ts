@@ -5,6 +5,7 @@ import path from 'node:path';
 import { after, describe, it } from 'node:test';
 import { noise } from '../testing.ts';
 import { IoQueue } from './io-queue.ts';
+import { PromptIo } from './prompt-io.ts';
 
 const dir = mkdtempSync(path.join(tmpdir(), 'ring0-io-queue-'));
 after(() => rmSync(dir, { recursive: true }));
@@ -23,7 +24,7 @@ describe('IoQueue', () => {
   for (const { name, stride, isNear } of kinds)
     it(`does many requests at once: ${name}, ${isNear ? 'near' : 'far'}`, async () => {
       const fd = openSync(path.join(dir, `f${stride}${isNear}`), 'w+');
-      const queue = new IoQueue(fd, isNear);
+      const queue = new IoQueue(fd, isNear ? new PromptIo(fd) : undefined);
       const model = new Uint8Array(BLOCK * BLOCKS);
       for (let round = 0; round < ROUNDS; round++) {
         const places = Array.from(
@@ -55,7 +56,7 @@ describe('IoQueue', () => {
     const where = isNear ? 'near' : 'far';
     it(`tells how much there was at the end of the file: ${where}`, async () => {
       const fd = openSync(path.join(dir, 'short'), 'w+');
-      const queue = new IoQueue(fd, isNear);
+      const queue = new IoQueue(fd, isNear ? new PromptIo(fd) : undefined);
       await queue.write(0, noise(700, 1));
       const reads = [0, 512, 1024].map((place) => queue.read(place, new Uint8Array(512)));
       assert.deepEqual(await Promise.all(reads), [512, 188, 0]);
@@ -64,7 +65,7 @@ describe('IoQueue', () => {
 
     it(`fails those requests that the host refuses: ${where}`, async () => {
       const fd = openSync(path.join(dir, 'short'), 'r');
-      const queue = new IoQueue(fd, isNear);
+      const queue = new IoQueue(fd, isNear ? new PromptIo(fd) : undefined);
       const writes = [0, 512, 4096].map((place) => queue.write(place, new Uint8Array(512)));
       for (const result of await Promise.allSettled(writes))
         assert.equal(result.status, 'rejected');

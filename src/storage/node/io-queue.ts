@@ -1,6 +1,8 @@
 import { read, readv, write, writev } from 'node:fs';
-import { QuickIo } from './quick-io.ts';
+import type { PromptIo } from './prompt-io.ts';
 
+/** Larger requests are worth the way to a thread: several are copied side by side. */
+const MOST_PROMPT_BYTES = 64 * 1024;
 /** Neighbouring requests become one call of at most this. */
 const MAX_GROUP_BYTES = 1 << 20;
 const MAX_GROUP = 128;
@@ -32,23 +34,27 @@ export class IoQueue {
   #isWritingLarge = false;
   #calls = 0;
   #isScheduled = false;
-  readonly #quick: QuickIo | undefined;
+  readonly #prompt: PromptIo | undefined;
 
-  /** `mayWait`: whether the file's host is near enough for this thread to wait for it now and then. */
-  constructor(fd: number, mayWait: boolean) {
+  /** `prompt`: when this thread may wait for the file's host now and then. */
+  constructor(fd: number, prompt: PromptIo | undefined) {
     this.#fd = fd;
-    if (mayWait) this.#quick = new QuickIo(fd);
+    this.#prompt = prompt;
   }
 
   /** The bytes that were there. */
   read(offsetBytes: number, into: Uint8Array): number | Promise<number> {
-    const done = this.#quick?.read(offsetBytes, into) ?? -1;
+    const done = this.#promptFor(into)?.read(offsetBytes, [into]) ?? -1;
     return done === into.length ? done : this.#submit(false, offsetBytes, into);
   }
 
   write(offsetBytes: number, from: Uint8Array): number | Promise<number> {
-    const done = this.#quick?.write(offsetBytes, from) ?? -1;
+    const done = this.#promptFor(from)?.write(offsetBytes, [from]) ?? -1;
     return done === from.length ? done : this.#submit(true, offsetBytes, from);
+  }
+
+  #promptFor({ length }: Uint8Array): PromptIo | undefined {
+    return length <= MOST_PROMPT_BYTES ? this.#prompt : undefined;
   }
 
   #submit(isWrite: boolean, offsetBytes: number, bytes: Uint8Array): Promise<number> {

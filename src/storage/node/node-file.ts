@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { type BigIntStats, constants } from 'node:fs';
 import { type FileHandle, open, readFile, stat } from 'node:fs/promises';
 import { type FileOptions, type HostFile, ImageError } from '../image.ts';
+import { totalLength } from '../pieces.ts';
 import { holesOf, type Run } from './holes.ts';
 import { IoQueue } from './io-queue.ts';
 import { isOnLocalFilesystem } from './local-filesystem.ts';
@@ -24,7 +25,8 @@ export class NodeFile implements HostFile {
   readonly readOnly: boolean;
   readonly #handle: FileHandle;
   readonly #queue: IoQueue;
-  readonly #prompt: PromptIo;
+  /** None where the host is far: a request might take as long as a server does. */
+  readonly #prompt: PromptIo | undefined;
   readonly #unlock: () => Promise<void>;
   readonly #isDevice: boolean;
   #neverFlush = false;
@@ -42,8 +44,8 @@ export class NodeFile implements HostFile {
     this.path = path;
     this.readOnly = readOnly;
     this.#handle = handle;
-    this.#queue = new IoQueue(handle.fd, isNear);
-    this.#prompt = new PromptIo(handle.fd);
+    this.#prompt = isNear ? new PromptIo(handle.fd) : undefined;
+    this.#queue = new IoQueue(handle.fd, this.#prompt);
     this.#isDevice = isDevice;
     this.#unlock = unlock;
   }
@@ -103,12 +105,12 @@ export class NodeFile implements HostFile {
   }
 
   tryRead(offsetBytes: number, into: readonly Uint8Array[]): boolean {
-    return this.#prompt.read(offsetBytes, into);
+    return this.#prompt?.read(offsetBytes, into) === totalLength(into);
   }
 
   tryWrite(offsetBytes: number, from: readonly Uint8Array[]): boolean {
     this.#runs = undefined;
-    return this.#prompt.write(offsetBytes, from);
+    return this.#prompt?.write(offsetBytes, from) === totalLength(from);
   }
 
   async flush(): Promise<void> {
