@@ -56,8 +56,8 @@ export interface DiskConfig {
   /** Its number there: NVMe's namespace identifier, from 1, SCSI's logical unit number, from 0; else the first that is free. */
   unit?: number;
   /**
-   * `unsafe`: the guest's flushes are not passed on. `none` is `writeback`, for scripts that were written for QEMU: the host
-   * caches in both, and a flush makes it write.
+   * `writeback`: the host caches, and a flush makes it write. `none`: requests pass its cache by (O_DIRECT) where the file
+   * system takes that; flushes are passed on too. `unsafe`: the guest's flushes are not passed on.
    */
   cache: 'writeback' | 'none' | 'unsafe';
   readOnly: boolean;

@@ -6,7 +6,7 @@ import { RequestError } from '#base/errors.ts';
 import type { DiskConfig, IoLimits } from '#control/vm.ts';
 import { type DiskImage, ImageError, SECTOR_BYTES } from '#storage/image.ts';
 import { overSubscribed, type ThinDisk } from '#storage/node/free-space.ts';
-import { nodeStorageHost } from '#storage/node/node-host.ts';
+import { directStorageHost, nodeStorageHost } from '#storage/node/node-host.ts';
 import { openImage } from '#storage/open.ts';
 import { OverlayImage } from '#storage/overlay.ts';
 import { DiskBackend } from './disk-backend.ts';
@@ -111,7 +111,11 @@ export class Disks {
 
   async #openImage(config: DiskConfig): Promise<DiskImage> {
     const { path: file, format, readOnly, snapshot } = config;
-    const image = await openImage(file, nodeStorageHost, {
+    const host =
+      config.cache === 'none'
+        ? directStorageHost((line) => this.warnings.push(`--disk: ${line}`))
+        : nodeStorageHost;
+    const image = await openImage(file, host, {
       readOnly: readOnly || snapshot,
       probe: format === undefined,
       ...(format !== undefined && { format }),

@@ -3,6 +3,8 @@ import { type BigIntStats, constants } from 'node:fs';
 import { type FileHandle, open, readFile, stat } from 'node:fs/promises';
 import { type FileOptions, type HostFile, ImageError } from '../image.ts';
 import { totalLength } from '../pieces.ts';
+import { DirectIo } from './direct-io.ts';
+import { type DirectFile, openDirect } from './direct-open.ts';
 import { holesOf, type Run } from './holes.ts';
 import { IoQueue } from './io-queue.ts';
 import { isOnLocalFilesystem } from './local-filesystem.ts';
@@ -17,6 +19,8 @@ export interface NodeFileOptions extends FileOptions {
   readonly name?: string;
   /** Makes `flush` do nothing: a power cut may then damage what was written. */
   readonly neverFlush?: boolean;
+  /** Requests pass the host's cache by (O_DIRECT), where an existing file takes that; else this is told so, and why. */
+  readonly onNotDirect?: (line: string) => void;
 }
 
 /** A file or block device of the host, read and written on libuv's threads. */
@@ -30,6 +34,7 @@ export class NodeFile implements HostFile {
   readonly #unlock: () => Promise<void>;
   readonly #isDevice: boolean;
   #neverFlush = false;
+  #direct: DirectIo | undefined;
   /** Where a sparse file has data, until it changes; undefined: not asked yet. */
   #runs: Promise<readonly Run[] | undefined> | undefined;
 
@@ -56,7 +61,9 @@ export class NodeFile implements HostFile {
     const path = options.name ?? where;
     let handle: FileHandle | undefined;
     try {
-      handle = await open(where, await flagsFor(where, access), 0o644);
+      const flags = await flagsFor(where, access);
+      const direct = await openPastCache(where, path, flags, options);
+      handle = direct?.handle ?? (await open(where, flags, 0o644));
       const [stats, isNear] = await Promise.all([
         handle.stat({ bigint: true }),
         isOnLocalFilesystem(where),
@@ -72,10 +79,11 @@ export class NodeFile implements HostFile {
         handle,
         access === 'read',
         stats.isBlockDevice(),
-        isNear,
+        isNear && direct === undefined,
         unlock,
       );
       file.#neverFlush = options.neverFlush ?? false;
+      if (direct !== undefined) file.#direct = file.#makeDirect(direct.blockBytes);
       return file;
     } catch (error) {
       await handle?.close();
@@ -86,7 +94,8 @@ export class NodeFile implements HostFile {
   async read(offsetBytes: number, into: Uint8Array): Promise<number> {
     let done: number;
     try {
-      done = into.length === 0 ? 0 : await this.#queue.read(offsetBytes, into);
+      if (into.length === 0) return 0;
+      done = await (this.#direct ?? this.#queue).read(offsetBytes, into);
     } catch (error) {
       throw hostError(error, this.path, 'read', offsetBytes);
     }
@@ -98,7 +107,7 @@ export class NodeFile implements HostFile {
     this.#runs = undefined;
     if (from.length === 0) return;
     try {
-      await this.#queue.write(offsetBytes, from);
+      await (this.#direct ?? this.#queue).write(offsetBytes, from);
     } catch (error) {
       throw hostError(error, this.path, 'write', offsetBytes);
     }
@@ -191,6 +200,19 @@ export class NodeFile implements HostFile {
     }
   }
 
+  #makeDirect(blockBytes: number): DirectIo {
+    const queue = this.#queue;
+    return new DirectIo(
+      {
+        read: (offsetBytes, into) => queue.read(offsetBytes, into),
+        write: (offsetBytes, from) => queue.write(offsetBytes, from),
+        size: () => this.size(),
+        truncate: (sizeBytes) => this.truncate(sizeBytes),
+      },
+      blockBytes,
+    );
+  }
+
   /** A device has the size that it has. */
   async #checkRoom(sizeBytes: number): Promise<void> {
     const there = await this.size();
@@ -219,6 +241,22 @@ export class NodeFile implements HostFile {
       child.once('exit', (status) => resolve(status === 0));
     });
   }
+}
+
+/** Undefined when that is not asked, or not to be had. */
+async function openPastCache(
+  where: string,
+  path: string,
+  flags: number,
+  { access, onNotDirect }: NodeFileOptions,
+): Promise<DirectFile | undefined> {
+  if (onNotDirect === undefined || access === 'create' || access === 'create-new') return undefined;
+  const direct = await openDirect(where, flags);
+  if (direct === undefined)
+    onNotDirect(
+      `${path}: its file system does not take O_DIRECT; for this file, cache=none is cache=writeback`,
+    );
+  return direct;
 }
 
 function firstEndingAfter(runs: readonly Run[], offsetBytes: number): number {

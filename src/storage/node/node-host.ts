@@ -24,3 +24,12 @@ export const nodeStorageHost: StorageHost = {
     isUrl(file) ? [] : (await readdir(path.dirname(file)).catch(() => [])).sort(),
   nowMs: () => Date.now(),
 };
+
+/** As `nodeStorageHost`, past the host's cache; `told` hears of files that do not take that. */
+export const directStorageHost = (told: (line: string) => void): StorageHost => ({
+  ...nodeStorageHost,
+  openFile: (file, options) =>
+    isUrl(file)
+      ? HttpFile.open(file, options)
+      : NodeFile.open(file, { ...options, onNotDirect: told }),
+});

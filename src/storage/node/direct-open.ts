@@ -1,0 +1,51 @@
+import { constants } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
+
+/** Blocks that requests are made of, the smallest first: of most disks, and of those that have pages for sectors. */
+const BLOCK_BYTES = [512, 4096] as const;
+const PAGE_BYTES = 4096;
+
+export interface DirectFile {
+  readonly handle: FileHandle;
+  /** What places, lengths and memory of requests are multiples of. */
+  readonly blockBytes: number;
+}
+
+/** Opens an existing file past the host's cache (open(2), O_DIRECT); undefined when its file system does not take that. */
+export async function openDirect(where: string, flags: number): Promise<DirectFile | undefined> {
+  let handle: FileHandle;
+  try {
+    handle = await open(where, flags | constants.O_DIRECT);
+  } catch (error) {
+    if (isRefusal(error)) return undefined;
+    throw error;
+  }
+  try {
+    const blockBytes = await blockBytesOf(handle);
+    if (blockBytes !== undefined) return { handle, blockBytes };
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
+  await handle.close();
+  return undefined;
+}
+
+/** Found by trying: Node has no statx(2), which tells of it. */
+async function blockBytesOf(handle: FileHandle): Promise<number | undefined> {
+  const stats = await handle.stat();
+  // Its end is met before its blocks are.
+  if (stats.isFile() && stats.size < 2 * PAGE_BYTES) return PAGE_BYTES;
+  const page = new Uint8Array(new WebAssembly.Memory({ initial: 1, maximum: 1 }).buffer);
+  for (const blockBytes of BLOCK_BYTES)
+    try {
+      await handle.read(page, blockBytes, blockBytes, blockBytes);
+      return blockBytes;
+    } catch (error) {
+      if (!isRefusal(error)) throw error;
+    }
+  return undefined;
+}
+
+const isRefusal = (error: unknown): boolean =>
+  error instanceof Error && 'code' in error && error.code === 'EINVAL';
