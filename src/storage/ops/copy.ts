@@ -1,4 +1,4 @@
-import { type DiskImage, ImageError, SECTOR_BYTES } from '../image.ts';
+import { type DiskImage, ImageError } from '../image.ts';
 import { areZero, isZero, wordsOf } from '../zeros.ts';
 import type { SourceDisk } from './concat.ts';
 import { Flight } from './flight.ts';
@@ -54,18 +54,15 @@ class Copy {
   readonly #buffers: Uint8Array[] = [];
   readonly #unitBytes: number;
   readonly #chunkBytes: number;
-  /** Where room is not taken by the write, order is of no use. */
-  readonly #isUnordered: boolean;
   readonly #startMs = performance.now();
   /** Of chunks to read and write. */
   #startedBytes = 0;
-  /** Resolves when the writes of all chunks before have started: room in the target is then taken in order. */
+  /** Resolves when the writes of all chunks before have started: neighbours become one call, and room is taken in order. */
   #turn: Promise<void> = Promise.resolve();
 
   constructor(request: CopyRequest) {
     this.#request = request;
     this.#flight = new Flight(Math.max(1, request.parallel));
-    this.#isUnordered = request.unordered === true || request.target.unitBytes === SECTOR_BYTES;
     this.#unitBytes = request.compressed === true ? request.target.unitBytes : 1;
     this.#chunkBytes = Math.max(1, Math.floor(CHUNK_BYTES / this.#unitBytes)) * this.#unitBytes;
     if (request.compressed === true && request.target.writeCompressed === undefined)
@@ -139,7 +136,7 @@ class Copy {
     try {
       const bytes = buffer.subarray(0, lengthBytes);
       await this.#read(at, bytes);
-      if (!this.#isUnordered) await turn;
+      if (this.#request.unordered !== true) await turn;
       const writing = this.#write(at, bytes);
       endTurn();
       await writing;
