@@ -1,4 +1,5 @@
 import type { HostFile } from '../image.ts';
+import { fillZeros } from '../zeros.ts';
 import type { Freed, FreedRoom, Place } from './block-map.ts';
 
 /** Hands out room: what was freed, and else at the end of a file. */
@@ -41,6 +42,14 @@ export class Tail implements FreedRoom {
     this.#growing = true;
     const zeroed = hostOffsetBytes >= this.#writtenBytes;
     return { file: this.#file, hostOffsetBytes, zeroed, isNew: true };
+  }
+
+  /** Room at the end that reads as zeros, for the units that a fixed image gets. */
+  async takeZeroed(lengthBytes: number): Promise<number> {
+    const { hostOffsetBytes, zeroed } = this.takeNew(lengthBytes);
+    if (!zeroed && !(await this.#file.punch(hostOffsetBytes, lengthBytes)))
+      await fillZeros(this.#file, hostOffsetBytes, lengthBytes);
+    return hostOffsetBytes;
   }
 
   give(hostOffsetBytes: number, lengthBytes: number): void {

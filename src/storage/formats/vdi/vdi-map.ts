@@ -115,8 +115,11 @@ export class VdiMap implements BlockMap {
 
   /** Fixed images keep all their blocks. */
   async free(unit: number, asZeros: boolean): Promise<boolean> {
-    const { type, mapOffset } = this.#header;
-    if (type === v.TYPE_FIXED) return false;
+    return this.#header.type === v.TYPE_FIXED ? false : await this.#free(unit, asZeros);
+  }
+
+  async #free(unit: number, asZeros: boolean): Promise<boolean> {
+    const { mapOffset } = this.#header;
     const entry = await this.#cache.u32(mapOffset + unit * 4);
     if (entry >= v.ENTRY_ZERO) return true;
     await this.#cache.setU32(mapOffset + unit * 4, asZeros ? v.ENTRY_ZERO : v.ENTRY_FREE, 1);
@@ -173,12 +176,10 @@ export class VdiMap implements BlockMap {
 
   checkResize(sizeBytes: number): void {
     const { path } = this.#file;
-    const { type } = this.#header;
-    const blocks = Math.ceil(sizeBytes / this.unitBytes);
-    if (type === v.TYPE_FIXED || blocks > v.MAX_BLOCKS)
+    if (Math.ceil(sizeBytes / this.unitBytes) > v.MAX_BLOCKS)
       throw new ImageError(
         'unsupported',
-        `${path}: ${type === v.TYPE_FIXED ? 'fixed VDI images keep their size' : `VDI images have at most ${v.MAX_BLOCKS} blocks`}; convert it`,
+        `${path}: VDI images have at most ${v.MAX_BLOCKS} blocks; convert it`,
         { path },
       );
   }
@@ -188,9 +189,18 @@ export class VdiMap implements BlockMap {
     const blocks = Math.ceil(sizeBytes / this.unitBytes);
     const tableEnd = mapOffset + blocks * 4;
     const next = tableEnd > dataOffset ? await this.#moveTable(blocks) : { ...this.#header };
-    const added = blocks - this.#header.blocks;
-    const from = next.mapOffset + this.#header.blocks * 4;
-    if (added > 0) await this.#cache.fill(from, added * 4, FREE_BYTE, 1);
+    const { blocks: before, type } = this.#header;
+    if (blocks > before)
+      await this.#cache.fill(next.mapOffset + before * 4, (blocks - before) * 4, FREE_BYTE, 1);
+    if (type === v.TYPE_FIXED) {
+      for (let unit = blocks; unit < before; unit++) await this.#free(unit, false);
+      for (let unit = before; unit < blocks; unit++) {
+        const place = await this.tail.takeZeroed(this.#slotBytes);
+        const index = (place - next.dataOffset) / this.#slotBytes;
+        await this.#cache.setU32(next.mapOffset + unit * 4, index, 1);
+        this.#allocated = Math.max(this.#allocated, index + 1);
+      }
+    }
     await this.commit();
     await this.#setHeader({ ...next, blocks, sizeBytes });
   }

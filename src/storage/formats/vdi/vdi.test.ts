@@ -39,7 +39,16 @@ testKills({ format: vdi, qemuName: 'vdi', variants: [{}] });
 testResizing({
   format: vdi,
   qemuName: 'vdi',
-  cases: [{ name: 'dynamic', options: {}, largeBytes: 40 * MIB, shrinks: true }],
+  cases: [
+    { name: 'dynamic', options: {}, largeBytes: 40 * MIB, shrinks: true },
+    {
+      name: 'fixed',
+      options: { static: true },
+      largeBytes: 40 * MIB,
+      shrinks: true,
+      keepsUnits: true,
+    },
+  ],
 });
 
 async function chain(host: MemoryHost): Promise<Uint8Array> {

@@ -139,7 +139,10 @@ export class VhdxMap implements BlockMap {
 
   /** Images whose blocks all stay allocated keep them. */
   async free(unit: number, asZeros: boolean): Promise<boolean> {
-    if (this.#parts.metadata.leavesAllocated) return false;
+    return this.#parts.metadata.leavesAllocated ? false : await this.#free(unit, asZeros);
+  }
+
+  async #free(unit: number, asZeros: boolean): Promise<boolean> {
     const place = entryAt(this.#bat, unit);
     const state = (await this.#cache.u32(place)) & v.STATE_MASK;
     if (state < v.FULLY_PRESENT) return true;
@@ -213,8 +216,6 @@ export class VhdxMap implements BlockMap {
       throw this.#keeps(`its sectors are of ${metadata.sectorBytes} bytes; choose a multiple`);
     if (metadata.parent !== undefined)
       throw this.#keeps('it differs from a parent; commit it, and resize that');
-    if (metadata.leavesAllocated)
-      throw this.#keeps('fixed images keep their size; convert it to an image of that size');
     if (!fits(bat, batRegion) || sizeBytes > v.MAX_SIZE_BYTES)
       throw this.#keeps('its BAT has no room for so much; convert it to an image of that size');
   }
@@ -222,8 +223,15 @@ export class VhdxMap implements BlockMap {
   async resize(sizeBytes: number): Promise<void> {
     const { metadata, batRegion } = this.#parts;
     const bat = batOf({ ...metadata, sizeBytes }, batRegion.offset);
-    for (let unit = this.#bat.units; unit < bat.units; unit++)
-      await this.#cache.setU64(entryAt(bat, unit), v.NOT_PRESENT, 1);
+    const isFixed = metadata.leavesAllocated;
+    for (let unit = this.#bat.units; unit < bat.units; unit++) {
+      const entry = isFixed
+        ? (await this.tail.takeZeroed(this.unitBytes)) + v.FULLY_PRESENT
+        : v.NOT_PRESENT;
+      await this.#cache.setU64(entryAt(bat, unit), entry, 1);
+    }
+    if (isFixed)
+      for (let unit = bat.units; unit < this.#bat.units; unit++) await this.#free(unit, false);
     await this.commit();
     await this.#cache.setU64(metadata.sizeAt, sizeBytes, 1);
     await this.commit();

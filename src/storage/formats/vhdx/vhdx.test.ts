@@ -46,7 +46,16 @@ testKills({ format: vhdx, qemuName: 'vhdx', variants: [BLOCKS_OF_1M] });
 testResizing({
   format: vhdx,
   qemuName: 'vhdx',
-  cases: [{ name: 'blocks of 1 MiB', options: BLOCKS_OF_1M, largeBytes: 40 * MIB, shrinks: true }],
+  cases: [
+    { name: 'blocks of 1 MiB', options: BLOCKS_OF_1M, largeBytes: 40 * MIB, shrinks: true },
+    {
+      name: 'fixed',
+      options: { ...BLOCKS_OF_1M, subformat: 'fixed' },
+      largeBytes: 40 * MIB,
+      shrinks: true,
+      keepsUnits: true,
+    },
+  ],
 });
 
 async function base(host: MemoryHost): Promise<Uint8Array> {
