@@ -1,4 +1,5 @@
-import { access, chmod, mkdtemp, open, rename, rm, writeFile } from 'node:fs/promises';
+import { access, mkdtemp, open, rename, rm } from 'node:fs/promises';
+import os from 'node:os';
 import path from 'node:path';
 import { RequestError } from '#base/errors.ts';
 import { hostReason } from '#base/host-reason.ts';
@@ -11,7 +12,8 @@ import { Apt } from './apt.ts';
 import type { GuestHost } from './default-guest.ts';
 import { runTool } from './tool.ts';
 
-// A whole Debian on a disk: mmdebstrap makes its files from Debian's packages, mke2fs a file system of them.
+// A whole Debian on a disk: mmdebstrap makes its files from Debian's packages, mke2fs a file system of them. Who is not root
+// does both in a user namespace, in which he is.
 
 export interface DebianDiskOptions {
   /** Where the image goes; its ending names the format: .raw, .img, .qcow2, … */
@@ -36,8 +38,7 @@ const LABEL = 'ring0-root';
 const LEAST_BYTES = 1 << 30;
 
 /** Before packages are configured: the initrd gets the drivers of our devices and no others, which keeps it small. */
-const BEFORE = `#!/bin/sh
-set -e
+const BEFORE = `set -e
 mkdir -p "$1/etc/initramfs-tools/conf.d"
 printf 'MODULES=list\\nCOMPRESS=gzip\\nRESUME=none\\n' >"$1/etc/initramfs-tools/conf.d/ring0"
 printf '%s\\n' virtio_pci virtio_mmio virtio_blk virtio_scsi sd_mod nvme ext4 >"$1/etc/initramfs-tools/modules"
@@ -47,8 +48,7 @@ printf '%s\\n' virtio_pci virtio_mmio virtio_blk virtio_scsi sd_mod nvme ext4 >"
  * Root has no password: the console is the user's. On a busy host the guest may be too slow for systemd's 90 seconds, after
  * which it goes on without what it waits for: a console, for one.
  */
-const AFTER = `#!/bin/sh
-set -e
+const AFTER = `set -e
 echo debian >"$1/etc/hostname"
 printf '127.0.0.1 localhost debian\\n' >"$1/etc/hosts"
 printf 'LABEL=${LABEL} / ext4 errors=remount-ro 0 1\\n' >"$1/etc/fstab"
@@ -58,23 +58,48 @@ printf '[Manager]\\nDefaultDeviceTimeoutSec=15min\\nDefaultTimeoutStartSec=15min
 chroot "$1" passwd -d root
 `;
 
+/** Where all users and groups of a system are others of ours. */
+const NAMESPACE = ['unshare', '--user', '--map-root-user', '--map-auto'];
+
+/**
+ * Of a namespace: unpacks $1 to $2 and makes a file system of that with the rest. Nobody but the namespace may remove what
+ * belongs to others there. Device files cannot be made: the guest's kernel makes them.
+ */
+const FROM_ARCHIVE = `set -e
+trap 'exit 1' TERM INT
+trap 'rm -rf "$root"' EXIT
+archive=$1
+root=$2
+shift 2
+mkdir "$root"
+tar -C "$root" --numeric-owner --exclude='./dev/*' -xpf "$archive"
+rm "$archive"
+mke2fs "$@"
+`;
+
 /** @throws {RequestError} for what the user can do something about. */
-export async function buildDebianDisk(host: GuestHost, options: DebianDiskOptions): Promise<void> {
+export async function buildDebianDisk(given: GuestHost, options: DebianDiskOptions): Promise<void> {
   const { output, sizeBytes } = options;
+  // Only root has the folders of mke2fs and its like in his PATH.
+  const PATH = `${given.env['PATH'] ?? '/usr/bin:/bin'}:/usr/sbin:/sbin`;
+  const host = { ...given, env: { ...given.env, PATH } };
   await check(host, options);
   const dir = await mkdtemp(`${path.resolve(output)}.build-`).catch((error: unknown) => {
     throw new RequestError(`${output}: ${hostReason(error)}`, 'output', { cause: error });
   });
   try {
     const root = path.join(dir, 'root');
-    await installSystem(host, options, { dir, root });
+    const system = isRoot() ? root : `${root}.tar`;
+    await installSystem(host, options, { dir, system });
     host.progress(`debian: making a disk of it`, false);
     const raw = path.join(dir, 'disk.raw');
     await writePartitionTable(raw, sizeBytes);
-    await run(host, 'mke2fs', [
+    const mke2fs = [
       ...['-q', '-F', '-t', 'ext4', '-L', LABEL, '-d', root, '-E', `offset=${PARTITION_BYTES}`],
       ...[raw, `${(sizeBytes - PARTITION_BYTES) / 1024}k`],
-    ]);
+    ];
+    if (isRoot()) await run(host, 'mke2fs', mke2fs);
+    else await inNamespace(host, ['sh', '-c', FROM_ARCHIVE, 'mke2fs', system, root, ...mke2fs]);
     const made = await inFormat(raw, output, dir);
     await rename(made, output);
     host.progress(`debian: ${output} is ready; \`ring0 run ${output}\` starts it`, false);
@@ -93,13 +118,31 @@ async function check(host: GuestHost, { output, sizeBytes }: DebianDiskOptions):
   );
   if (isThere)
     throw new RequestError(`${output}: is there already; remove it or give another name`, 'output');
-  if (process.getuid?.() !== 0)
-    throw new RequestError(
-      'a system belongs to root, and so must who makes it; run this as root, or under `fakeroot` in a container',
-    );
+  if (!isRoot()) await checkNamespace(host);
   const mke2fs = await runTool('mke2fs', ['-V'], { env: host.env });
   if (mke2fs.status !== 0)
     throw new RequestError('mke2fs is missing; install e2fsprogs, in which it is');
+}
+
+function isRoot(): boolean {
+  return process.getuid?.() === 0;
+}
+
+/** A system belongs to root and to others: a user needs numbers for them. */
+async function checkNamespace({ env }: GuestHost): Promise<void> {
+  const [command = '', ...args] = NAMESPACE;
+  const { status, stderr } = await runTool(command, [...args, 'true'], { env });
+  if (status === 0) return;
+  const { username } = os.userInfo();
+  const why = stderr.trim().split('\n').at(-1) ?? '';
+  throw new RequestError(
+    `a system belongs to many users, for which ${username} needs a user namespace (${why}); install uidmap, give ${username} lines in /etc/subuid and /etc/subgid (usermod --add-subuids 100000-165535 --add-subgids 100000-165535 ${username}), or run this as root`,
+  );
+}
+
+async function inNamespace(host: GuestHost, args: readonly string[]): Promise<void> {
+  const [command = '', ...first] = NAMESPACE;
+  await run(host, command, [...first, ...args]);
 }
 
 /** What a disk can be made of, before minutes are spent. */
@@ -125,23 +168,17 @@ function endingOf(output: string): string | undefined {
 async function installSystem(
   host: GuestHost,
   { suite, include }: DebianDiskOptions,
-  { dir, root }: { readonly dir: string; readonly root: string },
+  { dir, system }: { readonly dir: string; readonly system: string },
 ): Promise<void> {
-  const hook = async (name: string, script: string): Promise<string> => {
-    const file = path.join(dir, name);
-    await writeFile(file, script);
-    await chmod(file, 0o755);
-    return file;
-  };
   const [command = 'mmdebstrap', ...first] = await mmdebstrap(host, dir);
   const packages = [...PACKAGES, ...include].join(',');
   host.progress(`debian: ${suite}'s packages are fetched and installed; that takes minutes`, false);
   await run(host, command, [
     ...first,
-    ...['--mode=root', '--variant=minbase', `--include=${packages}`],
-    `--essential-hook=${await hook('before', BEFORE)} "$1"`,
-    `--customize-hook=${await hook('after', AFTER)} "$1"`,
-    ...[suite, root],
+    ...[`--mode=${isRoot() ? 'root' : 'unshare'}`, '--variant=minbase', `--include=${packages}`],
+    `--essential-hook=${BEFORE}`,
+    `--customize-hook=${AFTER}`,
+    ...[suite, system],
   ]);
 }
 

@@ -42,6 +42,8 @@ const MAX_CHAIN = 256;
 /** What names of backing files may start with. */
 const SCHEMES = ['file', 'http', 'https'];
 const PROBE_BYTES = 64 * 1024;
+/** LUKS 1 and 2, on-disk format specifications: their first bytes. */
+const LUKS = [0x4c, 0x55, 0x4b, 0x53, 0xba, 0xbe];
 
 export interface OpenImageOptions {
   /** Name of a format, or another name of it. Without one the file is probed, if `probe` allows. */
@@ -77,6 +79,12 @@ export async function probeFormat(file: HostFile): Promise<ImageFormat> {
   const tail = new Uint8Array(SECTOR_BYTES);
   const sizeBytes = await file.size();
   if (sizeBytes >= SECTOR_BYTES) await file.read(sizeBytes - SECTOR_BYTES, tail);
+  if (LUKS.every((byte, at) => head[at] === byte))
+    throw new ImageError(
+      'unsupported',
+      `${file.path}: an encrypted LUKS container, for which there are no keys here; name the format raw to use it as it is`,
+      { path: file.path },
+    );
   for (const { load } of FORMATS) {
     const format = await load();
     if (format.probe(head.subarray(0, length), tail)) return format;

@@ -3,16 +3,12 @@ import { it } from 'node:test';
 import type { ImageError } from '../../image.ts';
 import { openImage } from '../../open.ts';
 import { MemoryHost } from '../../testing.ts';
+import { makeIso } from './testing.ts';
 
 async function disc(): Promise<MemoryHost> {
   const host = new MemoryHost();
   const file = await host.openFile('/d.iso', { access: 'create' });
-  const sector = Buffer.alloc(2048, 0);
-  sector.write('\x01CD001\x01', 0, 'latin1');
-  sector.write('DEBIAN 12'.padEnd(32), 40, 'latin1');
-  sector.writeUInt32LE(20, 80);
-  await file.write(16 * 2048, sector);
-  await file.truncate(20 * 2048);
+  await file.write(0, makeIso(20));
   return host;
 }
 

@@ -73,6 +73,11 @@ export const vhdx: ImageFormat = {
     { name: 'subformat', type: 'text', about: 'dynamic (the default) or fixed' },
     { name: 'block_size', type: 'size', about: '1M to 256M; 0, the default: by the size' },
     { name: 'log_size', type: 'size', about: 'whole MiB; default 1M' },
+    {
+      name: 'block_state_zero',
+      type: 'bool',
+      about: 'changes nothing: new blocks are not present, which reads as zeros',
+    },
     backingFileOption(FORMAT),
   ],
   create,

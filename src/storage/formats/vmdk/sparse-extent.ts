@@ -80,11 +80,17 @@ export class SparseExtent {
     return { kind: 'data', lengthBytes, file: this.file, hostOffsetBytes: start + within };
   }
 
-  async readCompressed(run: Run, within: number, into: Uint8Array): Promise<void> {
+  /** Only the last grain may hold less than all of it: what the extent has. */
+  async readCompressed(run: Run, offsetBytes: number, into: Uint8Array): Promise<void> {
+    const { grainBytes, capacity } = this.header;
+    const within = offsetBytes % grainBytes;
     const at = run.hostOffsetBytes ?? 0;
     if (this.#inflated?.at !== at) this.#inflated = { at, bytes: this.#inflate(at) };
     const bytes = await this.#inflated.bytes;
-    into.set(bytes.subarray(within, within + into.length));
+    const start = offsetBytes - within;
+    if (bytes.length < Math.min(grainBytes, capacity - start))
+      throw this.#corrupt(at, `a grain of ${bytes.length} bytes`);
+    into.fill(0).set(bytes.subarray(within, within + into.length));
   }
 
   async #inflate(at: number): Promise<Uint8Array> {
@@ -94,14 +100,12 @@ export class SparseExtent {
     const size = new DataView(most.buffer).getUint32(v.M_SIZE, true);
     if (size > count - v.MARKER_BYTES)
       throw this.#corrupt(at, `a compressed grain of ${size} bytes`);
-    const grain = new Uint8Array(grainBytes);
     try {
       const from = most.subarray(v.MARKER_BYTES, v.MARKER_BYTES + size);
-      grain.set(await this.#codec.inflate(from, grainBytes));
+      return await this.#codec.inflate(from, grainBytes);
     } catch (error) {
       throw badAt('corrupt', this.file.path, at, 'a grain cannot be decompressed', error);
     }
-    return grain;
   }
 
   allocate(): Place {

@@ -99,8 +99,9 @@ export class VmdkMap implements BlockMap {
   }
 
   async readCompressed(run: Run, offsetBytes: number, into: Uint8Array): Promise<void> {
-    const { sparse } = this.#grainOf(Math.floor(offsetBytes / this.unitBytes));
-    await sparse.readCompressed(run, offsetBytes % this.unitBytes, into);
+    const { content, startBytes } = this.#extentAt(offsetBytes);
+    if (content.kind === 'sparse')
+      await content.sparse.readCompressed(run, offsetBytes - startBytes, into);
   }
 
   async allocate(unit: number): Promise<Place> {
