@@ -42,6 +42,7 @@ const MAX_CHAIN = 256;
 /** What names of backing files may start with. */
 const SCHEMES = ['file', 'http', 'https'];
 const PROBE_BYTES = 64 * 1024;
+const BUNDLE_DESCRIPTOR = 'DiskDescriptor.xml';
 /** LUKS 1 and 2, on-disk format specifications: their first bytes. */
 const LUKS = [0x4c, 0x55, 0x4b, 0x53, 0xba, 0xbe];
 
@@ -104,12 +105,20 @@ export function openImage(
   return openLink(path, host, options, []);
 }
 
+/** The file to open for what a user named: Parallels' disks are folders, with a descriptor. */
+export async function fileOfDisk(path: string, host: StorageHost): Promise<string> {
+  if (!/\.hdd\/?$/i.test(path)) return path;
+  const inside = host.resolve(`${path.replace(/\/$/, '')}/x`, BUNDLE_DESCRIPTOR);
+  return (await host.list(inside)).includes(BUNDLE_DESCRIPTOR) ? inside : path;
+}
+
 async function openLink(
-  path: string,
+  named: string,
   host: StorageHost,
   options: OpenImageOptions,
   above: readonly string[],
 ): Promise<DiskImage> {
+  const path = await fileOfDisk(named, host);
   const chain = [...above, await host.identity(path)];
   checkChain(path, chain);
   const readOnly = options.readOnly ?? false;

@@ -1,5 +1,6 @@
-import { parseXml, XmlElement } from '@rgrove/parse-xml';
+import type { XmlElement } from '@rgrove/parse-xml';
 import { ImageError } from '../image.ts';
+import { attribute, below, childrenOf, parseRoot, textOf } from '../xml.ts';
 
 // DMTF DSP0243, Open Virtualization Format 1.1.0. Names are compared without their namespaces' prefixes.
 const MAX_OVF_CHARACTERS = 1 << 20;
@@ -38,14 +39,9 @@ export function parseOvf(text: string, path: string): Ovf {
   const bad = (what: string, cause?: unknown): ImageError =>
     new ImageError('corrupt', `${path}: ${what}`, { path }, { cause });
   if (text.length > MAX_OVF_CHARACTERS) throw bad('an OVF descriptor of more than 1 MiB');
-  let root: XmlElement | null;
-  try {
-    root = parseXml(text).root;
-  } catch (error) {
-    // Also of the stack, when elements lie in each other by the thousand.
-    throw bad('the OVF descriptor is no XML', error);
-  }
-  if (root === null || local(root.name) !== 'Envelope') throw bad('no OVF envelope is here');
+  const root = parseRoot(text, 'Envelope');
+  if (root instanceof Error) throw bad('the OVF descriptor is no XML', root);
+  if (root === undefined) throw bad('no OVF envelope is here');
   const files = new Map<string, string>();
   for (const file of below(root, 'References', 'File')) {
     const href = attribute(file, 'href');
@@ -150,30 +146,6 @@ function diskNamed(resource: string, disks: ReadonlyMap<string, OvfDisk>, path: 
   const disk = disks.get(id);
   if (disk !== undefined) return disk;
   throw new ImageError('corrupt', `${path}: there is no disk '${resource}'`, { path });
-}
-
-function local(name: string): string {
-  return name.slice(name.indexOf(':') + 1);
-}
-
-function childrenOf(element: XmlElement, name: string): XmlElement[] {
-  return element.children
-    .filter((child) => child instanceof XmlElement)
-    .filter((child) => local(child.name) === name);
-}
-
-function below(element: XmlElement, outer: string, inner: string): XmlElement[] {
-  return childrenOf(element, outer).flatMap((child) => childrenOf(child, inner));
-}
-
-function textOf(element: XmlElement, name: string): string {
-  return childrenOf(element, name)[0]?.text.trim() ?? '';
-}
-
-function attribute(element: XmlElement, name: string): string {
-  for (const [key, value] of Object.entries(element.attributes))
-    if (local(key) === name) return value;
-  return '';
 }
 
 /** The descriptor of one system whose disks are VMDK streams on a SATA controller. */

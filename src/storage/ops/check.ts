@@ -5,7 +5,7 @@ import {
   type ImageFormat,
   type StorageHost,
 } from '../image.ts';
-import { formatNamed, probeFormat } from '../open.ts';
+import { fileOfDisk, formatNamed, probeFormat } from '../open.ts';
 
 /** What `checkImage` found; `result` is missing for formats that have nothing to check. */
 export interface Checked {
@@ -17,12 +17,13 @@ export interface Checked {
 
 /** Looks at an image's metadata, mends what `repair` says, and looks again then. */
 export async function checkImage(
-  path: string,
+  named: string,
   host: StorageHost,
   formatName: string | undefined,
   repair: CheckRequest['repair'],
 ): Promise<Checked> {
   const readOnly = repair === 'none';
+  const path = await fileOfDisk(named, host);
   const file = await host.openFile(path, { access: readOnly ? 'read' : 'write' });
   try {
     const format = await (formatName === undefined ? probeFormat(file) : formatNamed(formatName));

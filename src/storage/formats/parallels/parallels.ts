@@ -10,13 +10,39 @@ import {
   type HostFile,
   ImageError,
   type ImageFormat,
+  type OpenContext,
   SECTOR_BYTES,
 } from '../../image.ts';
+import { openBundle, readBundle } from './bundle.ts';
+import { isBundle } from './bundle-xml.ts';
 import { type Header, isParallels, readHeader } from './header.ts';
 import * as v from './layout.ts';
 import { ParallelsMap } from './parallels-map.ts';
 
 const FORMAT = 'parallels';
+/** What tells a descriptor from a disk. */
+const HEAD_BYTES = 1024;
+const NOTHING_FOUND: CheckResult = {
+  ...{ corruptions: 0, leaks: 0, corruptionsFixed: 0, leaksFixed: 0, checkErrors: 0 },
+  ...{ messages: [], imageEndBytes: 0, totalClusters: 0, allocatedClusters: 0 },
+  ...{ fragmentedClusters: 0, compressedClusters: 0 },
+};
+
+function added(a: CheckResult, b: CheckResult): CheckResult {
+  return {
+    corruptions: a.corruptions + b.corruptions,
+    leaks: a.leaks + b.leaks,
+    corruptionsFixed: a.corruptionsFixed + b.corruptionsFixed,
+    leaksFixed: a.leaksFixed + b.leaksFixed,
+    checkErrors: a.checkErrors + b.checkErrors,
+    messages: [...a.messages, ...b.messages],
+    imageEndBytes: a.imageEndBytes + b.imageEndBytes,
+    totalClusters: a.totalClusters + b.totalClusters,
+    allocatedClusters: a.allocatedClusters + b.allocatedClusters,
+    fragmentedClusters: a.fragmentedClusters + b.fragmentedClusters,
+    compressedClusters: a.compressedClusters + b.compressedClusters,
+  };
+}
 
 interface Plan {
   readonly clusterBytes: number;
@@ -53,7 +79,30 @@ async function create(file: HostFile, request: CreateRequest): Promise<void> {
   await file.flush();
 }
 
-async function check(file: HostFile, request: CheckRequest): Promise<CheckResult> {
+/** All the expanding disks of a bundle, or the one that the file is. */
+async function check(
+  file: HostFile,
+  request: CheckRequest,
+  { host, readOnly }: OpenContext,
+): Promise<CheckResult> {
+  const head = new Uint8Array(HEAD_BYTES);
+  await file.read(0, head);
+  if (!isBundle(head)) return await checkDisk(file, request);
+  const { parts } = await readBundle(file);
+  const results: CheckResult[] = [];
+  for (const { name } of parts.flatMap(({ files }) => files.filter(({ isPlain }) => !isPlain))) {
+    const path = host.resolve(file.path, name);
+    const disk = await host.openFile(path, { access: readOnly ? 'read' : 'write' });
+    try {
+      results.push(await checkDisk(disk, request));
+    } finally {
+      await disk.close();
+    }
+  }
+  return results.reduce(added, NOTHING_FOUND);
+}
+
+async function checkDisk(file: HostFile, request: CheckRequest): Promise<CheckResult> {
   const header = await readHeader(file);
   const report = new CheckReport();
   const result = await checkBlocks(await tableOf(file, header), request, report);
@@ -91,11 +140,15 @@ async function tableOf(file: HostFile, header: Header): Promise<BlockTable> {
   };
 }
 
-/** The expanding disks (.hds) of Parallels Desktop; their plain ones are raw. */
+/** The expanding disks (.hds) of Parallels Desktop, and its bundles by their descriptor; plain disks alone are raw. */
 export const parallels: ImageFormat = {
   name: FORMAT,
-  probe: isParallels,
-  open: async (file, { readOnly }) => {
+  probe: (head) => isParallels(head) || isBundle(head),
+  open: async (file, context) => {
+    const { readOnly } = context;
+    const head = new Uint8Array(HEAD_BYTES);
+    await file.read(0, head);
+    if (isBundle(head)) return await openBundle(file, context);
     try {
       const header = await readHeader(file);
       const map = new ParallelsMap(file, header, await file.size(), readOnly);
