@@ -30,7 +30,7 @@ const WAITS = `
   });
   console.log('ready');`;
 
-describe('the launcher', { timeout: 30_000 }, () => {
+describe('the launcher', { timeout: 300_000 }, () => {
   it('passes the status on', async () => {
     const [status] = await once(launch('process.exit(7);'), 'exit');
     assert.equal(status, 7);

@@ -143,7 +143,7 @@ describe('the default guest', () => {
     for (const guest of guests) assert.equal(readFileSync(guest.kernel, 'utf8'), 'kernel\n');
   });
 
-  it('leaves nothing half done when it is interrupted', { timeout: 120_000 }, async () => {
+  it('leaves nothing half done when it is interrupted', { timeout: 300_000 }, async () => {
     const machine = host({ FAKE_SLOW: '1' });
     const controller = new AbortController();
     const reason = new Error('interrupted');

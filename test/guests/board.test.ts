@@ -85,7 +85,7 @@ count: .skip 4
 .skip 1024
 stack:`;
 
-describe('small guests on the board', { timeout: 120_000, skip: cannotAssemble }, () => {
+describe('small guests on the board', { timeout: 300_000, skip: cannotAssemble }, () => {
   it('the A20 gate, by port 0x92 and by the keyboard controller', async () => {
     assert.equal(await runSmallGuest(smallKernel(A20)), '21212');
   });

@@ -77,7 +77,7 @@ async function crash(extra: Partial<VmConfig>): Promise<CrashExit> {
   }
 }
 
-describe('a triple fault', { timeout: 60_000 }, () => {
+describe('a triple fault', { timeout: 300_000 }, () => {
   it('is reported with state, exception, instructions, stack, and what was missing', async () => {
     const { reason, report, dumpFile } = await crash({});
     assert.equal(reason, 'triple fault');

@@ -30,7 +30,7 @@ async function messages(file: string, wanted: string): Promise<string> {
   return text;
 }
 
-describe('SeaBIOS', { timeout: 180_000 }, () => {
+describe('SeaBIOS', { timeout: 300_000 }, () => {
   for (const file of FIRMWARE) {
     const skip = existsSync(file) ? false : `no ${file}; install Debian's package seabios`;
     it(`${file} finds the memory and no bootable device`, { skip }, async () => {

@@ -17,7 +17,7 @@ export interface Section {
 export function describeGuest(name: string, sections: readonly Section[]): void {
   const missing = ['as', 'ld'].filter((tool) => spawnSync(tool, ['--version']).status !== 0);
   const skip = missing.length > 0 ? `no ${missing.join(', ')}; install binutils` : false;
-  describe(name, { timeout: 120_000, skip }, () => {
+  describe(name, { timeout: 300_000, skip }, () => {
     let lines: string[] = [];
     before(async () => {
       const printed = await runSmallGuest(smallKernel(guestOf(sections)));

@@ -75,7 +75,7 @@ print: push %eax
 stack:
 `;
 
-describe('a Multiboot kernel', { timeout: 60_000, skip }, () => {
+describe('a Multiboot kernel', { timeout: 300_000, skip }, () => {
   const dir = mkdtempSync(path.join(os.tmpdir(), 'ring0-multiboot-'));
   after(() => rmSync(dir, { recursive: true }));
 

@@ -84,7 +84,7 @@ gdt: .quad 0, 0x00cf9b000000ffff, 0x00cf93000000ffff
 gdtr: .word 23
   .long 0xf0000 + gdt`;
 
-describe('ways to reset', { timeout: 60_000, skip }, () => {
+describe('ways to reset', { timeout: 300_000, skip }, () => {
   const cases = [
     { name: 'pulse of the 8042', how: 'mov $0xfe, %al\n out %al, $0x64', expected: 'areset' },
     {

@@ -31,7 +31,7 @@ export function testSmallGuests(
   runtime: string,
   guests: readonly SmallGuest[],
 ): void {
-  describe(title, { timeout: 120_000, skip: cannotAssemble }, () => {
+  describe(title, { timeout: 300_000, skip: cannotAssemble }, () => {
     const image = cannotAssemble === false ? link(runtime, guests) : new Uint8Array();
     for (const { tier, rounds } of TIERS) {
       const machine = new GuestMachine(image, tier);

@@ -83,7 +83,7 @@ idt: .skip 0x100*8
 stack:
 `;
 
-describe('statistics', { timeout: 120_000 }, () => {
+describe('statistics', { timeout: 300_000 }, () => {
   it('count what the guest did, by kind', async () => {
     const stats = await statsOf(BUSY);
     assert.ok(stats.instructions > 100 && stats.instructions < 1000, `${stats.instructions}`);

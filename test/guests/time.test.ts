@@ -245,7 +245,7 @@ function ratio(clock: ClockName, samples: readonly Sample[]): number {
 const missing = ['as', 'ld'].filter((tool) => spawnSync(tool, ['--version']).status !== 0);
 const skip = missing.length > 0 ? `no ${missing.join(', ')}; install binutils` : false;
 
-describe('time', { timeout: 120_000, skip }, () => {
+describe('time', { timeout: 300_000, skip }, () => {
   let measurement = new Measurement();
   before(async () => {
     measurement = await run();

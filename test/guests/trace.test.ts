@@ -83,7 +83,7 @@ async function traceOf(kinds: TraceKind[], extra: Partial<VmConfig> = {}): Promi
   return readFileSync(file, 'utf8').trimEnd().split('\n');
 }
 
-describe('a trace', { timeout: 60_000 }, () => {
+describe('a trace', { timeout: 300_000 }, () => {
   it('insn: every instruction with its symbol, bytes and text', async () => {
     const lines = await traceOf(['insn']);
     assert.match(lines[0] ?? '', /^insn 0x10000c <_start>: bc .. .. .. .. {7,}mov {4}esp,0x/);

@@ -78,7 +78,7 @@ function turnsUntilLook(machine: GuestMachine, report: Int32Array): Promise<numb
 
 const skip = missingTools();
 
-describe('attention in translated code', { skip, timeout: 120_000 }, () => {
+describe('attention in translated code', { skip, timeout: 300_000 }, () => {
   for (const { name, body } of loops) {
     it(name, async () => {
       const report = new Int32Array(new SharedArrayBuffer(8));

@@ -80,7 +80,7 @@ describe('ring0 image convert', () => {
   });
 
   it('leaves what was there, and no half file, when it is interrupted', {
-    timeout: 120_000,
+    timeout: 300_000,
   }, async () => {
     writeFileSync(at('kept.raw'), 'what was there');
     const before = readdirSync(dir);
