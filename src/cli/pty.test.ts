@@ -9,7 +9,7 @@ const skip = spawnSync('script', ['--version']).status !== 0 && 'script(1) is no
 /** What comes in pieces, until there is so much. */
 function gather(
   length: number,
-  listen: (listener: (bytes: Uint8Array) => void) => void,
+  listen: (listener: (bytes: Uint8Array) => void) => unknown,
 ): Promise<Buffer> {
   let seen = Buffer.alloc(0);
   return new Promise((resolve) => {
@@ -27,7 +27,9 @@ it('a pseudo-terminal passes bytes both ways as they are', { skip, timeout: 300_
     const peer = createReadStream(pty.slavePath).on('error', () => {}); // EIO when it is hung up
     const sent = Buffer.from([0x68, 0x0a, 0x0d, 0x03, 0x04, 0x00, 0xff]);
     pty.write(sent);
-    const seen = await gather(sent.length, (listener) => void peer.on('data', listener));
+    const seen = await gather(sent.length, (listener) =>
+      peer.on('data', (chunk: Buffer) => listener(chunk)),
+    );
     assert.deepEqual(seen, sent);
 
     const typed = gather(4, (listener) => pty.onInput(listener));

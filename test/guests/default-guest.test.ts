@@ -30,7 +30,7 @@ describe('the default guest', { timeout: PATIENCE_MS * 2 }, () => {
     const content = randomBytes(DISK_BYTES);
     for (const disk of disks) writeFileSync(disk, content);
     const flags = disks.flatMap((disk) => ['--disk', `${disk},format=raw,bus=${busOf(disk)}`]);
-    const guest = new GuestConsole(['--timeout', '400', ...flags]);
+    const guest = new GuestConsole(['--timeout', '1200', ...flags]);
     try {
       await guest.until(PROMPT);
       for (const device of ['/dev/vda', '/dev/vdb', '/dev/vdc', '/dev/nvme0n1', '/dev/sda']) {
@@ -64,7 +64,7 @@ describe('the default guest', { timeout: PATIENCE_MS * 2 }, () => {
   });
 
   it('of 32 bits boots a kernel without PAE to a shell', async () => {
-    const guest = new GuestConsole(['--guest', '32', '--timeout', '400']);
+    const guest = new GuestConsole(['--guest', '32', '--timeout', '1200']);
     try {
       await guest.until(PROMPT);
       guest.type('uname -m; grep -o -w fpu /proc/cpuinfo; yes | head -c 1000000 | sha256sum');

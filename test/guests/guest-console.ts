@@ -5,7 +5,7 @@ import { fileURLToPath } from 'node:url';
 const RING0 = fileURLToPath(new URL('../../bin/ring0.mjs', import.meta.url));
 /** Of the default guest's shell. */
 export const PROMPT = '/ # ';
-export const PATIENCE_MS = 240_000;
+export const PATIENCE_MS = 600_000;
 
 /** A ring0 process whose console is read and typed at. */
 export class GuestConsole {

@@ -13,7 +13,7 @@ import { createVm } from '#vmm/vm.ts';
 // Disks that come and go while Debian's kernel runs, which knows of it from the board's ACPI methods.
 
 const PROMPT = '/ # ';
-const PATIENCE_MS = 240_000;
+const PATIENCE_MS = 600_000;
 const DISK_BYTES = 4 << 20;
 
 const dir = mkdtempSync(path.join(os.tmpdir(), 'ring0-hotplug-'));

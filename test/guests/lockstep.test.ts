@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 const RING0 = fileURLToPath(new URL('../../bin/ring0.mjs', import.meta.url));
 const SECONDS = 20;
 const STATUS_TIMEOUT = 124;
-const PATIENCE_MS = 240_000;
+const PATIENCE_MS = 600_000;
 /** That much is done even where the host is busy with other things. */
 const LEAST_INSTRUCTIONS = 1_000_000;
 
