@@ -28,7 +28,7 @@ it('a pseudo-terminal passes bytes both ways as they are', { skip, timeout: 300_
     const sent = Buffer.from([0x68, 0x0a, 0x0d, 0x03, 0x04, 0x00, 0xff]);
     pty.write(sent);
     const seen = await gather(sent.length, (listener) =>
-      peer.on('data', (chunk: Buffer) => listener(chunk)),
+      peer.on('data', (chunk) => listener(chunk as Buffer)),
     );
     assert.deepEqual(seen, sent);
 
