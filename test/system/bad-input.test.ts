@@ -67,6 +67,12 @@ describe('files and sizes that are wrong', () => {
       message: /^ring0: --kernel: the ELF file is for another processor; give one for x86/,
     },
     {
+      name: 'a program',
+      args: ['-k', process.execPath],
+      message:
+        /^ring0: --kernel: the ELF file is a program for a running system, not a kernel; give/,
+    },
+    {
       name: 'no kernel at all',
       args: ['-k', file('text', 'hello'.repeat(1000))],
       message: /^ring0: --kernel: it is neither a bzImage nor an ELF or Multiboot file; give/,

@@ -17,6 +17,12 @@ export function planElf(input: BootInput): BootPlan {
   const elf = parseElf(input.kernel);
   const pvh = pvhEntry(elf);
   if (pvh !== undefined) return planPvh(input, elf, pvh);
+  if (elf.foreign !== undefined) {
+    throw new BootError(
+      'not-a-kernel',
+      `the ELF file is ${elf.foreign}, not a kernel; give a Linux kernel (vmlinuz) or a vmlinux`,
+    );
+  }
   return elf.is64 ? planEntry64(input, elf) : planEntry32(input, elf);
 }
 

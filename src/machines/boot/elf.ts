@@ -8,8 +8,12 @@ const CLASS64 = 2;
 const LITTLE_ENDIAN = 1;
 const MACHINE_386 = 3;
 const MACHINE_X86_64 = 62;
+const ET_REL = 1;
+const ET_CORE = 4;
 const PT_LOAD = 1;
+const PT_INTERP = 3;
 const PT_NOTE = 4;
+const PT_TLS = 7;
 
 interface Segment {
   readonly type: number;
@@ -22,6 +26,8 @@ interface Segment {
 
 export interface Elf {
   readonly is64: boolean;
+  /** What it is when it is certainly no kernel: for one that says otherwise, by a note or a header, it says nothing. */
+  readonly foreign: string | undefined;
   readonly entry: bigint;
   readonly segments: readonly Segment[];
   readonly bytes: Uint8Array;
@@ -66,10 +72,19 @@ export function parseElf(bytes: Uint8Array): Elf {
   const entry = is64 ? view.getBigUint64(24, true) : BigInt(view.getUint32(24, true));
   return {
     is64,
+    foreign: foreignKind(view.getUint16(16, true), segments),
     entry,
     segments: segments.filter((s) => s.type === PT_LOAD || s.type === PT_NOTE),
     bytes,
   };
+}
+
+/** Programs have an interpreter when they are linked dynamically, and storage for each thread when not. */
+function foreignKind(type: number, segments: readonly Segment[]): string | undefined {
+  if (type === ET_REL) return 'an object file that is not linked';
+  if (type === ET_CORE) return 'a core dump';
+  const isProgram = segments.some((s) => s.type === PT_INTERP || s.type === PT_TLS);
+  return isProgram ? 'a program for a running system' : undefined;
 }
 
 function segmentAt(bytes: Uint8Array, at: number, is64: boolean): Segment {

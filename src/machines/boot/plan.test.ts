@@ -155,11 +155,30 @@ describe('refused', () => {
   tooOld[0x206] = 9;
   const otherMachine = vmlinux.slice();
   otherMachine[18] = 183;
+  const PT_INTERP = 3;
+  const PT_TLS = 7;
+  const program = (type: number, ...more: Parameters<typeof makeElf64>[1]) =>
+    makeElf64(BigInt(MIB), [{ paddr: MIB, bytes: code }, { type, paddr: 0 }, ...more]);
+  const typed = (type: number) => {
+    const file = vmlinux.slice();
+    file[16] = type;
+    return file;
+  };
+  const pvhNote = { type: PT_NOTE, paddr: 0, bytes: xenNote(PHYS32_ENTRY, MIB) };
   const cases: { name: string; input: BootInput; kind: BootError['kind'] | 'planned' }[] = [
     { name: 'an empty file', input: bootInput(new Uint8Array(0)), kind: 'not-a-kernel' },
     { name: 'a text', input: bootInput(new Uint8Array(9999).fill(65)), kind: 'not-a-kernel' },
     { name: 'a bzImage of protocol 2.9', input: bootInput(tooOld), kind: 'unsupported' },
     { name: 'ELF for ARM', input: bootInput(otherMachine), kind: 'unsupported' },
+    { name: 'a program', input: bootInput(program(PT_INTERP)), kind: 'not-a-kernel' },
+    { name: 'a static program', input: bootInput(program(PT_TLS)), kind: 'not-a-kernel' },
+    {
+      name: 'a kernel with a word for an interpreter, as FreeBSD has',
+      input: bootInput(program(PT_INTERP, pvhNote)),
+      kind: 'planned',
+    },
+    { name: 'an object file', input: bootInput(typed(1)), kind: 'not-a-kernel' },
+    { name: 'a core dump', input: bootInput(typed(4)), kind: 'not-a-kernel' },
     { name: 'a segment past memory', input: bootInput(at(64 * MIB - 2)), kind: 'too-large' },
     { name: 'a segment at 2^63', input: bootInput(at(2n ** 63n)), kind: 'unsupported' },
     { name: 'a segment of 2^63', input: bootInput(at(MIB, 2n ** 63n)), kind: 'unsupported' },
