@@ -2,7 +2,9 @@ import {
   S_CR0,
   S_EFLAGS,
   S_FPU_CONTROL,
+  S_FPU_CS,
   S_FPU_DP,
+  S_FPU_DS,
   S_FPU_EMPTY,
   S_FPU_IP,
   S_FPU_OPCODE,
@@ -15,7 +17,7 @@ import { classOf, NORMAL, ZERO } from './f80.ts';
 import { summarize } from './f80-round.ts';
 import { VM } from './flags.ts';
 import { x87_wait } from './x87-stack.ts';
-import { fninit, setControl, setStatus, x87_status } from './x87-state.ts';
+import { fninit, setControl, setSelectors, setStatus, x87_status } from './x87-state.ts';
 
 // The environment and the whole state in the 8087's and the 387's formats. Source: Intel SDM vol. 1, 8.1.10, figures 8-9 to 8-12.
 
@@ -55,36 +57,41 @@ function isProtected(cpu: usize): bool {
   return (load<u64>(cpu, S_CR0) & CR0_PE) != 0 && !(load<u32>(cpu, S_EFLAGS) & VM);
 }
 
+/** An address as real mode has it: the environment holds no selectors then. */
+function linear(cpu: usize, offset: usize, selector: usize): u32 {
+  return load<u32>(cpu + offset) + (load<u32>(cpu + selector) << 4);
+}
+
 function storeEnv16(cpu: usize, at: u64): void {
-  const ip = load<u32>(cpu, S_FPU_IP);
-  const dp = load<u32>(cpu, S_FPU_DP);
   const isSegmented = isProtected(cpu);
+  const ip = isSegmented ? load<u32>(cpu, S_FPU_IP) : linear(cpu, S_FPU_IP, S_FPU_CS);
+  const dp = isSegmented ? load<u32>(cpu, S_FPU_DP) : linear(cpu, S_FPU_DP, S_FPU_DS);
   const opcode = load<u32>(cpu, S_FPU_OPCODE);
   write16(cpu, at, load<u32>(cpu, S_FPU_CONTROL));
   write16(cpu, at + 2, x87_status(cpu));
   write16(cpu, at + 4, tagWord(cpu));
   write16(cpu, at + 6, ip & 0xffff);
-  write16(cpu, at + 8, isSegmented ? 0 : ((ip >> 4) & 0xf000) | opcode);
+  write16(cpu, at + 8, isSegmented ? load<u32>(cpu, S_FPU_CS) : ((ip >> 4) & 0xf000) | opcode);
   write16(cpu, at + 10, dp & 0xffff);
-  write16(cpu, at + 12, isSegmented ? 0 : (dp >> 4) & 0xf000);
+  write16(cpu, at + 12, isSegmented ? load<u32>(cpu, S_FPU_DS) : (dp >> 4) & 0xf000);
 }
 
 /** Upper halves of words of 16 bits are written as ones. */
 const ONES: u32 = 0xffff_0000;
 
 function storeEnv32(cpu: usize, at: u64): void {
-  const ip = load<u32>(cpu, S_FPU_IP);
-  const dp = load<u32>(cpu, S_FPU_DP);
   const opcode = load<u32>(cpu, S_FPU_OPCODE);
   write32(cpu, at, load<u32>(cpu, S_FPU_CONTROL) | ONES);
   write32(cpu, at + 4, x87_status(cpu) | ONES);
   write32(cpu, at + 8, tagWord(cpu) | ONES);
   if (isProtected(cpu)) {
-    write32(cpu, at + 12, ip);
-    write32(cpu, at + 16, opcode << 16);
-    write32(cpu, at + 20, dp);
-    write32(cpu, at + 24, ONES);
+    write32(cpu, at + 12, load<u32>(cpu, S_FPU_IP));
+    write32(cpu, at + 16, load<u32>(cpu, S_FPU_CS) | (opcode << 16));
+    write32(cpu, at + 20, load<u32>(cpu, S_FPU_DP));
+    write32(cpu, at + 24, load<u32>(cpu, S_FPU_DS) | ONES);
   } else {
+    const ip = linear(cpu, S_FPU_IP, S_FPU_CS);
+    const dp = linear(cpu, S_FPU_DP, S_FPU_DS);
     write32(cpu, at + 12, ip | ONES);
     write32(cpu, at + 16, ((ip >> 4) & 0x0fff_f000) | opcode);
     write32(cpu, at + 20, dp | ONES);
@@ -116,10 +123,12 @@ export function fldenv(cpu: usize, at: u64, size: u32): void {
     store<u64>(cpu, ip, S_FPU_IP);
     store<u64>(cpu, dp, S_FPU_DP);
     store<u32>(cpu, size == 2 ? 0 : (selector >> 16) & 0x7ff, S_FPU_OPCODE);
+    setSelectors(cpu, selector, data);
   } else {
     store<u64>(cpu, (ip & 0xffff) | ((selector & 0x0fff_f000) << 4), S_FPU_IP);
     store<u64>(cpu, (dp & 0xffff) | ((data & 0x0fff_f000) << 4), S_FPU_DP);
     store<u32>(cpu, selector & 0x7ff, S_FPU_OPCODE);
+    setSelectors(cpu, 0, 0);
   }
   setTagWord(cpu, tags);
   setControl(cpu, control);

@@ -1,15 +1,19 @@
 import {
   REC_START,
   S_CR0,
+  S_FPU_CS,
   S_FPU_EMPTY,
   S_FPU_IP,
+  S_FPU_KEEPS_SELECTORS,
   S_FPU_REGS,
   S_FPU_STATUS,
   S_FPU_TOP,
   S_REC,
   S_RIP,
+  SEG_CS,
 } from '../ir/state.ts';
 import { S_IGNNE, X87_FREEZE } from '../ir/state-system.ts';
+import { segSelector } from './descriptor.ts';
 import { INDEFINITE, INDEFINITE_SE } from './f80.ts';
 import { C1, ES, finish, IE, isUnmasked, put, SF } from './f80-round.ts';
 import { x87_error } from './host.ts';
@@ -37,12 +41,13 @@ export function x87_wait(cpu: usize): void {
   if (vector != 0) raise(cpu, vector);
 }
 
-/** The beginning of every instruction that computes, loads or stores: exceptions that wait; FIP. */
+/** The beginning of every instruction that computes, loads or stores: exceptions that wait; FIP and FCS. */
 export function begin(cpu: usize): void {
   if (load<u32>(cpu, S_FPU_STATUS) & ES) x87_wait(cpu);
   const rec = load<u32>(cpu, S_REC);
   const start: u64 = rec != 0 ? <u64>load<u16>(rec, REC_START) : 0;
   store<u64>(cpu, load<u64>(cpu, S_RIP) + start, S_FPU_IP);
+  if (load<u32>(cpu, S_FPU_KEEPS_SELECTORS)) store<u32>(cpu, segSelector(cpu, SEG_CS), S_FPU_CS);
 }
 
 /** Address of ST(i). */

@@ -2,9 +2,12 @@ import {
   S_CPL,
   S_CR4,
   S_FPU_CONTROL,
+  S_FPU_CS,
   S_FPU_DP,
+  S_FPU_DS,
   S_FPU_EMPTY,
   S_FPU_IP,
+  S_FPU_KEEPS_SELECTORS,
   S_FPU_OPCODE,
   S_FPU_REGS,
   S_FPU_STATUS,
@@ -53,6 +56,14 @@ export function fninit(cpu: usize): void {
   store<u32>(cpu, 0, S_FPU_OPCODE);
   store<u64>(cpu, 0, S_FPU_IP);
   store<u64>(cpu, 0, S_FPU_DP);
+  setSelectors(cpu, 0, 0);
+}
+
+/** FCS and FDS, where the processor keeps them. */
+export function setSelectors(cpu: usize, code: u32, data: u32): void {
+  const isKept = load<u32>(cpu, S_FPU_KEEPS_SELECTORS) != 0;
+  store<u32>(cpu, isKept ? code & 0xffff : 0, S_FPU_CS);
+  store<u32>(cpu, isKept ? data & 0xffff : 0, S_FPU_DS);
 }
 
 /** Bits 6, 7 and 13-15 do not exist; 6 reads as 1. */
@@ -88,9 +99,9 @@ function saveX87(cpu: usize, at: u64, wide: bool): void {
     write64(cpu, at + 16, load<u64>(cpu, S_FPU_DP));
   } else {
     write32(cpu, at + 8, load<u32>(cpu, S_FPU_IP));
-    write32(cpu, at + 12, 0); // FCS and FDS: CPUID says that they are not kept
+    write32(cpu, at + 12, load<u32>(cpu, S_FPU_CS));
     write32(cpu, at + 16, load<u32>(cpu, S_FPU_DP));
-    write32(cpu, at + 20, 0);
+    write32(cpu, at + 20, load<u32>(cpu, S_FPU_DS));
   }
   const top = load<u32>(cpu, S_FPU_TOP);
   for (let i: u32 = 0; i < 8; i++) {
@@ -108,6 +119,8 @@ function loadX87(cpu: usize, at: u64, wide: bool): void {
   store<u32>(cpu, read16(cpu, at + 6) & 0x7ff, S_FPU_OPCODE);
   store<u64>(cpu, wide ? read64(cpu, at + 8) : <u64>read32(cpu, at + 8), S_FPU_IP);
   store<u64>(cpu, wide ? read64(cpu, at + 16) : <u64>read32(cpu, at + 16), S_FPU_DP);
+  if (wide) setSelectors(cpu, 0, 0);
+  else setSelectors(cpu, read16(cpu, at + 12), read16(cpu, at + 20));
   for (let i: u32 = 0; i < 8; i++) {
     const reg = cpu + S_FPU_REGS + ((top + i) & 7) * 16;
     store<u64>(reg, read64(cpu, at + 32 + <u64>i * 16));

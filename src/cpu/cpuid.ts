@@ -2,6 +2,7 @@ import { RequestError } from '#base/errors.ts';
 import {
   PHYS_BITS,
   S_CR4,
+  S_FPU_KEEPS_SELECTORS,
   S_INDEX,
   S_MSR_MISC_ENABLE,
   S_MSR_MTRR_DEF,
@@ -332,4 +333,5 @@ export function applyModel(memory: WebAssembly.Memory, cpu: number, model: CpuMo
     0,
   );
   view.setUint32(cpu + S_MSR_FEATURES, bits, true);
+  view.setUint32(cpu + S_FPU_KEEPS_SELECTORS, model.all.has('zero-fcs-fds') ? 0 : 1, true);
 }

@@ -5,12 +5,17 @@ import {
   S_EXC_FLAGS,
   S_EXC_VECTOR,
   S_FPU_DP,
+  S_FPU_DS,
   S_FPU_IP,
+  S_FPU_KEEPS_SELECTORS,
   S_FPU_OPCODE,
   S_FPU_STATUS,
   S_REC,
   S_REGS,
   S_RIP,
+  S_SEGS,
+  SEG_SELECTOR,
+  SEG_SIZE,
 } from '#ir/state.ts';
 import type { Insn, MemoryOperand } from '#translate/x86/decode.ts';
 
@@ -47,7 +52,7 @@ export class X87Exceptions {
   }
 
   /**
-   * An exception that is not masked has been recorded by the instruction at FIP: FOP and FDP become its own. They do
+   * An exception that is not masked has been recorded by the instruction at FIP: FOP, FDP and FDS become its own. They do
    * with no other, as CPUID's FDP_EXCPTN_ONLY says and as Intel's processors have it (SDM vol. 1, 8.1.8 and 8.1.9).
    */
   note(): void {
@@ -62,6 +67,9 @@ export class X87Exceptions {
     const offset = this.#effective(memory, memory.ripRelative ? next : 0n);
     const bits = insn.addrSize * 8;
     this.#view.setBigUint64(this.#cpu + S_FPU_DP, BigInt.asUintN(bits, offset), true);
+    if (this.#get(S_FPU_KEEPS_SELECTORS) === 0) return;
+    const selector = this.#get(S_SEGS + memory.seg * SEG_SIZE + SEG_SELECTOR);
+    this.#view.setUint32(this.#cpu + S_FPU_DS, selector, true);
   }
 
   #effective({ base, index, shift, disp }: MemoryOperand, from: bigint): bigint {

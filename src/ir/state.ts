@@ -139,6 +139,10 @@ export const S_FPU_STATUS = 1428; // u32, TOP field kept 0 here: see S_FPU_TOP
 export const S_FPU_TOP = 1432; // u32
 export const S_FPU_EMPTY = 1436; // u32: bit n set when physical register Rn is empty
 export const S_FPU_OPCODE = 1440; // u32, 11 bits
+/** FCS and FDS, u32 each; 0 unless the CPU model keeps them: then the word behind them is 1 (CPUID.7.0:EBX[13] is clear). */
+export const S_FPU_CS = 1444;
+export const S_FPU_DS = 1448;
+export const S_FPU_KEEPS_SELECTORS = 1452;
 export const S_FPU_IP = 1456; // u64
 export const S_FPU_DP = 1464; // u64
 

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { applyModel, findModel } from '#cpu/cpuid.ts';
 import { writeState } from '#cpu/vcpu-state.ts';
-import { S_FPU_EMPTY, S_FPU_STATUS, S_FPU_TOP, S_HALTED, S_REC, S_REGS } from '#ir/state.ts';
+import { S_CR4, S_FPU_EMPTY, S_FPU_STATUS, S_FPU_TOP, S_HALTED, S_REC, S_REGS } from '#ir/state.ts';
 import { X87_FREEZE } from '#ir/state-system.ts';
 import { BareMachine } from './bare-machine.ts';
 
@@ -19,6 +20,7 @@ const OUTCOMES = new Map([
   [-1, 'lets pass'],
 ]);
 const NE = 0x20;
+const CR4_OSFXSR = 0x200;
 const FNINIT = [0xdb, 0xe3];
 const FLD1 = [0xd9, 0xe8];
 const FLDZ = [0xd9, 0xee];
@@ -194,4 +196,63 @@ describe('FNSAVE and FRSTOR', () => {
 it('FNSTSW AX leaves the upper half of EAX', () => {
   assert.equal(run([0xb8, ...dword(0x12345678), ...FNINIT, ...FLD1, 0xdf, 0xe0]), -1);
   assert.equal(field(S_REGS), 0x12343800);
+});
+
+describe('FCS and FDS', () => {
+  const ZERO = DATA + 8;
+  const ENVIRONMENT = DATA + 0x100;
+  const at = (...opcode: number[]) => [...opcode, ...dword(ENVIRONMENT)];
+  const FNSTENV = at(0xd9, 0x35);
+  /** Until FDIV of a number by 0 in memory leaves an exception. */
+  const divide = [...FNINIT, 0xd9, 0x2d, ...dword(DATA), ...FLD1, 0xdc, 0x35, ...dword(ZERO)];
+  const cases = [
+    { name: 'FNSTENV, 32 bits', save: FNSTENV, code: 16, data: 24 },
+    { name: 'FNSTENV, 16 bits', save: [0x66, ...FNSTENV], code: 8, data: 12 },
+    { name: 'FXSAVE', save: at(0x0f, 0xae, 0x05), code: 12, data: 20 },
+    {
+      name: 'FLDENV gives them back',
+      save: [...FNSTENV, ...FNINIT, ...at(0xd9, 0x25), ...FNSTENV],
+      code: 16,
+      data: 24,
+    },
+    {
+      name: 'FXRSTOR gives them back',
+      save: [...at(0x0f, 0xae, 0x05), ...FNINIT, ...at(0x0f, 0xae, 0x0d), ...FNSTENV],
+      code: 16,
+      data: 24,
+    },
+    {
+      name: 'FNINIT clears them',
+      save: [...FNINIT, ...FNSTENV],
+      code: 16,
+      data: 24,
+      cleared: true,
+    },
+  ];
+  const models = [
+    { model: 'Nehalem', selectors: [8, 0x10] },
+    { model: 'ring0-v2', selectors: [0, 0] },
+  ];
+  const runOn = (model: string, code: readonly number[], cr0 = PE | NE) => {
+    applyModel(machine.memory, machine.cpu, findModel(model));
+    machine.view.setUint32(machine.cpu + S_CR4, CR4_OSFXSR, true);
+    machine.view.setUint16(machine.ram + DATA, ZERO_DIVIDE_UNMASKED, true);
+    machine.bytes.fill(0, machine.ram + ZERO, machine.ram + ZERO + 8);
+    machine.bytes.fill(0xcc, machine.ram + ENVIRONMENT, machine.ram + ENVIRONMENT + 512);
+    assert.equal(run(code, cr0), -1);
+  };
+  for (const { model, selectors } of models) {
+    for (const { name, save, code, data, cleared = false } of cases)
+      it(`${model}: ${name}`, () => {
+        runOn(model, [...divide, ...save]);
+        const stored = [word(ENVIRONMENT + code), word(ENVIRONMENT + data)];
+        assert.deepEqual(stored, cleared ? [0, 0] : selectors);
+      });
+
+    it(`${model}: in real mode the instruction's address is linear`, () => {
+      const save = [0x66, 0x36, 0xd9, 0x36, ENVIRONMENT & 0xff, ENVIRONMENT >> 8];
+      runOn(model, [...FNINIT, ...FLD1, ...save], 0);
+      assert.equal(word(ENVIRONMENT + 12), CODE + FNINIT.length + (selectors[0] ?? 0) * 16);
+    });
+  }
 });

@@ -9,6 +9,7 @@ import {
   S_F128,
   S_FLAGS_RES,
   S_FPU_CONTROL,
+  S_FPU_CS,
   S_FPU_IP,
   S_FPU_REGS,
   S_JUMP_GEN,
@@ -95,6 +96,7 @@ const NAMES: readonly (readonly [string, Range])[] = [
   ...each(['mxcsr'], S_MXCSR, 4),
   ...each(numbered('x87 r', 8), S_FPU_REGS, 16),
   ...each(['x87 control', 'x87 status', 'x87 top', 'x87 empty'], S_FPU_CONTROL, 4),
+  ...each(['x87 cs', 'x87 ds'], S_FPU_CS, 4),
   ...each(['x87 rip', 'x87 data pointer'], S_FPU_IP, 8),
 ];
 
