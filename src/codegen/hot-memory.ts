@@ -8,6 +8,8 @@ import type { FunctionBody } from './wasm.ts';
 
 const I32_LOAD = 0x28;
 const I64_LOAD = 0x29;
+const I32_ADD = 0x6a;
+const I32_SUB = 0x6b;
 /** Linear-memory address minus virtual address, in a TLB entry. */
 const TLB_DELTA = 8;
 
@@ -39,27 +41,31 @@ export class HotMemory {
   pushHost(address: number, width: number, write: boolean, stream?: PageStream): void {
     const { f } = this.#cx;
     const entry = this.#cx.pool.take('i32');
+    // The ways meet before the sum: of that V8 knows that nothing is to be cleared above it.
+    f.get(address).op(0xa7);
     if (stream !== undefined) {
       this.streams.pushHit(stream, address, width);
-      f.hint(true).if('i32');
-      f.get(address).op(0xa7).get(stream.delta).op(0x6a);
-      f.else();
+      f.hint(true).if('i32').get(stream.delta).else();
     }
     this.#pushHit(address, entry, width, write);
     f.hint(true).if('i32');
-    if (stream !== undefined) this.#enter(stream, entry);
-    f.get(address).op(0xa7).get(entry).mem(I32_LOAD, TLB_DELTA).op(0x6a);
+    if (stream === undefined) f.get(entry).mem(I32_LOAD, TLB_DELTA);
+    else {
+      this.#enter(stream, entry);
+      f.get(stream.delta);
+    }
     f.else();
     this.#pushMissed(address, width, write);
     f.end();
     if (stream !== undefined) f.end();
+    f.op(I32_ADD);
   }
 
   /** Makes the page of a TLB entry that of the stream. */
   #enter(stream: PageStream, entry: number): void {
     const { f } = this.#cx;
-    f.get(entry).mem(I64_LOAD, 0).i64(-1).op(0x85).set(stream.tag);
-    f.i64(-1).set(stream.valid);
+    f.get(entry).mem(I64_LOAD, 0).set(stream.start);
+    if (stream.none !== undefined) f.i64(0).set(stream.none);
     f.get(entry).mem(I32_LOAD, TLB_DELTA).set(stream.delta);
   }
 
@@ -82,20 +88,21 @@ export class HotMemory {
       .op(0x58);
   }
 
+  /** Pushes what core/ says of an address: linear-memory address minus virtual one. */
   #pushMissed(address: number, width: number, write: boolean): void {
     const { f } = this.#cx;
     const { locals, helper } = this.#cx;
-    const entry = this.#cx.pool.take('i32');
+    const host = this.#cx.pool.take('i32');
     f.get(locals.cpu)
       .get(address)
       .i32(width)
       .call(helper(write ? 'hot_write' : 'hot_read'))
-      .tee(entry)
+      .tee(host)
       .op(0x45)
       .hint(false)
       .if();
     this.#cx.giveUp();
-    f.end().get(entry);
+    f.end().get(host).get(address).op(0xa7).op(I32_SUB);
   }
 
   /** As `pushHost`, for an access that may have its base in common with others. */
@@ -107,11 +114,10 @@ export class HotMemory {
       this.pushHost(address, width, write, this.streams.of(inst));
       return;
     }
-    const f = this.#cx.f.get(check.holds).hint(true).if('i32');
-    f.get(address).op(0xa7).get(check.delta).op(0x6a);
-    f.else();
+    const f = this.#cx.f.get(address).op(0xa7);
+    f.get(check.holds).hint(true).if('i32').get(check.delta).else();
     this.#pushMissed(address, width, write);
-    f.end();
+    f.end().op(I32_ADD);
   }
 
   /** The check that covers an access: one that has been made, or one that is made now for all that is reached from there. */

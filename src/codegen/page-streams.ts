@@ -6,9 +6,11 @@ import type { Region } from './region.ts';
 import type { FunctionBody } from './wasm.ts';
 
 const GENERAL_BYTES = 128;
-const I64_XOR = 0x85;
-const I64_AND = 0x83;
-const I64_GE_U = 0x5a;
+const I64_SUB = 0x7d;
+const I64_OR = 0x84;
+const I64_LE_U = 0x58;
+/** Far from every address of 32 bits. */
+const NO_PAGE = 1n << 62n;
 /** Nodes of a loop whose accesses are worth it. */
 const MOST_NODES = 8;
 /** By how much a round may move a register that stays on its page most of the time. */
@@ -16,13 +18,13 @@ const MOST_STEP = 64n;
 /** Values up to here lead to one or two pages. */
 const MOST_INDEX = 0xfffn;
 
-/**
- * The page that accesses by the same registers have last reached, in locals: `tag` is the complement of its virtual
- * address, `valid` -1 or 0, `delta` its linear-memory address minus its virtual one. All zero, as locals begin, it is none.
- */
+/** The page that accesses by the same registers have last reached, in locals. */
 export interface PageStream {
-  readonly tag: number;
-  readonly valid: number;
+  /** Its virtual address. */
+  readonly start: number;
+  /** -1 while there is none, else 0. In 32-bit code its address says so. */
+  readonly none: number | undefined;
+  /** Its linear-memory address minus its virtual one. */
   readonly delta: number;
 }
 
@@ -32,11 +34,13 @@ export interface PageStream {
  */
 export class PageStreams {
   readonly #f: FunctionBody;
+  readonly #code64: boolean;
   readonly #names = new Map<Inst, string>();
   readonly #streams = new Map<string, PageStream>();
 
   constructor(f: FunctionBody, region: Region, flow: ControlFlow) {
     this.#f = f;
+    this.#code64 = region.code64;
     for (const body of smallLoops(region, flow, MOST_NODES)) {
       const nodes = body.map((n) => (region.nodes[n]?.insns ?? []).flatMap(({ ir }) => ir.insts));
       const far = new Set<number>();
@@ -64,7 +68,8 @@ export class PageStreams {
     this.#names.set(inst, name);
     if (this.#streams.has(name)) return;
     const f = this.#f;
-    const stream = { tag: f.local('i64'), valid: f.local('i64'), delta: f.local('i32') };
+    const none = this.#code64 ? f.local('i64') : undefined;
+    const stream = { start: f.local('i64'), none, delta: f.local('i32') };
     this.#streams.set(name, stream);
   }
 
@@ -76,13 +81,15 @@ export class PageStreams {
 
   /** Pushes 1 when the page has `width` bytes from `address` (a local) on. */
   pushHit(stream: PageStream, address: number, width: number): void {
-    const f = this.#f.get(address).get(stream.tag).op(I64_XOR).get(stream.valid).op(I64_AND);
-    f.i64(~(4096 - width)).op(I64_GE_U);
+    const f = this.#f.get(address).get(stream.start).op(I64_SUB);
+    if (stream.none !== undefined) f.get(stream.none).op(I64_OR);
+    f.i64(4096 - width).op(I64_LE_U);
   }
 
-  /** Nothing is known of any page any more. */
+  /** Nothing is known of any page, yet or any more. */
   forget(): void {
-    for (const { valid } of this.#streams.values()) this.#f.i64(0).set(valid);
+    for (const { start, none } of this.#streams.values())
+      this.#f.i64(none === undefined ? NO_PAGE : -1).set(none ?? start);
   }
 }
 

@@ -87,9 +87,10 @@ export class RegionBuilder {
     this.#ripOut = f.local('i64', 'rip_out');
     this.#code = f.local('i32', 'code');
     this.#state = new HotState(f, 0, region);
+    const streams = new PageStreams(f, region, this.#flow);
     this.#emitter = new HotEmitter({
       f,
-      streams: new PageStreams(f, region, this.#flow),
+      streams,
       fpu: planFpu(region),
       locals: this.#locals,
       state: this.#state,
@@ -100,6 +101,7 @@ export class RegionBuilder {
     });
     this.#mark('entry');
     this.#prologue(helper);
+    streams.forget();
     f.block();
     this.#exit = f.depth;
     this.#emitter.flags.become(this.#formAt(0));

@@ -74,7 +74,14 @@ function constant(inst: Inst): Value | undefined {
   return BigInt.asUintN(result === 'i64' ? 64 : 32, BigInt(inst.attr.imm ?? 0));
 }
 
-/** A block that computes what is known: ops on constants become constants, shuffles by them single ones. */
+const LOW32 = 0xffffffffn;
+/** Ops whose low half comes from the low halves of their operands alone. */
+const NARROWED = new Set(['i64.add', 'i64.sub', 'i64.and', 'i64.or', 'i64.xor']);
+
+/**
+ * A block that computes what is known: ops on constants become constants, shuffles by them single ones; of sums cut to 32
+ * bits the halves above are left out.
+ */
 export class FoldingBlock extends Block {
   override add(name: string, args: readonly Inst[] = [], attr: Attributes = {}): Inst {
     return this.#fold(name, args) ?? this.#vector(name, args, attr) ?? super.add(name, args, attr);
@@ -97,13 +104,32 @@ export class FoldingBlock extends Block {
     if (c !== undefined) return name.endsWith('.select') ? this.#select(a, b, c) : undefined;
     if (b !== undefined) {
       const rule = RULES.get(name);
-      return rule && this.#binary(rule, a, b);
+      return (rule && this.#binary(rule, a, b)) ?? this.#cut(name, a, b);
     }
     if (a.op.family !== 'const') return undefined;
     const compute = UNARY[name];
     const value = compute && constant(a);
     if (value === undefined) return undefined;
     return this.#make(name.startsWith('i64.ext') ? 'i64' : 'i32', compute?.(value) ?? 0n);
+  }
+
+  /** An address of 32 bits: processors clear the upper half with each operation on the lower one. */
+  #cut(name: string, value: Inst, mask: Inst): Inst | undefined {
+    if (name !== 'i64.and' || constant(mask) !== LOW32 || !isNarrowed(value)) return undefined;
+    return this.add('i64.extend_i32_u', [this.#narrow(value)]);
+  }
+
+  /** The low half of a value. */
+  #narrow(value: Inst): Inst {
+    const { op, args } = value;
+    const known = constant(value);
+    if (known !== undefined) return this.#make('i32', known);
+    const [a, b] = args;
+    if (op.name.startsWith('i64.extend_i32') && a !== undefined) return a;
+    if (a === undefined || b === undefined || !isNarrowed(value))
+      return this.add('i32.wrap_i64', [value]);
+    const right = op.name === 'i64.shl' ? this.#make('i32', constant(b) ?? 0n) : this.#narrow(b);
+    return this.add(op.name.replace('i64', 'i32'), [this.#narrow(a), right]);
   }
 
   #select(condition: Inst, a: Inst | undefined, b: Inst): Inst | undefined {
@@ -127,4 +153,10 @@ export class FoldingBlock extends Block {
       type === 'i64' ? BigInt.asIntN(64, value & MASK64) : Number(BigInt.asIntN(32, value));
     return super.add(`${type}.const`, [], { imm });
   }
+}
+
+function isNarrowed({ op, args }: Inst): boolean {
+  const [, by] = args;
+  if (op.name !== 'i64.shl') return NARROWED.has(op.name);
+  return by !== undefined && (constant(by) ?? 32n) < 32n;
 }
