@@ -118,6 +118,11 @@ export abstract class BlockEmitter {
     else this.#compute(inst);
   }
 
+  /** Whether a value is computed where it is used. */
+  protected isInline(inst: Inst): boolean {
+    return this.#places[inst.index] === INLINE;
+  }
+
   protected pushArgs(inst: Inst): void {
     for (const arg of inst.args) this.push(arg);
   }

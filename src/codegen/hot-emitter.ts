@@ -172,7 +172,7 @@ export class HotEmitter extends BlockEmitter {
         this.#cx.state.get(fixedSlot(inst), op.width);
         break;
       case 'set':
-        this.#cx.state.set(fixedSlot(inst), op.width, () => this.pushArgs(inst));
+        this.#set(inst);
         break;
       case 'load':
       case 'loadw':
@@ -190,6 +190,16 @@ export class HotEmitter extends BlockEmitter {
           this.f.i32(Number(inst.attr.imm) | 0).mem(LOADS[op.width] ?? I32_LOAD, 0);
         else this.#flagsAndRip(inst, op.name);
     }
+  }
+
+  #set(inst: Inst): void {
+    const { state } = this.#cx;
+    const slot = fixedSlot(inst);
+    const [value] = inst.args;
+    const low = value?.op.name === 'i64.extend_i32_u' ? value.args[0] : undefined;
+    if (value !== undefined && low !== undefined && state.isNarrow(slot) && this.isInline(value))
+      state.set(slot, '32', () => this.push(low));
+    else state.set(slot, inst.op.width, () => this.pushArgs(inst));
   }
 
   #flagsAndRip(inst: Inst, name: string): void {

@@ -11,13 +11,17 @@ const I64_LOAD = 0x29;
 const I64_STORE = 0x37;
 const V128_LOAD = 0xfd00;
 const V128_STORE = 0xfd0b;
+const WRAP = 0xa7;
+const EXTEND_U = 0xad;
+const LOADS = { i32: 0x28, i64: I64_LOAD, v128: V128_LOAD } as const;
 
 /** A guest register that a region keeps in a local. */
 interface Cached {
   readonly local: number;
   /** Offset in the CPU's state. */
   readonly offset: number;
-  readonly vector: boolean;
+  /** i32: of 32-bit code, which leaves the upper halves 0 (`updateKey` of core/key.ts). */
+  readonly type: 'i32' | 'i64' | 'v128';
   written: boolean;
 }
 
@@ -34,11 +38,13 @@ function wholeRegister(offset: number): number | undefined {
 export class HotState {
   readonly #f: FunctionBody;
   readonly #cpu: number;
+  readonly #code64: boolean;
   readonly #cached = new Map<number, Cached>();
 
   constructor(f: FunctionBody, cpu: number, region: Region) {
     this.#f = f;
     this.#cpu = cpu;
+    this.#code64 = region.code64;
     for (const node of region.nodes)
       for (const { ir } of node.insns) for (const inst of ir.insts) this.#note(inst);
   }
@@ -53,35 +59,33 @@ export class HotState {
   }
 
   #cache(offset: number, written: boolean): void {
-    const vector = offset >= S_XMM;
     let cached = this.#cached.get(offset);
     if (cached === undefined) {
-      const local = this.#f.local(vector ? 'v128' : 'i64', slotName(offset));
-      cached = { local, offset, vector, written: false };
+      const type = offset >= S_XMM ? 'v128' : this.#code64 ? 'i64' : 'i32';
+      const local = this.#f.local(type, slotName(offset));
+      cached = { local, offset, type, written: false };
       this.#cached.set(offset, cached);
     }
     cached.written ||= written;
   }
 
   get usesVectors(): boolean {
-    return [...this.#cached.values()].some((c) => c.vector);
+    return [...this.#cached.values()].some(({ type }) => type === 'v128');
   }
 
   load(): void {
     const f = this.#f;
-    for (const { local, offset, vector } of this.#cached.values())
-      f.get(this.#cpu)
-        .mem(vector ? V128_LOAD : I64_LOAD, offset)
-        .set(local);
+    for (const { local, offset, type } of this.#cached.values())
+      f.get(this.#cpu).mem(LOADS[type], offset).set(local);
   }
 
   store(): void {
     const f = this.#f;
-    for (const { local, offset, vector, written } of this.#cached.values()) {
-      if (written)
-        f.get(this.#cpu)
-          .get(local)
-          .mem(vector ? V128_STORE : I64_STORE, offset);
+    for (const { local, offset, type, written } of this.#cached.values()) {
+      if (!written) continue;
+      f.get(this.#cpu).get(local);
+      if (type === 'i32') f.op(EXTEND_U);
+      f.mem(type === 'v128' ? V128_STORE : I64_STORE, offset);
     }
   }
 
@@ -102,7 +106,7 @@ export class HotState {
     } else if (home === 'memory') {
       const codes: Record<string, number> = { 8: 0x2d, 16: 0x2f, 32: 0x28, 64: I64_LOAD };
       f.get(this.#cpu).mem(codes[width] ?? V128_LOAD, offset);
-    } else if (home.cached.vector) this.#getLane(home.cached, home.byte, width);
+    } else if (home.cached.type === 'v128') this.#getLane(home.cached, home.byte, width);
     else this.#getPart(home.cached, home.byte, width);
   }
 
@@ -113,11 +117,16 @@ export class HotState {
     else if (width !== 'v') throw new Error(`codegen: get${width} of a vector`);
   }
 
-  #getPart({ local }: Cached, byte: number, width: string): void {
+  #getPart({ local, type }: Cached, byte: number, width: string): void {
     const f = this.#f.get(local);
-    if (width === '64') return;
-    if (byte !== 0) f.i64(byte * 8).op(0x88);
-    f.op(0xa7);
+    if (type === 'i32') {
+      if (byte !== 0) f.i32(byte * 8).op(0x76);
+      if (width === '64') f.op(EXTEND_U);
+    } else {
+      if (width === '64') return;
+      if (byte !== 0) f.i64(byte * 8).op(0x88);
+      f.op(WRAP);
+    }
     if (width === '8') f.i32(0xff).op(0x71);
     if (width === '16') f.i32(0xffff).op(0x71);
   }
@@ -135,16 +144,43 @@ export class HotState {
       return;
     }
     const { cached, byte } = home;
-    if (cached.vector) {
+    if (cached.type === 'v128') {
       if (width !== 'v') f.get(cached.local);
       push();
       if (width === '64') f.op(0xfd1e).code.byte(byte >> 3);
       else if (width === '32') f.op(0xfd1c).code.byte(byte >> 2);
       else if (width !== 'v') throw new Error(`codegen: set${width} of a vector`);
+    } else if (cached.type === 'i32') {
+      this.#insertNarrow(cached, byte, width, push);
     } else {
       this.#insert(cached, byte, width, push);
     }
     f.set(cached.local);
+  }
+
+  /** Whether what is written to a slot whole is cut to 32 bits. */
+  isNarrow(offset: number): boolean {
+    const home = this.#home(offset);
+    return typeof home === 'object' && home.cached.type === 'i32';
+  }
+
+  /** As `#insert`, into a register of 32 bits. */
+  #insertNarrow({ local }: Cached, byte: number, width: string, push: () => void): void {
+    const f = this.#f;
+    const bits = Number(width);
+    if (bits >= 32) {
+      push();
+      if (bits === 64) f.op(WRAP);
+      return;
+    }
+    const part = (1 << bits) - 1;
+    f.get(local)
+      .i32(~(part << (byte * 8)))
+      .op(0x71);
+    push();
+    f.i32(part).op(0x71);
+    if (byte !== 0) f.i32(byte * 8).op(0x74);
+    f.op(0x72);
   }
 
   /** Pushes the register with the part replaced. */

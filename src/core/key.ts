@@ -25,6 +25,7 @@ import {
   S_EFLAGS,
   S_INHIBIT,
   S_KEY,
+  S_REGS,
   S_SEGS,
   S_TF_ARMED,
   S_TLB_READ,
@@ -129,10 +130,16 @@ export function updateKey(cpu: usize): void {
   const breakpoints = (load<u64>(cpu, S_DR7) & 0xff) != 0;
   const step = stepping(cpu, flags, breakpoints);
   if (step) key |= KEY_STEP;
+  if (load<u32>(cpu, S_KEY) & ~key & KEY_CODE64) clearUpperHalves(cpu);
   store<u32>(cpu, key, S_KEY);
   selectJumps(cpu);
   setAttention(cpu, step);
   selectTlb(cpu, cpl, load<u64>(cpu, S_CR4), flags, align || breakpoints);
+}
+
+/** Registers that 32-bit code has keep nothing above (SDM vol. 1, 3.4.1.1): translated code has locals of 32 bits for them. */
+function clearUpperHalves(cpu: usize): void {
+  for (let i: u32 = 0; i < 8; i++) store<u32>(cpu + i * 8, 0, S_REGS + 4);
 }
 
 function setAttention(cpu: usize, step: bool): void {

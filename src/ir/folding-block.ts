@@ -76,7 +76,8 @@ function constant(inst: Inst): Value | undefined {
 
 const LOW32 = 0xffffffffn;
 /** Ops whose low half comes from the low halves of their operands alone. */
-const NARROWED = new Set(['i64.add', 'i64.sub', 'i64.and', 'i64.or', 'i64.xor']);
+const SUMS = new Set(['i64.add', 'i64.sub']);
+const NARROWED = new Set([...SUMS, 'i64.and', 'i64.or', 'i64.xor']);
 
 /**
  * A block that computes what is known: ops on constants become constants, shuffles by them single ones; of sums cut to 32
@@ -106,6 +107,7 @@ export class FoldingBlock extends Block {
       const rule = RULES.get(name);
       return (rule && this.#binary(rule, a, b)) ?? this.#cut(name, a, b);
     }
+    if (name === 'i32.wrap_i64' && SUMS.has(a.op.name)) return this.#narrow(a);
     if (a.op.family !== 'const') return undefined;
     const compute = UNARY[name];
     const value = compute && constant(a);
@@ -124,12 +126,19 @@ export class FoldingBlock extends Block {
     const { op, args } = value;
     const known = constant(value);
     if (known !== undefined) return this.#make('i32', known);
+    if (op.name === 'get64' && !this.#isWritten(value)) return this.add('get32', [], value.attr);
     const [a, b] = args;
     if (op.name.startsWith('i64.extend_i32') && a !== undefined) return a;
     if (a === undefined || b === undefined || !isNarrowed(value))
       return this.add('i32.wrap_i64', [value]);
     const right = op.name === 'i64.shl' ? this.#make('i32', constant(b) ?? 0n) : this.#narrow(b);
     return this.add(op.name.replace('i64', 'i32'), [this.#narrow(a), right]);
+  }
+
+  /** Whether a register may have been written since it was read. */
+  #isWritten(read: Inst): boolean {
+    const since = this.insts.slice(read.index + 1);
+    return since.some(({ op }) => op.family === 'set' || op.family === 'call');
   }
 
   #select(condition: Inst, a: Inst | undefined, b: Inst): Inst | undefined {
