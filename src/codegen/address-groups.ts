@@ -25,13 +25,12 @@ interface Reach {
   accesses: number;
 }
 
-/** A check that has been made: while it holds, these offsets from `root` lie in one page, and `delta` leads there. */
+/** A check that has been made: where it went well these offsets from `root` lie in one page, and `delta` leads there. */
 export interface PageCheck {
   readonly low: number;
   readonly high: number;
   readonly writes: boolean;
-  /** Locals: whether the check went well, and the page's linear-memory address minus its virtual one. */
-  readonly holds: number;
+  /** Local: the page's linear-memory address minus its virtual one, or NO_DELTA (`hot-memory.ts`). */
   readonly delta: number;
 }
 

@@ -10,8 +10,11 @@ const I32_LOAD = 0x28;
 const I64_LOAD = 0x29;
 const I32_ADD = 0x6a;
 const I32_SUB = 0x6b;
+const I32_NE = 0x47;
 /** Linear-memory address minus virtual address, in a TLB entry. */
 const TLB_DELTA = 8;
+/** In place of the delta of a page that was not found: deltas are even. */
+const NO_DELTA = 1;
 
 interface MemoryContext {
   readonly f: FunctionBody;
@@ -49,12 +52,8 @@ export class HotMemory {
     }
     this.#pushHit(address, entry, width, write);
     f.hint(true).if('i32');
-    if (stream === undefined) f.get(entry).mem(I32_LOAD, TLB_DELTA);
-    else {
-      this.#enter(stream, entry);
-      f.get(stream.delta);
-    }
-    f.else();
+    if (stream !== undefined) this.#enter(stream, entry);
+    f.get(entry).mem(I32_LOAD, TLB_DELTA).else();
     this.#pushMissed(address, width, write);
     f.end();
     if (stream !== undefined) f.end();
@@ -73,13 +72,12 @@ export class HotMemory {
   #pushHit(address: number, entry: number, width: number, write: boolean): void {
     const { locals } = this.#cx;
     const f = this.#cx.f.get(write ? locals.tlbWrite : locals.tlbRead);
-    f.get(address)
-      .i64(8)
-      .op(0x88)
+    // V8 leaves out the wrap of what is added.
+    f.get(address).i64(8).op(0x88);
+    f.i64((TLB_ENTRIES - 1) << 4)
+      .op(0x83)
       .op(0xa7)
-      .i32((TLB_ENTRIES - 1) << 4)
-      .op(0x71)
-      .op(0x6a)
+      .op(I32_ADD)
       .tee(entry);
     f.mem(I64_LOAD, 0)
       .get(address)
@@ -115,7 +113,8 @@ export class HotMemory {
       return;
     }
     const f = this.#cx.f.get(address).op(0xa7);
-    f.get(check.holds).hint(true).if('i32').get(check.delta).else();
+    f.get(check.delta).i32(NO_DELTA).op(I32_NE);
+    f.hint(true).if('i32').get(check.delta).else();
     this.#pushMissed(address, width, write);
     f.end().op(I32_ADD);
   }
@@ -132,25 +131,23 @@ export class HotMemory {
     if (reach === undefined) return undefined;
     const { f } = this.#cx;
     const { low, high, writes } = reach;
-    const check = { low, high, writes, holds: f.local('i32'), delta: f.local('i32') };
+    const check = { low, high, writes, delta: f.local('i32') };
     const first = this.#cx.pool.take('i64');
     const entry = this.#cx.pool.take('i32');
     f.get(address);
     if (low !== offset) f.i64(low - offset).op(0x7c);
     f.set(first);
     const stream = writes === write ? this.streams.of(inst) : undefined;
-    if (stream === undefined) {
-      this.#pushHit(first, entry, high - low, writes);
-      f.set(check.holds).get(entry).mem(I32_LOAD, TLB_DELTA).set(check.delta);
-    } else {
+    if (stream !== undefined) {
       this.streams.pushHit(stream, first, high - low);
-      f.hint(true).if('i32').i32(1).else();
-      this.#pushHit(first, entry, high - low, writes);
-      f.hint(true).if('i32');
-      this.#enter(stream, entry);
-      f.i32(1).else().i32(0).end().end().set(check.holds);
-      f.get(stream.delta).set(check.delta);
+      f.hint(true).if('i32').get(stream.delta).else();
     }
+    this.#pushHit(first, entry, high - low, writes);
+    f.hint(true).if('i32');
+    if (stream !== undefined) this.#enter(stream, entry);
+    f.get(entry).mem(I32_LOAD, TLB_DELTA).else().i32(NO_DELTA).end();
+    if (stream !== undefined) f.end();
+    f.set(check.delta);
     this.groups.checks.set(root, check);
     return check;
   }
