@@ -19,11 +19,15 @@ export function engineStamp(): string {
   return file('stamp').toString('latin1');
 }
 
-/** Sets the flags of V8 that WebAssembly needs, and loads the engine. @throws {RequestError} */
-export function loadEngine({ translationCache, cpuModel }: VmConfig): Engine {
+/** Sets the flags of V8 that WebAssembly needs, before there are threads. */
+export function setEngineFlags({ translationCache }: VmConfig): void {
   // Translated code says which side of its branches is rare (docs/adr); V8 listens only when asked to.
   setFlagsFromString('--experimental-wasm-branch-hinting');
   if (translationCache !== undefined) setFlagsFromString(NATIVES_FLAG);
+}
+
+/** @throws {RequestError} */
+export function loadEngine({ translationCache, cpuModel }: VmConfig): Engine {
   try {
     const handlers = JSON.parse(file('handlers.json').toString()) as HandlerMap;
     if (translationCache === undefined)

@@ -32,12 +32,12 @@ import { DeviceHost } from './device-host.ts';
 import { diskPlaces } from './disk-places.ts';
 import { DiskPlugs } from './disk-plugs.ts';
 import { Disks } from './disks.ts';
-import { type Engine, engineStamp, loadEngine } from './engine.ts';
+import { type Engine, engineStamp, loadEngine, setEngineFlags } from './engine.ts';
 import { GuestProfile } from './guest-profile.ts';
 import { symbolFiles, userSymbols } from './guest-symbols.ts';
 import { keptKernels } from './kernel-cache.ts';
 import { InputRing } from './mailbox.ts';
-import { startThread } from './start-thread.ts';
+import { endThreads, startThreads, type Threads } from './threads.ts';
 import { cacheFile } from './translation-cache.ts';
 import { addStats, NO_STATS } from './vm-stats.ts';
 import type { FromWorker, TraceStart, TranslatorStart, WorkerStart } from './worker-protocol.ts';
@@ -78,17 +78,33 @@ function translatesAside({ translate }: VmConfig): boolean {
 export async function createVm(config: VmConfig): Promise<Vm> {
   findModel(config.cpuModel);
   if (config.symbols !== undefined) userSymbols(config.symbols);
-  const engine = loadEngine(config);
-  const disks = await Disks.open(config.disks ?? []);
-  if (config.bootDisk !== true || disks.first === undefined)
-    return new SoftwareVm(config, engine, disks);
+  setEngineFlags(config);
+  const threads = startThreads(translatesAside(config));
   try {
-    const files = await bootFromDisk(disks.first, config.append);
-    return new SoftwareVm({ ...config, ...files }, engine, disks);
+    const engine = loadEngine(config);
+    const disks = await Disks.open(config.disks ?? []);
+    return new SoftwareVm(await withBootFiles(config, disks), { engine, disks, threads });
+  } catch (error) {
+    await endThreads(threads);
+    throw error;
+  }
+}
+
+/** The configuration with the kernel that lies on the first disk, where it is to be taken from there. */
+async function withBootFiles(config: VmConfig, disks: Disks): Promise<VmConfig> {
+  if (config.bootDisk !== true || disks.first === undefined) return config;
+  try {
+    return { ...config, ...(await bootFromDisk(disks.first, config.append)) };
   } catch (error) {
     await disks.close();
     throw error;
   }
+}
+
+interface VmParts {
+  readonly engine: Engine;
+  readonly disks: Disks;
+  readonly threads: Threads;
 }
 
 class SoftwareVm implements Vm {
@@ -104,6 +120,8 @@ class SoftwareVm implements Vm {
   #typed: Uint8Array[] = [];
   #input: InputRing | undefined;
   #inputRetry: NodeJS.Timeout | undefined;
+  /** For the first run. */
+  #threads: Threads | undefined;
   #worker: Worker | undefined;
   #running: Promise<WorkerEnd | undefined> | undefined;
   #attention: Int32Array | undefined;
@@ -113,8 +131,9 @@ class SoftwareVm implements Vm {
   readonly #notes: string[] = [];
   #stats: VmStats = NO_STATS;
 
-  constructor(config: VmConfig, engine: Engine, disks: Disks) {
+  constructor(config: VmConfig, { engine, disks, threads }: VmParts) {
     this.#config = config;
+    this.#threads = threads;
     this.#engine = engine;
     this.#disks = disks;
     this.warnings = disks.warnings;
@@ -160,7 +179,7 @@ class SoftwareVm implements Vm {
     } finally {
       if (trace !== undefined && trace.fd !== STDERR) closeSync(trace.fd);
       profile?.close();
-      await this.#disks.close();
+      await this.#close();
     }
   }
 
@@ -174,7 +193,12 @@ class SoftwareVm implements Vm {
     clearInterval(again);
     clearTimeout(stuck);
     await this.#devices?.stop();
+    await this.#close();
+  }
+
+  async #close(): Promise<void> {
     await this.#disks.close();
+    if (this.#threads !== undefined) await endThreads(this.#threads);
   }
 
   #askToStop(): void {
@@ -185,12 +209,13 @@ class SoftwareVm implements Vm {
 
   /** From power-on to the end of the guest or its reset. */
   async #runOnce(trace: TraceStart | undefined, profile: GuestProfile): Promise<VmExit> {
-    const threads = startThreads(translatesAside(this.#config));
+    const threads = this.#threads ?? startThreads(translatesAside(this.#config));
+    this.#threads = undefined;
     this.#worker = threads.vcpu;
     try {
       return await this.#runOn(threads, trace, profile);
     } finally {
-      await Promise.all([threads.vcpu.terminate(), threads.translator?.terminate()]);
+      await endThreads(threads);
       this.#plugs.end();
       await this.#devices?.stop();
       await this.#plugs.disconnect();
@@ -227,6 +252,7 @@ class SoftwareVm implements Vm {
     });
     this.#devices = devices;
     this.#plugs.connect(devices);
+    vcpu.ref();
     this.#running = this.#serve(vcpu, devices);
     const port = translator && connectTranslator(translator, { ...start, ...cached });
     vcpu.postMessage(
@@ -308,20 +334,6 @@ class SoftwareVm implements Vm {
     Atomics.or(this.#attention, this.#attentionAt, ATTN_INTERRUPT);
     Atomics.notify(this.#attention, this.#attentionAt);
   }
-}
-
-interface Threads {
-  readonly vcpu: Worker;
-  readonly translator: Worker | undefined;
-}
-
-/** They take as long to come up as the guest to be put into memory: both happen at once. */
-function startThreads(translate: boolean): Threads {
-  const start = (file: string) => startThread(new URL(file, import.meta.url));
-  return {
-    vcpu: start('./vcpu-worker.ts'),
-    translator: translate ? start('./translator-worker.ts') : undefined,
-  };
 }
 
 /** Has a thread translate; returns the port by which the vCPU's thread asks it to. */

@@ -10,12 +10,12 @@ const MACHINE_386 = 3;
 const MACHINE_X86_64 = 62;
 const ET_REL = 1;
 const ET_CORE = 4;
-const PT_LOAD = 1;
+export const PT_LOAD = 1;
 const PT_INTERP = 3;
 const PT_NOTE = 4;
 const PT_TLS = 7;
 
-interface Segment {
+export interface Segment {
   readonly type: number;
   readonly offset: number;
   readonly vaddr: bigint;
