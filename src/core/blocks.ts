@@ -67,7 +67,16 @@ import { ACCESS_FETCH, checkCanonical, fetchMode, isCanonical, walk } from './pa
 import { isReloaded } from './patched.ts';
 import { GP, raiseError } from './raise.ts';
 import { BLOCK_BYTES, block_of_templates } from './templates.ts';
-import { ageJumpCache, clearJumpCache, execTable, fillEntry, noteFetch, protectPage, TLB_PAGE, tlbEntry } from './tlb.ts';
+import {
+  ageJumpCache,
+  clearJumpCache,
+  execTable,
+  fillEntry,
+  noteFetch,
+  protectPage,
+  TLB_PAGE,
+  tlbEntry,
+} from './tlb.ts';
 
 const BLOCKS_BETWEEN_LOOKS = 16;
 
