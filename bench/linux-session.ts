@@ -3,7 +3,8 @@ import { DEFAULT_GUEST_APPEND } from '#guests/default-append.ts';
 import { type DefaultGuest, ensureDefaultGuest } from '#guests/default-guest.ts';
 import { GuestProcess } from './guest-process.ts';
 import type { Sample, Session } from './measurement.ts';
-import { qemuCommand, ring0Command } from './peers.ts';
+import { type Guest, qemuCommand, ring0Command } from './peers.ts';
+import { longestPauseMs } from './ring0-stats.ts';
 
 const TIMEOUT_S = 120;
 const PROMPT = '/ # ';
@@ -45,22 +46,56 @@ const NAMES = ['boot', ...WORKLOADS.map(({ name }) => name)];
 /** Marks what runs without code from earlier runs. */
 const ANEW = '-anew';
 
+/** Runs before the first that is measured: each leaves code for the next, and what the first leaves is used anew. */
+const WARM_UPS = 2;
+
+function defaultGuest(env: NodeJS.ProcessEnv): Promise<DefaultGuest> {
+  return ensureDefaultGuest({
+    env,
+    progress: (line, live) => {
+      if (!live) process.stderr.write(`${line}\n`);
+    },
+  });
+}
+
+const imageOf = ({ kernel, initrd }: DefaultGuest): Guest => ({
+  kernel,
+  initrd,
+  append: DEFAULT_GUEST_APPEND,
+});
+
+/** The longest that a first boot waits for translated code to be put in place: no other program has the like. */
+export function stallSession(env: NodeJS.ProcessEnv): Session {
+  return {
+    group: 'linux',
+    workloads: ['longest-stall'],
+    peers: ['ring0'],
+    async run(_peer, take) {
+      const image = imageOf(await defaultGuest(env));
+      const linux = new GuestProcess(ring0Command(image, true), TIMEOUT_S);
+      try {
+        await linux.until(PROMPT);
+        linux.write('poweroff\n');
+        const ms = longestPauseMs(await linux.end());
+        if (ms === undefined) throw new Error('there are no statistics of translated code');
+        take('longest-stall', { seconds: ms / 1000, result: 'prompt' });
+      } finally {
+        await linux.kill();
+      }
+    },
+  };
+}
+
 export function linuxSession(env: NodeJS.ProcessEnv): Session {
   let guest: Promise<DefaultGuest> | undefined;
-  let isWarm = false;
+  let warmUps = 0;
   return {
     group: 'linux',
     workloads: NAMES.flatMap((name) => [name, `${name}${ANEW}`]),
     peers: ['ring0', 'qemu'],
     async run(peer, take) {
-      guest ??= ensureDefaultGuest({
-        env,
-        progress: (line, live) => {
-          if (!live) process.stderr.write(`${line}\n`);
-        },
-      });
-      const { kernel, initrd } = await guest;
-      const image = { kernel, initrd, append: DEFAULT_GUEST_APPEND };
+      guest ??= defaultGuest(env);
+      const image = imageOf(await guest);
       if (peer !== 'ring0') {
         // Nothing outlives a run of QEMU's: one run counts for both.
         const takeBoth = (workload: string, sample: Sample) => {
@@ -71,9 +106,7 @@ export function linuxSession(env: NodeJS.ProcessEnv): Session {
         return;
       }
       await runLinux(ring0Command(image, true), (name, sample) => take(`${name}${ANEW}`, sample));
-      // The code that a run leaves is there from the second run on.
-      if (!isWarm) await runLinux(ring0Command(image, false), () => {});
-      isWarm = true;
+      for (; warmUps < WARM_UPS; warmUps++) await runLinux(ring0Command(image, false), () => {});
       await runLinux(ring0Command(image, false), take);
     },
   };

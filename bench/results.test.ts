@@ -3,7 +3,7 @@ import { describe, it } from 'node:test';
 import type { PeerName } from './measurement.ts';
 import { report } from './report.ts';
 import { type Gathered, judge, ratiosOf, ratioTo } from './results.ts';
-import { parseStats } from './ring0-stats.ts';
+import { longestPauseMs, parseStats } from './ring0-stats.ts';
 import { geometricMean, median, spread } from './statistics.ts';
 
 const samples = (result: string, ...seconds: number[]): Gathered =>
@@ -174,4 +174,18 @@ describe('parseStats', () => {
   ];
   for (const { name, text, expected } of cases)
     it(name, () => assert.deepEqual(parseStats(text), expected));
+});
+
+describe('longestPauseMs', () => {
+  const cases = [
+    {
+      name: 'of the last line',
+      text: 'x\n{"translation":{"longestPauseMs":4.5}}\n',
+      expected: 4.5,
+    },
+    { name: 'all was interpreted', text: '{"instructions":7}', expected: undefined },
+    { name: 'not a number', text: '{"translation":{"longestPauseMs":"4"}}', expected: undefined },
+  ];
+  for (const { name, text, expected } of cases)
+    it(name, () => assert.equal(longestPauseMs(text), expected));
 });
