@@ -1,3 +1,4 @@
+import { A_TLB_CODE, A_TLB_EXEC, TLB_BYTES } from '#ir/state.ts';
 import {
   EVENT_CR3,
   EVENT_FLUSH,
@@ -12,8 +13,8 @@ import { exceptionName } from './exception-names.ts';
 const SIZES: Readonly<Record<number, string>> = { 1: 'byte', 2: 'word', 4: 'dword', 8: 'qword' };
 /** Tables of the private area in their order (A_TLB, A_TLB_EXEC, A_TLB_CODE of ir/state.ts). */
 const DATA_MODES = ['user', 'supervisor', 'smap'];
-const EXEC_TABLE = 14;
-const CODE_TABLE = 59;
+const EXEC_TABLE = A_TLB_EXEC / TLB_BYTES;
+const CODE_TABLE = A_TLB_CODE / TLB_BYTES;
 const PAGE_GLOBAL = 0x8000_0000n;
 const PAGE_LARGE = 0x4000_0000n;
 const PAGE_HUGE = 0x2000_0000n;
