@@ -363,3 +363,19 @@ export function hostWrite(cpu: usize, vaddr: u64): usize {
   check(cpu, vaddr, 1, true);
   return watched(cpu) ? 0 : writable(cpu, vaddr, dataMode(cpu));
 }
+
+/**
+ * Of `bytes` from `vaddr`, which is at `host`: how many lie one behind the other there too, as far as the TLB of `kind` knows
+ * without a walk.
+ */
+export function spanOf(cpu: usize, vaddr: u64, host: usize, bytes: u64, kind: u32): u64 {
+  const table = tlbTable(cpu, dataMode(cpu), kind);
+  const delta = <u32>host - <u32>vaddr;
+  let span = 4096 - (vaddr & 0xfff);
+  while (span < bytes) {
+    const entry = tlbEntry(table, vaddr + span);
+    if (((vaddr + span) ^ entry.tag) >= 4096 || entry.delta != delta) return span;
+    span += 4096;
+  }
+  return bytes;
+}

@@ -27,6 +27,7 @@ import {
   read16,
   read32,
   read64,
+  spanOf,
   watched,
   write8,
   write16,
@@ -120,13 +121,12 @@ function nothing(cpu: usize, addrSize: u32, rep: u32): bool {
   return rep != 0 && index(cpu, S_RCX, addrSize) == 0;
 }
 
-/** Whole elements from `vaddr` to the end of its page, at most those left, and short of where the index wraps. */
-function run(cpu: usize, vaddr: u64, size: u32, addrSize: u32, offset: u64): u64 {
-  const toPageEnd = 4096 - (vaddr & 0xfff);
+/** Bytes of the elements left, at most what a call does, and short of where the index wraps. */
+function wanted(cpu: usize, size: u32, addrSize: u32, offset: u64): u64 {
   const toWrap = maskOf(addrSize) - offset;
-  const elements = (toWrap < toPageEnd ? toWrap : toPageEnd) / <u64>size;
+  const most = toWrap < MOST_BYTES ? toWrap : MOST_BYTES;
   const left = index(cpu, S_RCX, addrSize);
-  return elements < left ? elements : left;
+  return left < MOST_BYTES && left * <u64>size < most ? left * <u64>size : most;
 }
 
 /** True when an access that begins in the segment may go on for `bytes`. */
@@ -137,8 +137,9 @@ function fits(cpu: usize, seg: u32, offset: u64, bytes: u64): bool {
   return withinLimit(load<u32>(at, S_SEGS + SEG_LIMIT), rights, offset, <u32>bytes);
 }
 
-function less(cpu: usize, addrSize: u32, elements: u64): void {
-  setIndex(cpu, S_RCX, addrSize, index(cpu, S_RCX, addrSize) - elements);
+/** Those bytes are done. */
+function less(cpu: usize, size: u32, addrSize: u32, bytes: u64): void {
+  setIndex(cpu, S_RCX, addrSize, index(cpu, S_RCX, addrSize) - (bytes >> ctz(<u64>size)));
 }
 
 function moveOne(cpu: usize, size: u32, addrSize: u32, seg: u32): void {
@@ -157,36 +158,49 @@ function copyElement(target: usize, source: usize, size: u32): void {
   else store<u64>(target, load<u64>(source));
 }
 
-/** Copies upwards. Onto bytes yet to be read that repeats a pattern, so it goes element by element then. */
+/** From here on a part that does not reach its own source is worth a copy of its own. */
+const WORTH_COPYING: usize = 64;
+
+/** Copies upwards. Onto bytes yet to be read that repeats a pattern, as element by element would. */
 function copy(target: usize, source: usize, size: u32, bytes: usize): void {
-  if (target <= source || target - source >= bytes) {
+  const ahead = target - source;
+  if (target <= source || ahead >= bytes) {
     memory.copy(target, source, bytes);
     return;
   }
-  for (let at: usize = 0; at < bytes; at += size) copyElement(target + at, source + at, size);
+  let at: usize = 0;
+  if (ahead >= WORTH_COPYING) {
+    const part = ahead & ~(<usize>size - 1);
+    for (; bytes - at > part; at += part) memory.copy(target + at, source + at, part);
+    memory.copy(target + at, source + at, bytes - at);
+    return;
+  }
+  for (; at < bytes; at += size) copyElement(target + at, source + at, size);
 }
 
-/** Copies what lies within one page on both sides; returns the elements done, 0 when it must go one by one. */
+/** Copies what lies in one piece on both sides; returns the bytes done, 0 when elements must go one by one. */
 function moveRun(cpu: usize, size: u32, addrSize: u32, seg: u32): u64 {
   if (load<u32>(cpu, S_EFLAGS) & DF || singly(cpu)) return 0;
   const si = index(cpu, S_RSI, addrSize);
   const di = index(cpu, S_RDI, addrSize);
   const from = linear(cpu, seg, si, size, 0);
-  const ofSource = run(cpu, from, size, addrSize, si);
-  if (ofSource < 2) return 0;
+  const least = <u64>size * 2;
+  const most = wanted(cpu, size, addrSize, si);
+  if (most < least || 4096 - (from & 0xfff) < least) return 0;
   const source = hostRead(cpu, from);
   const to = linear(cpu, SEG_ES, di, size, 1);
-  const ofTarget = run(cpu, to, size, addrSize, di);
-  const elements = ofTarget < ofSource ? ofTarget : ofSource;
-  const bytes = elements * <u64>size;
-  if (elements < 2 || !fits(cpu, seg, si, bytes) || !fits(cpu, SEG_ES, di, bytes)) return 0;
+  const toWrap = maskOf(addrSize) - di;
+  if (source == 0 || 4096 - (to & 0xfff) < least) return 0;
   const target = hostWrite(cpu, to);
-  if (source == 0 || target == 0) return 0;
+  if (target == 0) return 0;
+  const ofSource = spanOf(cpu, from, source, toWrap < most ? toWrap : most, 0);
+  const bytes = spanOf(cpu, to, target, ofSource, 1) & ~(<u64>size - 1);
+  if (bytes == 0 || !fits(cpu, seg, si, bytes) || !fits(cpu, SEG_ES, di, bytes)) return 0;
   copy(target, source, size, <usize>bytes);
   advance(cpu, S_RSI, addrSize, bytes);
   advance(cpu, S_RDI, addrSize, bytes);
-  less(cpu, addrSize, elements);
-  return elements;
+  less(cpu, size, addrSize, bytes);
+  return bytes;
 }
 
 export function movs(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
@@ -199,9 +213,9 @@ export function movs(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
   const limit: u64 = singly(cpu) ? 1 : MOST_BYTES;
   for (let done: u64 = 0; done < limit; ) {
     if (nothing(cpu, addrSize, rep)) return 1;
-    const elements = moveRun(cpu, size, addrSize, seg);
-    done += elements * <u64>size;
-    if (elements != 0) continue;
+    const bytes = moveRun(cpu, size, addrSize, seg);
+    done += bytes;
+    if (bytes != 0) continue;
     moveOne(cpu, size, addrSize, seg);
     if (!more(cpu, addrSize)) return 1;
     done += ALONE;
@@ -209,13 +223,23 @@ export function movs(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
   return unfinished(cpu);
 }
 
+/** An element's bytes, as often as eight bytes have room. */
+function repeated(size: u32, value: u64): u64 {
+  if (size == 1) return (value & 0xff) * 0x0101_0101_0101_0101;
+  if (size == 2) return (value & 0xffff) * 0x0001_0001_0001_0001;
+  return size == 4 ? (value & 0xffff_ffff) * 0x0000_0001_0000_0001 : value;
+}
+
 function fill(target: usize, size: u32, value: u64, bytes: usize): void {
-  if (size == 1) {
+  const eight = repeated(size, value);
+  if (eight == rotl(eight, 8)) {
     memory.fill(target, <u8>value, bytes);
     return;
   }
   const end = target + bytes;
-  for (let at = target; at < end; at += size) {
+  let at = target;
+  for (const sixteen = i64x2.splat(eight); at + 16 <= end; at += 16) v128.store(at, sixteen);
+  for (; at < end; at += size) {
     if (size == 8) store<u64>(at, value);
     else if (size == 4) store<u32>(at, <u32>value);
     else store<u16>(at, <u16>value);
@@ -232,15 +256,17 @@ function storeRun(cpu: usize, size: u32, addrSize: u32): u64 {
   if (load<u32>(cpu, S_EFLAGS) & DF || singly(cpu)) return 0;
   const di = index(cpu, S_RDI, addrSize);
   const to = linear(cpu, SEG_ES, di, size, 1);
-  const elements = run(cpu, to, size, addrSize, di);
-  const bytes = elements * <u64>size;
-  if (elements < 2 || !fits(cpu, SEG_ES, di, bytes)) return 0;
+  const least = <u64>size * 2;
+  const most = wanted(cpu, size, addrSize, di);
+  if (most < least || 4096 - (to & 0xfff) < least) return 0;
   const target = hostWrite(cpu, to);
   if (target == 0) return 0;
+  const bytes = spanOf(cpu, to, target, most, 1) & ~(<u64>size - 1);
+  if (bytes == 0 || !fits(cpu, SEG_ES, di, bytes)) return 0;
   fill(target, size, load<u64>(cpu, S_RAX), <usize>bytes);
   advance(cpu, S_RDI, addrSize, bytes);
-  less(cpu, addrSize, elements);
-  return elements;
+  less(cpu, size, addrSize, bytes);
+  return bytes;
 }
 
 export function stos(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
@@ -253,9 +279,9 @@ export function stos(cpu: usize, sizes: u32, seg: u32, rep: u32): u32 {
   const limit: u64 = singly(cpu) ? 1 : MOST_BYTES;
   for (let done: u64 = 0; done < limit; ) {
     if (nothing(cpu, addrSize, rep)) return 1;
-    const elements = storeRun(cpu, size, addrSize);
-    done += elements * <u64>size;
-    if (elements != 0) continue;
+    const bytes = storeRun(cpu, size, addrSize);
+    done += bytes;
+    if (bytes != 0) continue;
     storeOne(cpu, size, addrSize);
     if (!more(cpu, addrSize)) return 1;
     done += ALONE;
