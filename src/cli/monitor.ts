@@ -76,7 +76,7 @@ const COMMANDS: readonly MonitorCommand[] = [
   {
     name: 'eject',
     parameters: '[-f] ID',
-    about: 'the same; with -f remove it at once, whatever the guest is doing',
+    about: 'the same; with -f take the file at once: what the guest still asks for fails',
     run: async ([first, second], host) => {
       const force = first === '-f';
       removeDisk(force ? second : first, host, force);

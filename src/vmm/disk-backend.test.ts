@@ -76,6 +76,27 @@ describe('a disk of the machine', () => {
     assert.equal(await reporting.backend.write(0, BYTES), 'no-space');
   });
 
+  it('fails what is asked when it has been taken away, and waits for what was asked before', async () => {
+    let finish: () => void = () => {};
+    const { backend, image, told } = await rig({});
+    image.read = async () => {
+      await new Promise<void>((resolve) => {
+        finish = resolve;
+      });
+    };
+    const before = backend.read(0, BYTES.slice());
+    let hasEnded = false;
+    const end = backend.end().then(() => {
+      hasEnded = true;
+    });
+    assert.equal(await backend.write(0, BYTES), 'io-error');
+    assert.equal(backend.tryRead(0, [BYTES.slice()]), false);
+    assert.equal(hasEnded, false);
+    finish();
+    await end;
+    assert.deepEqual([await before, await backend.flush(), told], ['ok', 'io-error', []]);
+  });
+
   it('changes its size between requests, and tells of it', async () => {
     const log: string[] = [];
     let finish: () => void = () => {};

@@ -30,9 +30,10 @@ export class DiskBackend implements BlockBackend {
   #limiter: IoLimiter | undefined;
   readonly #told = new Set<string>();
   readonly #listeners: (() => void)[] = [];
+  #isGone = false;
   /** Requests at the image, and who waits for there to be none. */
   #running = 0;
-  #drained: (() => void) | undefined;
+  #drained: (() => void)[] = [];
   /** Resolves when the image has its new size: requests wait for that. */
   #resizing: Promise<void> | undefined;
 
@@ -95,7 +96,7 @@ export class DiskBackend implements BlockBackend {
 
   /** What is limited may have to wait; errors are met again, and told, by the request that follows. */
   #now(request: () => boolean): boolean {
-    if (this.#limiter !== undefined || this.#resizing !== undefined) return false;
+    if (this.#isGone || this.#limiter !== undefined || this.#resizing !== undefined) return false;
     try {
       return request();
     } catch (error) {
@@ -138,17 +139,27 @@ export class DiskBackend implements BlockBackend {
       done = resolve;
     });
     try {
-      if (this.#running > 0)
-        await new Promise<void>((resolve) => {
-          this.#drained = resolve;
-        });
+      await this.#idle();
       await this.#image.resize?.(sizeBytes, { shrink });
     } finally {
-      this.#drained = undefined;
       this.#resizing = undefined;
       done();
     }
     for (const listener of this.#listeners) listener();
+  }
+
+  /** Fails what is asked from now on; resolves when the image may be closed. */
+  async end(): Promise<void> {
+    this.#isGone = true;
+    while (this.#resizing !== undefined) await this.#resizing;
+    await this.#idle();
+  }
+
+  async #idle(): Promise<void> {
+    if (this.#running === 0) return;
+    await new Promise<void>((resolve) => {
+      this.#drained.push(resolve);
+    });
   }
 
   async #do(
@@ -159,10 +170,11 @@ export class DiskBackend implements BlockBackend {
     const turn = this.#limiter?.admit(kind, lengthBytes);
     if (turn !== undefined) await turn;
     while (this.#resizing !== undefined) await this.#resizing;
+    if (this.#isGone) return 'io-error';
     this.#running++;
     const status = await this.#try(request);
     this.#running--;
-    if (this.#running === 0) this.#drained?.();
+    if (this.#running === 0) for (const resolve of this.#drained.splice(0)) resolve();
     return status;
   }
 

@@ -150,8 +150,21 @@ export class DiskPlugs {
     if (slot === undefined || controller === undefined) await this.#close(disk);
     else if (controller.bays !== undefined && controller.disks.length > 1)
       await this.#takeFrom(controller.disks, controller.bays, disk);
-    else this.#host?.unplug(slot, force ? 'pull' : 'ask');
+    else if (!force) this.#host?.unplug(slot, 'ask');
+    else if (disk.config.bus === 'nvme') this.#host?.unplug(slot, 'pull');
+    else await this.#takeFile(slot, controller, disk);
     await leaving.done;
+  }
+
+  /**
+   * The card stays until the guest gives it up, and answers with errors, as with QEMU's drive_del: Linux 6.1's driver of virtio
+   * cards waits for ever for one that is gone.
+   */
+  async #takeFile(slot: number, controller: Controller, disk: OpenDisk): Promise<void> {
+    controller.disks.length = 0;
+    await disk.backend?.end();
+    await this.#close(disk);
+    this.#host?.unplug(slot, 'ask');
   }
 
   /** Guests are not asked for a disk whose controller stays: they are told. */

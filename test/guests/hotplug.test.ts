@@ -155,6 +155,14 @@ describe('disks that come and go', { timeout: PATIENCE_MS * 2 }, () => {
       await vm.removeDisk('third');
       assert.equal(statSync(third.path).size, 3 * DISK_BYTES);
       assert.ok(readFileSync(third.path).subarray(0, DISK_BYTES).equals(first.content));
+      // Taken by force: the guest's requests fail, and it gives the card up.
+      const fourth = disk('fourth', 'virtio');
+      await vm.addDisk(fourth);
+      await shell.waitFor('vda');
+      await shell.run('dd if=/dev/nvme0n1 of=/dev/vda bs=64k oflag=direct');
+      await vm.removeDisk('fourth', { force: true });
+      assert.ok(readFileSync(fourth.path).equals(first.content));
+      await shell.waitFor('vda', false);
       // Without asking, and one that was there from the beginning: the guest finds nothing where the disk was.
       await vm.removeDisk('first', { force: true });
       assert.deepEqual(vm.disks(), []);
