@@ -39,7 +39,7 @@ import {
   EFER_BITS,
   FEATURE_BITS,
 } from '#isa/x86/cpuid.ts';
-import type { Feature } from '#isa/x86/insn.ts';
+import { FEATURES, type Feature } from '#isa/x86/insn.ts';
 import { LAPIC_TIMER_HZ } from './irqchip/lapic-timer.ts';
 
 // What CPUID answers, and what of the state depends on the model. Source: Intel SDM vol. 2, CPUID.
@@ -55,36 +55,7 @@ export interface CpuModel extends Omit<CpuModelRow, 'features'> {
 }
 
 /** Features with rows in the opcode tables. */
-const INSTRUCTIONS: ReadonlySet<string> = new Set<Feature>([
-  'cmov',
-  'cx8',
-  'cx16',
-  'mmx',
-  'sse',
-  'sse2',
-  'sse3',
-  'ssse3',
-  'sse4.1',
-  'sse4.2',
-  'popcnt',
-  'movbe',
-  'fxsr',
-  'xsave',
-  'sep',
-  'syscall',
-  'rdtscp',
-  'rdrand',
-  'rdseed',
-  'fsgsbase',
-  'invpcid',
-  'smap',
-  'clflush',
-  'lahf64',
-  'monitor',
-  'x87',
-  'aes',
-  'pclmul',
-]);
+const INSTRUCTIONS: ReadonlySet<string> = new Set(FEATURES);
 const isInstruction = (name: string): name is Feature => INSTRUCTIONS.has(name);
 
 /** @throws {RequestError} with field `cpu` when there is no model of that name. */

@@ -18,41 +18,11 @@ import {
   S_RAM_HOST,
   S_RAM_SIZE,
 } from '#ir/state.ts';
-import type { Feature } from '#isa/x86/insn.ts';
+import { FEATURES } from '#isa/x86/insn.ts';
 
 /** Looks at the clock, one every 10,000 instructions or more, after which a test is taken to run for ever. */
 const MOST_POLLS = 10;
 const BUILD = new URL('../../build/', import.meta.url);
-export const ALL_FEATURES: readonly Feature[] = [
-  'cmov',
-  'cx8',
-  'cx16',
-  'mmx',
-  'sse',
-  'sse2',
-  'sse3',
-  'ssse3',
-  'sse4.1',
-  'sse4.2',
-  'popcnt',
-  'fxsr',
-  'xsave',
-  'sep',
-  'syscall',
-  'rdtscp',
-  'rdrand',
-  'rdseed',
-  'fsgsbase',
-  'invpcid',
-  'smap',
-  'clflush',
-  'lahf64',
-  'monitor',
-  'x87',
-  'aes',
-  'pclmul',
-];
-
 const file = (name: string) => readFileSync(new URL(name, BUILD));
 const engine = {
   core: new WebAssembly.Module(file('core.wasm')),
@@ -98,7 +68,7 @@ export class BareMachine {
     this.ram = layout.ram;
     this.bytes = new Uint8Array(this.memory.buffer);
     this.view = new DataView(this.memory.buffer);
-    const features = new Set(ALL_FEATURES);
+    const features = new Set(FEATURES);
     const parts = {
       ...(mostWasmBytes !== undefined && { mostWasmBytes }),
       memory: this.memory,

@@ -13,8 +13,9 @@ import {
   KEY_STACK64,
   REC_SIZE,
 } from '#ir/state.ts';
+import { FEATURES } from '#isa/x86/insn.ts';
 import { Decoder } from '#translate/x86/decode.ts';
-import { ALL_FEATURES, BareMachine } from './bare-machine.ts';
+import { BareMachine } from './bare-machine.ts';
 
 // A driver and a device look at each other's memory: what orders accesses on a processor has to order them here.
 
@@ -26,7 +27,7 @@ const { memory, cpu, ram, bytes, view, vcpu } = new BareMachine(1 << 20);
 const handlers = JSON.parse(
   readFileSync(new URL('../../build/handlers.json', import.meta.url), 'utf8'),
 ) as HandlerMap;
-const features = new Set(ALL_FEATURES);
+const features = new Set(FEATURES);
 const predecoder = new Predecoder(memory, cpu, vcpu.core, handlers, features);
 
 function fencesInBlock(code: readonly number[]): number {

@@ -19,9 +19,10 @@ import {
   REC_SIZE,
 } from '#ir/state.ts';
 import type { InsnRow } from '#isa/x86/insn.ts';
+import { FEATURES } from '#isa/x86/insn.ts';
 import { TABLE } from '#isa/x86/table.ts';
 import { Decoder } from '#translate/x86/decode.ts';
-import { ALL_FEATURES, BareMachine } from './bare-machine.ts';
+import { BareMachine } from './bare-machine.ts';
 import { type CodeSize, encode } from './encode.ts';
 import { Random } from './random.ts';
 
@@ -50,7 +51,7 @@ const blockOfTemplates = core['block_of_templates'] as (
 const handlers = JSON.parse(
   readFileSync(new URL('../../build/handlers.json', import.meta.url), 'utf8'),
 ) as HandlerMap;
-const features = new Set(ALL_FEATURES);
+const features = new Set(FEATURES);
 const templates = new InsnTemplates(memory, cpu);
 const learning = new Predecoder(memory, cpu, core, handlers, features, templates);
 const plain = new Predecoder(memory, cpu, core, handlers, features);

@@ -65,35 +65,39 @@ export interface InsnOptions {
   readonly arg?: number;
 }
 
-export type Feature =
-  | 'cmov'
-  | 'cx8'
-  | 'cx16'
-  | 'mmx'
-  | 'sse'
-  | 'sse2'
-  | 'sse3'
-  | 'ssse3'
-  | 'sse4.1'
-  | 'sse4.2'
-  | 'popcnt'
-  | 'movbe'
-  | 'fxsr'
-  | 'xsave'
-  | 'sep'
-  | 'syscall'
-  | 'rdtscp'
-  | 'rdrand'
-  | 'rdseed'
-  | 'fsgsbase'
-  | 'invpcid'
-  | 'smap'
-  | 'clflush'
-  | 'lahf64'
-  | 'monitor'
-  | 'x87'
-  | 'aes'
-  | 'pclmul';
+/** What CPUID says of instructions: those of the rows, or of families of them. */
+export const FEATURES = [
+  'cmov',
+  'cx8',
+  'cx16',
+  'mmx',
+  'sse',
+  'sse2',
+  'sse3',
+  'ssse3',
+  'sse4.1',
+  'sse4.2',
+  'popcnt',
+  'movbe',
+  'fxsr',
+  'xsave',
+  'sep',
+  'syscall',
+  'rdtscp',
+  'rdrand',
+  'rdseed',
+  'fsgsbase',
+  'invpcid',
+  'smap',
+  'clflush',
+  'lahf64',
+  'monitor',
+  'x87',
+  'aes',
+  'pclmul',
+] as const;
+
+export type Feature = (typeof FEATURES)[number];
 
 export interface OperandSpec {
   /** A letter of the list above, or 'fixed' with `reg`. */
