@@ -90,7 +90,7 @@ describe('a disk of the machine', () => {
       hasEnded = true;
     });
     assert.equal(await backend.write(0, BYTES), 'io-error');
-    assert.equal(backend.tryRead(0, [BYTES.slice()]), false);
+    assert.equal(backend.tryRead(0, BYTES.slice()), false);
     assert.equal(hasEnded, false);
     finish();
     await end;
