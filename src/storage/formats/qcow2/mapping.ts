@@ -143,8 +143,32 @@ export class Mapping {
       };
     const { kind, endBytes } = this.#likeSubclusters(entry, within);
     const length = Math.min(lengthBytes, endBytes - within);
-    if (kind !== 'data') return { ...bare, kind, lengthBytes: length };
+    if (kind !== 'data') {
+      const isWhole = entry.hostOffset === 0 && within + length === clusterBytes;
+      const more = isWhole ? this.#alike(slice, place - slice.start, lengthBytes - length) : 0;
+      return { ...bare, kind, lengthBytes: length + more };
+    }
     return { ...bare, kind, hostOffsetBytes: entry.hostOffset + within, lengthBytes: length };
+  }
+
+  /** Bytes of the clusters whose entries follow that at `at` and are the same: large disks have millions that lie nowhere. */
+  #alike({ view, bytes }: Slice, at: number, mostBytes: number): number {
+    const { entryBytes } = this.shape;
+    const most = Math.ceil(mostBytes / this.#clusterBytes) * entryBytes;
+    const end = Math.min(bytes.length, at + entryBytes + most);
+    let next = at + entryBytes;
+    while (next < end && view.getUint32(next) === view.getUint32(next - entryBytes)) {
+      let word = 4;
+      while (
+        word < entryBytes &&
+        view.getUint32(next + word) === view.getUint32(next + word - entryBytes)
+      )
+        word += 4;
+      if (word < entryBytes) break;
+      next += entryBytes;
+    }
+    const clusters = (next - at) / entryBytes - 1;
+    return Math.min(clusters * this.#clusterBytes, mostBytes);
   }
 
   /** What the subcluster at byte `within` is, and where in the cluster those like it end. */
