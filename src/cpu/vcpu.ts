@@ -167,7 +167,7 @@ export class SoftwareVcpu {
     if (parts.translator === undefined) return;
     const predecoder = this.#predecoder;
     this.#hot = new HotTier(
-      { memory, table, templates },
+      { memory, table, templates, nowMs: () => performance.now() },
       cpu,
       this.core,
       parts.translator,
