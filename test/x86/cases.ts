@@ -41,6 +41,8 @@ const DATA_MIDDLE = DATA_PADDR + DATA_BYTES / 2;
 /** CF PF AF ZF SF OF. */
 const ARITHMETIC = 0x8d5n;
 const DF = 0x400n;
+/** The page that code lies in. */
+const CODE_BYTES = 4096;
 const HLT = 0xf4;
 const SIGILL = 4;
 const SIGFPE = 8;
@@ -327,7 +329,9 @@ export class CaseRunner {
     bytes.fill(0, ram + DATA_PADDR, ram + DATA_PADDR + 65536);
     bytes.set(state.subarray(STATE.data, STATE.data + DATA_BYTES), ram + DATA_PADDR);
     const code = ram + CODE_PADDR;
-    vcpu.core.invalidateRange(cpu, CODE_PADDR, 64);
+    // A case before may have written behind the code, where this one may read.
+    vcpu.core.invalidateRange(cpu, CODE_PADDR, CODE_BYTES);
+    bytes.fill(0, code, code + CODE_BYTES);
     bytes.set(encoded.bytes, code);
     bytes[code + encoded.bytes.length] = HLT;
     bytes[ram + TAKEN_PADDR] = HLT;
