@@ -63,8 +63,10 @@ export class LapicTimer {
   setInitialCount(count: number): void {
     if (this.mode === TIMER_TSC_DEADLINE) return;
     this.#w.set(REG_TIMER_INITIAL, count);
-    this.#w.setTime(TIMER_START_NS, this.#nowNs());
-    this.schedule();
+    const nowNs = this.#nowNs();
+    this.#w.setTime(TIMER_START_NS, nowNs);
+    // Of the same time: a short count may be over when the clock is read again.
+    this.schedule(nowNs);
   }
 
   setDivide(value: number): void {
@@ -72,8 +74,9 @@ export class LapicTimer {
     this.#w.set(REG_TIMER_DIVIDE, value);
     // The count goes on from where it is, at the new speed.
     const done = this.#w.get(REG_TIMER_INITIAL) - before;
-    this.#w.setTime(TIMER_START_NS, this.#nowNs() - done * this.#nsPerTick());
-    this.schedule();
+    const nowNs = this.#nowNs();
+    this.#w.setTime(TIMER_START_NS, nowNs - done * this.#nsPerTick());
+    this.schedule(nowNs);
   }
 
   /** The LVT entry has changed from `before`. A change from or to TSC-deadline mode disarms the timer. */
@@ -119,7 +122,7 @@ export class LapicTimer {
   }
 
   /** Also when the time-stamp counter was set or adjusted. */
-  schedule(): void {
+  schedule(nowNs = this.#clock.nowNs()): void {
     const isMasked = (this.#w.get(REG_LVT_TIMER) & LVT_MASKED) !== 0;
     const initial = this.#w.get(REG_TIMER_INITIAL);
     let next = Number.POSITIVE_INFINITY;
@@ -127,14 +130,14 @@ export class LapicTimer {
       const tsc = this.tscDeadline;
       if (tsc !== 0n) next = this.#tscToNs(tsc);
     } else if (initial !== 0 && !isMasked) {
-      const nowNs = this.#clock.nowNs();
       if (this.mode === TIMER_PERIODIC) {
         this.#schedulePeriod(nowNs);
         return;
       }
       const endNs = this.#w.time(TIMER_START_NS) + initial * this.#nsPerTick();
-      // One that ran out while masked is over.
-      if (this.mode === TIMER_ONE_SHOT && endNs > nowNs) next = endNs;
+      // One that ran out while masked is over; one that is due has still to fire.
+      const isDue = this.nextNs <= nowNs;
+      if (this.mode === TIMER_ONE_SHOT && (endNs > nowNs || isDue)) next = endNs;
     }
     this.#w.setTime(TIMER_NEXT_NS, next);
   }
