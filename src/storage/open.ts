@@ -86,6 +86,7 @@ export async function probeFormat(file: HostFile): Promise<ImageFormat> {
       `${file.path}: an encrypted LUKS container, for which there are no keys here; name the format raw to use it as it is`,
       { path: file.path },
     );
+  if (file.path.endsWith(`/${BUNDLE_DESCRIPTOR}`)) return await formatNamed('parallels');
   for (const { load } of FORMATS) {
     const format = await load();
     if (format.probe(head.subarray(0, length), tail)) return format;

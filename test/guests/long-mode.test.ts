@@ -22,63 +22,6 @@ const guests: readonly SmallGuest[] = [
     expected: '00001234 00001234 00001234 002000e3 002000e3 000000a3 000000e3',
   },
   {
-    name: 'code in the upper half goes where its page is now, and a global page stays over a load of CR3',
-    body: `.set HERE, HIGH+0x1f0000
-      .macro function at value
-        movb $0xb8, \\at
-        movl $\\value, \\at+1
-        movb $0xc3, \\at+5
-      .endm
-      .macro place page
-        movq $\\page, pages+0x1f0*8
-      .endm
-      .macro called
-        call *%rbx
-        call *%rbx
-        print %rax
-      .endm
-      function 0x150000 1
-      function 0x151000 2
-      movb $0xe9, 0x152000
-      movl $-0x1005, 0x152001
-      movq $0x152003, pages+0x1f1*8
-      mov $HERE+0x1000, %rbx
-      place 0x150003
-      reload
-      called
-      place 0x151003
-      reload
-      called
-      place 0x150003
-      invlpg -0x1000(%rbx)
-      called
-      xor %ecx, %ecx
-      1: orl $0x100, pages(,%rcx,8)
-      inc %ecx
-      cmp $512, %ecx
-      jne 1b
-      cr 4 0x80
-      mov $HIGH, %rax
-      add $2f, %rax
-      jmp *%rax
-      2: called
-      place 0x151103
-      reload
-      called
-      invlpg 0x1f0000
-      called
-      invlpg -0x1000(%rbx)
-      called
-      place 0x150003
-      invlpg -0x1000(%rbx)
-      called
-      place 0x151003
-      reload
-      called
-      ret`,
-    expected: '00000001 00000002 00000001 00000001 00000001 00000001 00000002 00000001 00000002',
-  },
-  {
     name: 'page faults: rights of each level, NX, reserved bits',
     body: `.macro fetch address where
         try \\where

@@ -115,41 +115,6 @@ const guests: readonly SmallGuest[] = [
     expected: '00000002 00000002',
   },
   {
-    name: 'a direct branch to another page goes where that page is now',
-    body: `call paging
-      .set ELSEWHERE, 0x160000
-      .macro function at value
-        movb $0xb8, \\at
-        movl $\\value, \\at+1
-        movb $0xc3, \\at+5
-      .endm
-      .macro branch page
-        movl $\\page, tables+0x160*4
-        invlpg ELSEWHERE
-        call 7f
-        call 7f
-        print %eax
-      .endm
-      function 0x150000 1
-      function 0x151000 2
-      branch 0x150007
-      branch 0x151007
-      branch 0x150007
-      movl $0x151007, tables+0x160*4
-      reload
-      call 7f
-      print %eax
-      movb $3, 0x151001
-      call 7f
-      print %eax
-      try 1f
-      branch 0
-      1: ret
-      7: call ELSEWHERE
-      ret`,
-    expected: '00000001 00000002 00000001 00000002 00000003 0e:0000:00160000',
-  },
-  {
     name: 'PAE: pointers are read with CR3, reserved bits, pages of 2 MiB',
     body: `call pae
       movl $7, 0x300000

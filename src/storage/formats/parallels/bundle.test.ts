@@ -162,6 +162,12 @@ describe('Parallels bundles', () => {
           says.test(error.message),
       ));
 
+  it('are none but bundles when the format is guessed, whatever their descriptor holds', async () => {
+    const { host } = await bundle();
+    await store(host, '/d.hdd/DiskDescriptor.xml', 'not even XML');
+    await assert.rejects(openImage('/d.hdd', host, { probe: true }), /DiskDescriptor.xml: at 0:/);
+  });
+
   it('whose files are too short, or missing, are refused', async () => {
     const { host } = await bundle();
     await (await host.openFile('/d.hdd/b0')).truncate(SECTOR_BYTES);
