@@ -5,6 +5,8 @@ import { startThread } from './start-thread.ts';
 export interface Threads {
   readonly vcpu: Worker;
   readonly translator: Worker | undefined;
+  /** Rejects when one of them fails, be it before it is used. */
+  readonly failed: Promise<never>;
 }
 
 /**
@@ -17,10 +19,14 @@ export function startThreads(translate: boolean): Threads {
     thread.unref();
     return thread;
   };
-  return {
-    vcpu: start('./vcpu-worker.ts'),
-    translator: translate ? start('./translator-worker.ts') : undefined,
-  };
+  const vcpu = start('./vcpu-worker.ts');
+  const translator = translate ? start('./translator-worker.ts') : undefined;
+  const failed = new Promise<never>((_, reject) => {
+    vcpu.on('error', reject);
+    translator?.on('error', reject);
+  });
+  failed.catch(() => {}); // nobody has asked yet
+  return { vcpu, translator, failed };
 }
 
 export async function endThreads({ vcpu, translator }: Threads): Promise<void> {

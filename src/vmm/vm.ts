@@ -223,7 +223,7 @@ class SoftwareVm implements Vm {
   }
 
   async #runOn(
-    { vcpu, translator }: Threads,
+    { vcpu, translator, failed }: Threads,
     trace: TraceStart | undefined,
     profile: GuestProfile,
   ): Promise<VmExit> {
@@ -253,7 +253,7 @@ class SoftwareVm implements Vm {
     this.#devices = devices;
     this.#plugs.connect(devices);
     vcpu.ref();
-    this.#running = this.#serve(vcpu, devices);
+    this.#running = Promise.race([this.#serve(vcpu, devices), failed]);
     const port = translator && connectTranslator(translator, { ...start, ...cached });
     vcpu.postMessage(
       {
@@ -305,7 +305,6 @@ class SoftwareVm implements Vm {
         else if (message.type === 'failed')
           reject(new RequestError(message.message, message.field));
       });
-      worker.on('error', reject);
       worker.on('exit', () => resolve(undefined));
     });
   }
