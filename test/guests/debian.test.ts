@@ -9,7 +9,7 @@ import { after, describe, it } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
-// A whole Debian from its qcow2, which is killed while it writes. Making one takes a minute and root, so RING0_DEBIAN
+// A whole Debian from its qcow2, which is killed while it writes. Making one takes a minute and a network, so RING0_DEBIAN
 // names one of `ring0 guest build debian`; .ci/debian makes it and runs this.
 
 const RING0 = fileURLToPath(new URL('../../bin/ring0.mjs', import.meta.url));
