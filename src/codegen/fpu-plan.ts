@@ -10,7 +10,7 @@ const SLOTS = 8;
 
 /** What a helper does to the stack, while all exceptions are masked and no register is empty or full that must not be. */
 export interface FpuEffect {
-  /** Registers that must not be empty; of those, what it reads. */
+  /** Registers that it reads, none of which may be empty. */
   readonly reads: readonly number[];
   readonly writes: readonly number[];
   /** By how much TOP moves: -1 after a push. */

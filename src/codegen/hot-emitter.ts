@@ -386,7 +386,7 @@ export class HotEmitter extends BlockEmitter {
     }
     if (kept !== undefined) f.get(kept);
     this.#mayKill = true;
-    this.#mayAskAttention = accessesPorts(name);
+    this.#mayAskAttention ||= accessesPorts(name);
   }
 
   // ---- memory

@@ -1,12 +1,18 @@
 import type { Inst } from '#ir/block.ts';
 import {
   S_FPU_CONTROL,
+  S_FPU_CS,
   S_FPU_EMPTY,
   S_FPU_IP,
+  S_FPU_KEEPS_SELECTORS,
   S_FPU_REGS,
   S_FPU_STATUS,
   S_FPU_TOP,
   S_SCRATCH,
+  S_SEGS,
+  SEG_CS,
+  SEG_SELECTOR,
+  SEG_SIZE,
 } from '#ir/state.ts';
 import { type FpuEffect, type FpuPlan, fpuEffect } from './fpu-plan.ts';
 import { FpuArithmetic, type Slot } from './hot-fpu-arithmetic.ts';
@@ -18,6 +24,7 @@ import type { FunctionBody } from './wasm.ts';
 
 const [I32_LOAD, I64_LOAD, I32_STORE, I64_STORE] = [0x28, 0x29, 0x36, 0x37];
 const [U16_LOAD, I16_STORE] = [0x2f, 0x3b];
+const CS_SELECTOR = S_SEGS + SEG_CS * SEG_SIZE + SEG_SELECTOR;
 const C1 = 0x200;
 const SIGN = 0x8000;
 const MASKS = 0x3f;
@@ -34,8 +41,6 @@ const REBIAS64 = 0x3c00;
 const REBIAS32 = 0x3f80;
 const WIDE = /^x87_(load|st)_f64$/;
 const LOADS = /^x87_load_(f64|f32|int|st|constant)$/;
-/** Those that set no C1 and keep FIP as it is. */
-const CONTROL = /^x87_(status|load_control|wait)$/;
 
 export interface FpuContext {
   readonly f: FunctionBody;
@@ -98,7 +103,7 @@ export class HotFpu {
 
   // ---- between locals and state
 
-  /** Everything from the CPU's state, TOP being the slot `top`. */
+  /** Everything from the CPU's state, TOP being slot 0. */
   load(): void {
     const f = this.#f;
     const { cpu } = this.#cx;
@@ -180,7 +185,10 @@ export class HotFpu {
     f.get(this.#ip).i32(NO_IP).op(0x47).if();
     f.get(cpu).get(base).get(this.#ip).op(0xac).op(0x7c);
     if (!code64) f.i64(0xffffffff).op(0x83);
-    f.mem(I64_STORE, S_FPU_IP).end();
+    f.mem(I64_STORE, S_FPU_IP);
+    f.get(cpu).mem(I32_LOAD, S_FPU_KEEPS_SELECTORS).if();
+    f.get(cpu).get(cpu).mem(I32_LOAD, CS_SELECTOR).mem(I32_STORE, S_FPU_CS).end();
+    f.end();
   }
 
   #slot(p: number): Slot {
@@ -269,13 +277,13 @@ export class HotFpu {
     const [a, b, c] = inst.args;
     const constant = (arg: Inst | undefined) => Number(arg?.attr.imm ?? 0);
     if (LOADS.test(name)) {
-      if (a === undefined || !this.#load(name, a)) return false;
+      if (a === undefined || !this.#emitLoad(name, a)) return false;
     } else if (name === 'x87_exchange') this.#exchange(constant(a));
     else if (name === 'x87_move') this.#copy(this.#st(0), this.#st(constant(a)));
     else if (name === 'x87_sign') this.#sign(constant(a), constant(b));
     else if (name === 'x87_st_f64' || name === 'x87_st_f32') {
       if (a === undefined) return false;
-      this.#store(name, a);
+      this.#emitStore(name, a);
     } else if (name === 'x87_arith') {
       const to = constant(c) & 1 ? constant(b) : 0;
       this.#compute(constant(a), this.#st(constant(b)), this.#st(to));
@@ -283,7 +291,7 @@ export class HotFpu {
       this.#computeWith(constant(a), this.#cx.inLocal(b), name.endsWith('64'));
     else if (name === 'x87_sqrt') this.#root();
     else return false;
-    if (!CONTROL.test(name)) this.#f.i32(this.#offset).set(this.#ip);
+    this.#f.i32(this.#offset).set(this.#ip);
     return true;
   }
 
@@ -312,7 +320,7 @@ export class HotFpu {
 
   // ---- loads
 
-  #load(name: string, operand: Inst): boolean {
+  #emitLoad(name: string, operand: Inst): boolean {
     const f = this.#f;
     const to = this.#st(7);
     if (name === 'x87_load_st') {
@@ -400,7 +408,7 @@ export class HotFpu {
 
   // ---- stores
 
-  #store(name: string, operand: Inst): void {
+  #emitStore(name: string, operand: Inst): void {
     const f = this.#f;
     const wide = WIDE.test(name);
     const { sig, se } = this.#st(0);
@@ -447,12 +455,8 @@ export class HotFpu {
     const operand = { sig: this.#cx.take('i64'), se: this.#cx.take('i32') };
     f.block().block();
     this.#widen(bits, wide, operand);
-    if (this.#arithmetic.compute(op, a, operand, a)) f.br(1);
-    else {
-      this.#callComputed(op, a, operand, a);
-      f.br(1);
-    }
-    f.end().get(this.#cx.cpu).i32(op).get(a.sig).get(a.se).get(bits);
+    if (!this.#arithmetic.compute(op, a, operand, a)) this.#callComputed(op, a, operand, a);
+    f.br(1).end().get(this.#cx.cpu).i32(op).get(a.sig).get(a.se).get(bits);
     f.call(this.#cx.helper(wide ? 'x87_computed_f64' : 'x87_computed_f32'));
     this.#takeScratch(a);
     this.#loadC1();

@@ -373,6 +373,7 @@ export class SoftwareVcpu {
 
   /** Behind an STI one instruction more comes first, whatever stands at this boundary. */
   #keepShadow(): void {
+    if (this.#get(S_STI_NEXT) === 0) return; // none: `sti` leaves out addresses whose low half is 0
     const differs = (at: number) => this.#get(S_RIP + at) !== this.#get(S_STI_NEXT + at);
     if (differs(0) || differs(4) || (this.#get(S_EFLAGS) & EFLAGS_IF) === 0) return;
     this.#view.setBigUint64(this.#cpu + S_STI_NEXT, 0n, true);

@@ -45,7 +45,7 @@ export const S_ICOUNT = 200;
 export const S_JUMP_GEN = 208;
 /** u32: 1 while interrupts wait for one more instruction (STI, MOV SS). */
 export const S_INHIBIT = 212;
-/** u64: RIP behind the last STI that let interrupts in while none waited: one that comes there is one instruction early. */
+/** u64: RIP behind the last STI that let interrupts in while none waited: one that comes there is one instruction early. 0: none. */
 export const S_STI_NEXT = 2688;
 /** u32: 1 when halted (HLT), 2 waiting for SIPI. */
 export const S_HALTED = 216;

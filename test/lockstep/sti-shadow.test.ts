@@ -23,6 +23,7 @@ const GUEST = `
     out %al, $0xf4
 `;
 const LEAST_SLICE = 64;
+const JUMP_TO_ITSELF = [0xeb, 0xfe];
 
 describe('the shadow of STI', { skip: missingTools() }, () => {
   for (const verify of [false, true])
@@ -49,4 +50,16 @@ describe('the shadow of STI', { skip: missingTools() }, () => {
       assert.deepEqual([behind, taken], [asked, asked]);
       assert.ok(asked > 100, `${asked} interrupts`);
     });
+
+  it('does not hold at address 0 where no STI was', () => {
+    const machine = new GuestMachine({
+      verify: false,
+      boundary: (m) => {
+        if (m.view.getBigUint64(m.cpu + S_RIP, true) === 0n) m.irq = true;
+      },
+    });
+    machine.load(assemble('on_fault: hlt\n on_irq: out %al, $0xf4\n start: jmp *%rax\n'));
+    machine.bytes.set(JUMP_TO_ITSELF, machine.ram);
+    machine.run();
+  });
 });
