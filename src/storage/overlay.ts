@@ -7,6 +7,7 @@ import {
   SECTOR_BYTES,
 } from './image.ts';
 import { totalLength } from './pieces.ts';
+import { settle } from './settle.ts';
 import { fillZeros } from './zeros.ts';
 
 /** Sectors that one entry of the map tells of. */
@@ -42,7 +43,7 @@ export class OverlayImage implements DiskImage {
       parts.push(source.read(offsetBytes + done, into.subarray(done, done + lengthBytes)));
       done += lengthBytes;
     }
-    await Promise.all(parts);
+    await settle(parts);
   }
 
   async write(offsetBytes: number, from: Uint8Array): Promise<void> {

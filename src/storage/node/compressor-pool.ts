@@ -1,4 +1,5 @@
 import type { Transform } from 'node:stream';
+import { gather, totalLength } from '../pieces.ts';
 
 interface Job {
   readonly from: Uint8Array;
@@ -78,11 +79,7 @@ export class CompressorPool {
 function joined(parts: readonly Uint8Array[]): Uint8Array {
   const [first] = parts;
   if (first !== undefined && parts.length === 1) return first;
-  const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
-  let at = 0;
-  for (const part of parts) {
-    whole.set(part, at);
-    at += part.length;
-  }
+  const whole = new Uint8Array(totalLength(parts));
+  gather(parts, whole);
   return whole;
 }

@@ -1,3 +1,4 @@
+import { settle } from '../settle.ts';
 import { WriteGate } from './write-gate.ts';
 
 const SLOT_BYTES = 128 * 1024;
@@ -53,6 +54,11 @@ export class DirectIo {
     else await this.#gate.alone(() => this.#writeWithin(offsetBytes, from));
   }
 
+  /** Does what changes the file otherwise, while nobody writes. */
+  async alone<T>(change: () => Promise<T>): Promise<T> {
+    return await this.#gate.alone(change);
+  }
+
   /** Cuts a request at multiples of a slot, and does its parts side by side. */
   async #each<T>(
     offsetBytes: number,
@@ -66,11 +72,7 @@ export class DirectIo {
       parts.push(action(at, bytes.subarray(from, to)));
       from = to;
     }
-    const results = await Promise.allSettled(parts);
-    return results.map((result) => {
-      if (result.status === 'rejected') throw result.reason;
-      return result.value;
-    });
+    return await settle(parts);
   }
 
   #readPart(offsetBytes: number, into: Uint8Array): Promise<number> {

@@ -79,7 +79,8 @@ export class NodeFile implements HostFile {
         handle,
         access === 'read',
         stats.isBlockDevice(),
-        isNear && direct === undefined,
+        // A block device may be that of a server, however near its node lies.
+        isNear && !stats.isBlockDevice() && direct === undefined,
         unlock,
       );
       file.#neverFlush = options.neverFlush ?? false;
@@ -147,11 +148,20 @@ export class NodeFile implements HostFile {
   async truncate(sizeBytes: number): Promise<void> {
     this.#runs = undefined;
     if (this.#isDevice) return await this.#checkRoom(sizeBytes);
+    await this.#alone(() => this.#truncate(sizeBytes));
+  }
+
+  async #truncate(sizeBytes: number): Promise<void> {
     try {
       await this.#handle.truncate(sizeBytes);
     } catch (error) {
       throw hostError(error, this.path, 'truncate', sizeBytes);
     }
+  }
+
+  /** Not beside writes of parts of blocks, which write what was there around them. */
+  #alone<T>(change: () => Promise<T>): Promise<T> {
+    return this.#direct === undefined ? change() : this.#direct.alone(change);
   }
 
   /** Node has no fallocate(2): fallocate(1) of util-linux does it, for ranges that are worth a process. */
@@ -207,7 +217,7 @@ export class NodeFile implements HostFile {
         read: (offsetBytes, into) => queue.read(offsetBytes, into),
         write: (offsetBytes, from) => queue.write(offsetBytes, from),
         size: () => this.size(),
-        truncate: (sizeBytes) => this.truncate(sizeBytes),
+        truncate: (sizeBytes) => this.#truncate(sizeBytes),
       },
       blockBytes,
     );
@@ -232,14 +242,16 @@ export class NodeFile implements HostFile {
   }
 
   #fallocate(args: readonly string[]): Promise<boolean> {
-    return new Promise((resolve) => {
-      // The file goes by its descriptor: its name may have moved on.
-      const child = spawn('fallocate', [...args, '/dev/fd/3'], {
-        stdio: ['ignore', 'ignore', 'ignore', this.#handle.fd],
+    const run = () =>
+      new Promise<boolean>((resolve) => {
+        // The file goes by its descriptor: its name may have moved on.
+        const child = spawn('fallocate', [...args, '/dev/fd/3'], {
+          stdio: ['ignore', 'ignore', 'ignore', this.#handle.fd],
+        });
+        child.once('error', () => resolve(false));
+        child.once('exit', (status) => resolve(status === 0));
       });
-      child.once('error', () => resolve(false));
-      child.once('exit', (status) => resolve(status === 0));
-    });
+    return this.#alone(run);
   }
 }
 

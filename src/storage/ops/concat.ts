@@ -1,4 +1,5 @@
 import { type DiskImage, SECTOR_BYTES } from '../image.ts';
+import { settle } from '../settle.ts';
 import { type Status, statusAt } from './status.ts';
 
 /** A part of a disk to read. */
@@ -34,7 +35,7 @@ export function concatenated(images: readonly DiskImage[]): SourceDisk {
           const to = Math.min(endBytes, partEnd);
           return image.read(from - startBytes, into.subarray(from - offsetBytes, to - offsetBytes));
         });
-      await Promise.all(reads);
+      await settle(reads);
     },
   };
 }

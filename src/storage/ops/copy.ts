@@ -1,4 +1,5 @@
 import { type DiskImage, ImageError } from '../image.ts';
+import { settle } from '../settle.ts';
 import { areZero, isZero, wordsOf } from '../zeros.ts';
 import type { SourceDisk } from './concat.ts';
 import { Flight } from './flight.ts';
@@ -174,7 +175,7 @@ class Copy {
       else if (!this.#zerosAreThere())
         writes.push(target.writeZeroes(at + from, to - from, { mayUnmap: true }));
     }
-    await Promise.all(writes);
+    await settle(writes);
   }
 
   #done(bytes: number): void {

@@ -1,6 +1,7 @@
 import type { BlockMap, Place, Run } from '../../blocks/block-map.ts';
 import { findFlat } from '../../blocks/flat-map.ts';
 import { type HostFile, ImageError, type ImageInfo, SECTOR_BYTES } from '../../image.ts';
+import { settle } from '../../settle.ts';
 import type { ParallelsMap } from './parallels-map.ts';
 
 /** A part of a level: an expanding disk, or a plain one. */
@@ -84,10 +85,9 @@ export class BundleMap implements BlockMap {
   }
 
   async close(): Promise<void> {
-    try {
-      for (const { map, file } of this.#parts) await (map?.close() ?? file.close());
-    } finally {
-      await this.#descriptor?.close();
-    }
+    await settle([
+      ...this.#parts.map(({ map, file }) => map?.close() ?? file.close()),
+      this.#descriptor?.close() ?? Promise.resolve(),
+    ]);
   }
 }

@@ -40,7 +40,7 @@ export async function openBundle(file: HostFile, context: OpenContext): Promise<
     if (below !== undefined) return below;
     throw new ImageError('corrupt', `${file.path}: names no files`, { path: file.path });
   } catch (error) {
-    for (const one of opened) await one.close();
+    await Promise.allSettled(opened.map((one) => one.close()));
     throw error;
   }
 }

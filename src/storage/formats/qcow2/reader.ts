@@ -1,4 +1,5 @@
 import { type Codec, type DiskImage, ImageError } from '../../image.ts';
+import { settle } from '../../settle.ts';
 import type { Mapping, Run } from './mapping.ts';
 import type { Metadata } from './metadata.ts';
 
@@ -44,10 +45,10 @@ export class Reader {
       pending.push(this.#readRun(run, into.subarray(done, done + run.lengthBytes)));
       done += run.lengthBytes;
       if (pending.length < MAX_PARALLEL) continue;
-      await Promise.all(pending);
+      await settle(pending);
       pending = undefined;
     }
-    if (pending !== undefined) await Promise.all(pending);
+    if (pending !== undefined) await settle(pending);
   }
 
   /** What {@link DiskImage.tryRead} does, of ranges that lie in one way. */

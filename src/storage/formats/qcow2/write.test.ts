@@ -4,7 +4,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, describe, it } from 'node:test';
-import type { ImageError } from '../../image.ts';
+import { ImageError } from '../../image.ts';
 import { nodeStorageHost } from '../../node/node-host.ts';
 import { openImage } from '../../open.ts';
 import { MemoryHost, noise } from '../../testing.ts';
@@ -144,4 +144,28 @@ it('measures what a full image takes', async () => {
   await createImage(host, '/d', { sizeBytes: 4 << 20, options });
   assert.equal(await host.files.get('/d')?.size(), fullyAllocated);
   assert.equal(required, fullyAllocated - (3 << 20));
+});
+
+it('has no write under way any more when it fails', async () => {
+  const CLUSTER = 65536;
+  const host = new MemoryHost();
+  await createImage(host, '/d', { sizeBytes: 1 << 20, options: new Map() });
+  const disk = await openImage('/d', host, { format: 'qcow2' });
+  await disk.write(0, noise(CLUSTER, 1));
+  await disk.flush();
+  const file = host.files.get('/d');
+  assert.ok(file !== undefined);
+  const log: string[] = [];
+  const write = file.write.bind(file);
+  let writes = 0;
+  file.write = async (offsetBytes, from) => {
+    // The data that has a place, which comes first, is slow, and for all else there is no room.
+    if (writes++ > 0) throw new ImageError('no-space', '/d: full', { path: '/d' });
+    for (let turn = 0; turn < 50; turn++) await new Promise(setImmediate);
+    await write(offsetBytes, from);
+    log.push('written');
+  };
+  await assert.rejects(disk.write(CLUSTER / 2, noise(CLUSTER, 2)), /full/);
+  log.push('failed');
+  assert.deepEqual(log, ['written', 'failed']);
 });

@@ -1,3 +1,4 @@
+import { settle } from '../../settle.ts';
 import { encodeEntry, hostClusters, isPlaced, type L2Entry } from './l2-entry.ts';
 import type { EntryPlace, Mapping } from './mapping.ts';
 import type { Metadata } from './metadata.ts';
@@ -37,20 +38,23 @@ export class Writer {
   }
 
   async write(offsetBytes: number, from: Uint8Array): Promise<void> {
-    let pending: Promise<void>[] | undefined;
-    for (let done = 0; done < from.length; ) {
-      const offset = offsetBytes + done;
-      const plan = this.#plan(offset, from.length - done);
-      if (plan.kind === 'write') {
-        const rest = from.subarray(done, done + plan.lengthBytes);
-        done += plan.lengthBytes;
-        pending ??= [];
-        pending.push(this.#meta.data.write(plan.hostOffset, rest));
-      } else done += await this.#step(plan, offset, from.subarray(done));
+    const pending: Promise<void>[] = [];
+    try {
+      for (let done = 0; done < from.length; ) {
+        const offset = offsetBytes + done;
+        const plan = this.#plan(offset, from.length - done);
+        if (plan.kind === 'write') {
+          const rest = from.subarray(done, done + plan.lengthBytes);
+          done += plan.lengthBytes;
+          pending.push(this.#meta.data.write(plan.hostOffset, rest));
+        } else done += await this.#step(plan, offset, from.subarray(done));
+      }
+    } catch (error) {
+      await Promise.allSettled(pending);
+      throw error;
     }
-    if (pending === undefined) return;
     if (pending.length === 1) await pending[0];
-    else await Promise.all(pending);
+    else if (pending.length > 1) await settle(pending);
   }
 
   /** What {@link DiskImage.tryWrite} does, where all goes to one place. */

@@ -100,8 +100,9 @@ export class VmdkMap implements BlockMap {
 
   async readCompressed(run: Run, offsetBytes: number, into: Uint8Array): Promise<void> {
     const { content, startBytes } = this.#extentAt(offsetBytes);
-    if (content.kind === 'sparse')
-      await content.sparse.readCompressed(run, offsetBytes - startBytes, into);
+    if (content.kind !== 'sparse')
+      throw new Error('vmdk: a compressed run of an extent without grains');
+    await content.sparse.readCompressed(run, offsetBytes - startBytes, into);
   }
 
   async allocate(unit: number): Promise<Place> {

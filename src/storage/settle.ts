@@ -1,0 +1,8 @@
+/** As Promise.all, but not before all have ended: until then each may use the memory that it was given. */
+export async function settle<T>(parts: readonly Promise<T>[]): Promise<T[]> {
+  const results = await Promise.allSettled(parts);
+  return results.map((result) => {
+    if (result.status === 'rejected') throw result.reason;
+    return result.value;
+  });
+}
