@@ -85,6 +85,7 @@ describe('--disk', () => {
     { text: 'a,iops-size=4K', says: /give iops= too/ },
     { text: 'a,id=', says: /'' is no id/ },
     { text: 'a,bus=scsi,nsid=1', says: /'nsid' goes with bus=nvme/ },
+    { text: 'a,bus=nvme,nsid=1,lun=2', says: /'lun' goes with bus=scsi/ },
     { text: 'a,lun=1', says: /'lun' goes with bus=scsi/ },
     { text: 'a,bus=nvme,nsid=one', says: /nsid='one' is no number/ },
     { text: 'a,bus=nvme,controller=', says: /'' is no name of a controller/ },

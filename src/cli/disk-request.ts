@@ -51,6 +51,7 @@ function place(values: ReadonlyMap<Key, string>): Partial<DiskConfig> {
     throw wrong(
       `'${controller}' is no name of a controller; give letters, digits, '.', '-' and '_'`,
     );
+  let unit: number | undefined;
   for (const [word, its] of [
     ['nsid', 'nvme'],
     ['lun', 'scsi'],
@@ -59,9 +60,9 @@ function place(values: ReadonlyMap<Key, string>): Partial<DiskConfig> {
     if (text === undefined) continue;
     if (bus !== its) throw wrong(`'${word}' goes with bus=${its}`);
     if (!/^\d{1,3}$/.test(text)) throw wrong(`${word}='${text}' is no number; give for example 2`);
-    return { ...(controller !== undefined && { controller }), unit: Number(text) };
+    unit = Number(text);
   }
-  return controller === undefined ? {} : { controller };
+  return { ...(controller !== undefined && { controller }), ...(unit !== undefined && { unit }) };
 }
 
 interface Options {

@@ -130,7 +130,8 @@ export interface Vm {
   /**
    * Asks the guest to give a disk up; resolves when it has, or has ended or was reset, and the file is complete and closed.
    * With `force` it is taken away at once: what the guest has not yet written is lost. A virtio card then answers with errors
-   * until the guest gives it up.
+   * until the guest gives it up. A disk that shares its controller is taken at once in either way, and the guest told: unmount
+   * it there first.
    * @throws {RequestError} when there is no such disk.
    */
   removeDisk(id: string, options?: { readonly force?: boolean }): Promise<void>;

@@ -88,6 +88,8 @@ export class BoardHost implements VcpuHost {
   #undefined = 0;
   #exitsSinceLook = 0;
   #polledNs = 0;
+  /** When the next timer is due; NaN: a device has been touched since that was known. */
+  #dueNs = Number.NaN;
   #slotEvents = 0;
 
   constructor(options: BoardOptions) {
@@ -156,9 +158,6 @@ export class BoardHost implements VcpuHost {
     this.#view.setUint32(this.#cpu + S_A20_MASK, enabled ? 0xffffffff : ~A20_BIT >>> 0, true);
     this.a20Changed?.();
   }
-
-  /** When the next timer is due; NaN: a device has been touched since that was known. */
-  #dueNs = Number.NaN;
 
   sample?: (nowNs: number, halted: boolean) => void;
   /** Drops the translations made with the old mask. */
@@ -270,8 +269,7 @@ export class BoardHost implements VcpuHost {
     else this.#board.mmio.write(paddr, size, value);
   }
 
-  /** A tick is a nanosecond: TSC_KHZ of cpu/cpuid.ts. */
-  /** A guest that has seen the time go by is to find what was due before. */
+  /** A tick is a nanosecond: TSC_KHZ of cpu/cpuid.ts. A guest that has seen the time go by is to find what was due before. */
   tsc(): number {
     const now = this.#options.clock.nowNs();
     if (!(now < this.#dueNs)) this.#noticeDue(now);

@@ -37,3 +37,23 @@ describe('bounce buffers', () => {
     assert.notEqual(buffers.take(KIB).buffer, buffers.take(KIB).buffer);
   });
 });
+
+it('there is a bound to what is out, but for one that is larger', async () => {
+  const buffers = new BounceBuffers();
+  const MIB = 1 << 20;
+  const large = buffers.take(100 * MIB);
+  assert.equal(buffers.hasRoom(4096), false);
+  let isGiven = false;
+  const given = buffers.given().then(() => {
+    isGiven = true;
+  });
+  await Promise.resolve();
+  assert.equal(isGiven, false);
+  buffers.give(large);
+  await given;
+  const many = [];
+  while (buffers.hasRoom(16 * MIB)) many.push(buffers.take(16 * MIB));
+  assert.equal(many.length, 4);
+  for (const one of many) buffers.give(one);
+  assert.equal(buffers.hasRoom(100 * MIB), true);
+});

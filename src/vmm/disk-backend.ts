@@ -56,34 +56,39 @@ export class DiskBackend implements BlockBackend {
     return this.#image.unitBytes;
   }
 
-  async read(offsetBytes: number, into: readonly Uint8Array[]): Promise<BlockStatus> {
-    return await this.#withBuffer(into, async (buffer, isCopy) => {
-      const status = await this.#do('read', buffer.length, () =>
-        this.#image.read(offsetBytes, buffer),
-      );
-      if (isCopy && status === 'ok') spread(buffer, into);
-      return status;
-    });
+  read(offsetBytes: number, into: readonly Uint8Array[]): Promise<BlockStatus> {
+    return this.#do('read', totalLength(into), () =>
+      this.#inOnePiece(into, async (buffer, isCopy) => {
+        await this.#image.read(offsetBytes, buffer);
+        if (isCopy) spread(buffer, into);
+      }),
+    );
   }
 
-  async write(offsetBytes: number, from: readonly Uint8Array[]): Promise<BlockStatus> {
-    return await this.#withBuffer(from, (buffer, isCopy) => {
-      if (isCopy) gather(from, buffer);
-      return this.#do('write', buffer.length, () => this.#image.write(offsetBytes, buffer));
-    });
+  write(offsetBytes: number, from: readonly Uint8Array[]): Promise<BlockStatus> {
+    return this.#do('write', totalLength(from), () =>
+      this.#inOnePiece(from, async (buffer, isCopy) => {
+        if (isCopy) gather(from, buffer);
+        await this.#image.write(offsetBytes, buffer);
+      }),
+    );
   }
 
   /** Memory in one piece serves as it is. For others there is a copy: a call with many pieces costs more than copying. */
-  async #withBuffer(
+  async #inOnePiece(
     pieces: readonly Uint8Array[],
-    request: (buffer: Uint8Array, isCopy: boolean) => Promise<BlockStatus>,
-  ): Promise<BlockStatus> {
+    request: (buffer: Uint8Array, isCopy: boolean) => Promise<void>,
+  ): Promise<void> {
     const [first] = pieces;
     if (first !== undefined && pieces.length === 1) return await request(first, false);
-    const buffer = this.#buffers.take(totalLength(pieces));
-    const status = await request(buffer, true);
-    this.#buffers.give(buffer);
-    return status;
+    const lengthBytes = totalLength(pieces);
+    while (!this.#buffers.hasRoom(lengthBytes)) await this.#buffers.given();
+    const buffer = this.#buffers.take(lengthBytes);
+    try {
+      await request(buffer, true);
+    } finally {
+      this.#buffers.give(buffer);
+    }
   }
 
   tryRead(offsetBytes: number, into: readonly Uint8Array[]): boolean {

@@ -164,7 +164,8 @@ export class DiskPlugs {
     controller.disks.length = 0;
     await disk.backend?.end();
     await this.#close(disk);
-    this.#host?.unplug(slot, 'ask');
+    // Meanwhile the guest may have given the slot up, or begun anew.
+    if (this.#slots.get(slot) === controller) this.#host?.unplug(slot, 'ask');
   }
 
   /** Guests are not asked for a disk whose controller stays: they are told. */

@@ -76,8 +76,8 @@ export function addStats(a: VmStats, b: VmStats): VmStats {
     interrupts: addCounts(a.interrupts, b.interrupts),
     blocks: addCounts(a.blocks, b.blocks),
     missing: [],
-    ...addOptional('translation', a, b),
-    ...addOptional('verified', a, b),
+    ...addOptional('translation', a, b, addTranslations),
+    ...addOptional('verified', a, b, addCounts),
     asleepSeconds: a.asleepSeconds + b.asleepSeconds,
     seconds: a.seconds + b.seconds,
   };
@@ -88,15 +88,21 @@ function addOptional<K extends 'translation' | 'verified'>(
   name: K,
   { [name]: a }: VmStats,
   { [name]: b }: VmStats,
+  add: (a: NonNullable<VmStats[K]>, b: NonNullable<VmStats[K]>) => VmStats[K],
 ): Pick<VmStats, K> | Record<never, never> {
-  const sum = a === undefined ? b : b === undefined ? a : addCounts({ ...a }, { ...b });
+  const sum = a === undefined || b === undefined ? (a ?? b) : add(a, b);
   return sum === undefined ? {} : { [name]: sum };
 }
 
-/** The sums of numbers of the same name; of what is the longest the longer one. */
+type Translation = NonNullable<VmStats['translation']>;
+
+function addTranslations(a: Translation, b: Translation): Translation {
+  const longestPauseMs = Math.max(a.longestPauseMs, b.longestPauseMs);
+  return { ...addCounts({ ...a }, { ...b }), longestPauseMs };
+}
+
+/** The sums of numbers of the same name. */
 function addCounts<T extends { readonly [name: string]: number }>(a: T, b: T): T {
-  const add = (name: string, n: number, m: number) =>
-    name.startsWith('longest') ? Math.max(n, m) : n + m;
-  const sums = Object.fromEntries(Object.entries(b).map(([k, n]) => [k, add(k, n, a[k] ?? 0)]));
+  const sums = Object.fromEntries(Object.entries(b).map(([k, n]) => [k, n + (a[k] ?? 0)]));
   return { ...a, ...sums };
 }

@@ -86,12 +86,14 @@ export class Admin {
   /** Namespaces that are not what they were; and the guest has been told, but has not looked. */
   readonly #changed = new Set<number>();
   #isTold = false;
+  #resets = 0;
 
   constructor(options: AdminOptions) {
     this.#options = options;
   }
 
   reset(): void {
+    this.#resets++;
     this.#features = new Map(KEPT_FEATURES);
     this.#eventRequests = [];
     this.#changed.clear();
@@ -250,8 +252,10 @@ export class Admin {
     ];
     if (format !== 0 || protection !== 0) return r.FORMAT_INVALID;
     if (erase > ERASE_USER_DATA) return r.INVALID_FIELD;
+    if (disks.some(({ readOnly }) => readOnly)) return r.READ_ONLY_RANGE;
+    const resets = this.#resets;
     for (const disk of disks) {
-      if (disk.readOnly) return r.READ_ONLY_RANGE;
+      if (resets !== this.#resets) break; // nobody waits for it any more
       const status = await disk.writeZeroes(0, disk.sizeBytes, true);
       if (status !== 'ok') return statusOf(status, r.WRITE_FAULT);
     }

@@ -35,7 +35,7 @@ const CONTROL_INCORRECT_LUN = 12;
 const CONTROL_OK = 0;
 const CONTROL_TYPE_TASK_MANAGEMENT = 0;
 /** Of a WRITE SAME, written at once. */
-const SAME_BYTES = 1 << 20;
+const SAME_BYTES = 64 << 10;
 
 /** How a command ended: bytes given to the guest, or what is wrong. */
 interface Outcome {
