@@ -15,13 +15,13 @@ import { fileURLToPath } from 'node:url';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const OUT = join(ROOT, 'build');
-const OUTPUTS = ['core.wasm', 'interpreter.wasm', 'handlers.json'];
+const OUTPUTS = ['core.wasm', 'lz4.wasm', 'interpreter.wasm', 'handlers.json'];
 /** Folders of src/ that go into them. */
 const SOURCES = ['base', 'codegen', 'core', 'cpu', 'ir', 'isa', 'translate'];
 /** src/cpu/layout.ts: the core's constants begin at 64 KiB. */
 const MEMORY_BASE = '65536';
-const ASC_FLAGS = [
-  ...['-O3', '--noAssert', '--runtime', 'stub', '--disableWarning'],
+const ASC_FLAGS = ['-O3', '--noAssert', '--runtime', 'stub', '--disableWarning'];
+const CORE_FLAGS = [
   ...['--importMemory', '--sharedMemory', '--initialMemory', '512', '--maximumMemory', '65536'],
   ...['--memoryBase', MEMORY_BASE],
   ...['--enable', 'simd,threads,bulk-memory,sign-extension,nontrapping-f2i,mutable-globals'],
@@ -38,7 +38,10 @@ export async function ensureBuilt(options: { readonly force?: boolean } = {}): P
   mkdirSync(OUT, { recursive: true });
   const temporary = mkdtempSync(join(OUT, 'new-'));
   try {
-    await timed('core', () => compileCore(join(temporary, 'core.wasm')));
+    await timed('core', () => {
+      compile('src/core/index.ts', join(temporary, 'core.wasm'), CORE_FLAGS);
+      compile('src/core/lz4.ts', join(temporary, 'lz4.wasm'), ['--enable', 'simd,bulk-memory']);
+    });
     const { buildInterpreter } = await import('./build-interpreter.ts');
     await timed('interpreter', () => buildInterpreter(temporary));
     writeFileSync(join(temporary, 'stamp'), `${sources} ${hashOf(temporary, OUTPUTS)}`);
@@ -88,14 +91,14 @@ function ascManifest(): string {
   return createRequire(import.meta.url).resolve('assemblyscript/package.json');
 }
 
-function compileCore(into: string): void {
+function compile(entry: string, into: string, flags: readonly string[]): void {
   const asc = join(dirname(ascManifest()), 'bin/asc.js');
-  const result = spawnSync(process.execPath, [asc, 'src/core/index.ts', '-o', into, ...ASC_FLAGS], {
+  const result = spawnSync(process.execPath, [asc, entry, '-o', into, ...ASC_FLAGS, ...flags], {
     cwd: ROOT,
     stdio: ['ignore', 'inherit', 'inherit'],
   });
   if (result.error !== undefined) throw result.error;
-  if (result.status !== 0) throw new Error('the core does not compile');
+  if (result.status !== 0) throw new Error(`${entry} does not compile`);
 }
 
 async function timed(what: string, work: () => void | Promise<void>): Promise<void> {

@@ -1,10 +1,10 @@
-import { gunzipSync, zstdDecompressSync } from 'node:zlib';
 import { RequestError } from '#base/errors.ts';
 import type { ExplainRequest } from '#control/explain.ts';
 import { BootError } from '#machines/boot/boot-error.ts';
 import { isBzImage, unpackBzImage } from '#machines/boot/bzimage.ts';
 import { isElf, parseElf } from '#machines/boot/elf.ts';
 import { findMultiboot, placeMultiboot } from '#machines/boot/multiboot-header.ts';
+import { DECOMPRESS } from './decompress.ts';
 
 /** More than any kernel takes when it is unpacked. */
 const MOST_UNPACKED_BYTES = 512 * 1024 * 1024;
@@ -45,10 +45,7 @@ export function openCode({ kernel, raw, mode }: ExplainRequest): CodeImage {
 
 function openKernel(kernel: Uint8Array): CodeImage {
   if (isBzImage(kernel)) {
-    const vmlinux = unpackBzImage(kernel, MOST_UNPACKED_BYTES, {
-      gzip: (data, limit) => gunzipSync(data, { maxOutputLength: limit }),
-      zstd: (data, limit) => zstdDecompressSync(data, { maxOutputLength: limit }),
-    });
+    const vmlinux = unpackBzImage(kernel, MOST_UNPACKED_BYTES, DECOMPRESS);
     if (vmlinux === undefined || !isElf(vmlinux))
       throw new RequestError('its payload cannot be unpacked; give the vmlinux in it', 'kernel');
     return openElf(vmlinux);

@@ -52,3 +52,8 @@ function compile(name: string, code?: Uint8Array<ArrayBuffer>): WebAssembly.Modu
   const wasm = file(name);
   return (code && moduleOf(code, wasm)) ?? new WebAssembly.Module(wasm);
 }
+
+/** What machines/boot/lz4.ts unpacks kernels with. */
+export function lz4Module(): WebAssembly.Module {
+  return new WebAssembly.Module(file('lz4.wasm'));
+}

@@ -1,6 +1,5 @@
 import { closeSync, openSync } from 'node:fs';
 import { MessageChannel, type MessagePort, type Worker } from 'node:worker_threads';
-import { gunzipSync, zstdDecompressSync } from 'node:zlib';
 import type { VcpuState } from '#accel/accel.ts';
 import { RequestError } from '#base/errors.ts';
 import { hostReason } from '#base/host-reason.ts';
@@ -28,6 +27,7 @@ import type { MmioPlace } from '#machines/mmio-cards.ts';
 import { buildTables } from '#machines/tables/tables.ts';
 import { bootFromDisk } from './boot-disk.ts';
 import { crashExit, differenceExit } from './crash-exit.ts';
+import { DECOMPRESS } from './decompress.ts';
 import { DeviceHost } from './device-host.ts';
 import { diskPlaces } from './disk-places.ts';
 import { DiskPlugs } from './disk-plugs.ts';
@@ -419,8 +419,7 @@ function placeKernel(
     memoryBytes: config.memoryBytes,
     rsdpPaddr: tables.rsdpPaddr,
     decompress: {
-      gzip: (data, limit) => gunzipSync(data, { maxOutputLength: limit }),
-      zstd: (data, limit) => zstdDecompressSync(data, { maxOutputLength: limit }),
+      ...DECOMPRESS,
       ...(config.translationCache && { kept: keptKernels(config.translationCache) }),
     },
   });

@@ -31,7 +31,7 @@ function unpackData(
   decompress: BootInput['decompress'],
 ): Uint8Array | undefined {
   try {
-    if (startsWith(data, LZ4)) return unpackLz4(data, limit);
+    if (startsWith(data, LZ4)) return unpackLz4(data, limit, decompress.lz4());
     if (startsWith(data, XZ_MAGIC)) return unpackXz(data, limit);
     if (startsWith(data, GZIP)) return decompress.gzip(data, limit);
     if (startsWith(data, ZSTD)) return decompress.zstd(data, limit);

@@ -35,6 +35,8 @@ export interface BootInput {
   readonly decompress: {
     readonly gzip: Decompress;
     readonly zstd: Decompress;
+    /** The build's lz4.wasm. */
+    readonly lz4: () => WebAssembly.Module;
     /** Gives what data unpacks to if it is kept from earlier, else has it unpacked. */
     readonly kept?: (
       data: Uint8Array,

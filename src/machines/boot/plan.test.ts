@@ -30,6 +30,7 @@ const multiboot = makeElf32(MIB + 12, MIB, multibootHeader(3));
 const gzip = {
   gzip: (data: Uint8Array, limit: number) => gunzipSync(data, { maxOutputLength: limit }),
   zstd: () => new Uint8Array(0),
+  lz4: () => new WebAssembly.Module(new Uint8Array(0)),
 };
 
 function memoryOf(plan: BootPlan): Uint8Array {

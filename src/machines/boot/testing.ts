@@ -104,7 +104,7 @@ export function bootInput(kernel: Uint8Array, more: Partial<BootInput> = {}): Bo
     cmdline: 'console=ttyS0',
     memoryBytes: 64 << 20,
     rsdpPaddr: 0xe0000,
-    decompress: { gzip: unsupported, zstd: unsupported },
+    decompress: { gzip: unsupported, zstd: unsupported, lz4: unsupported },
     ...more,
   };
 }
