@@ -12,7 +12,6 @@ import {
   B_CHAIN,
   B_COUNT,
   B_HEADER,
-  B_HEAT,
   B_KEY,
   B_LIN,
   B_LIN_GEN,
@@ -26,7 +25,6 @@ import {
   B_RECORDS,
   B_RECORDS_MASK,
   BLOCK_BUCKETS,
-  BLOCKS_EVICTED,
   JUMP_ENTRIES,
   KEY_CODE64,
   KEY_FLAT,
@@ -37,7 +35,6 @@ import {
   PAGE_HEADS,
   PAGE_MAP_BYTES,
   REC_DISP,
-  REC_HANDLER,
   REC_LINK,
   REC_LINK2,
   REC_NEXT,
@@ -49,19 +46,20 @@ import {
   S_BLOCK,
   S_JUMP_GEN,
   S_KEY,
-  S_KILLS,
   S_PAGE_MAP,
   S_REC,
   S_RIP,
+  S_ROOM_MADE,
   S_SEGS,
   S_STAT_BLOCKS,
   S_STAT_DROPPED,
-  S_STAT_EVICTED,
   SEG_BASE,
   SEG_CS,
   SEG_LIMIT,
   SEG_SIZE,
 } from '../ir/state.ts';
+import { new_block, nextSegment } from './block-arena.ts';
+import { bucketOf, killBlock, pageHead } from './block-table.ts';
 import { block_dropped, patched_block, predecode } from './host.ts';
 import { ACCESS_FETCH, checkCanonical, fetchMode, isCanonical, walk } from './paging.ts';
 import { isReloaded } from './patched.ts';
@@ -108,15 +106,6 @@ function fetchLinear(cpu: usize): u64 {
   const at = cpu + SEG_CS * SEG_SIZE;
   if (rip > <u64>load<u32>(at, S_SEGS + SEG_LIMIT)) raiseError(cpu, GP, 0);
   return (load<u64>(at, S_SEGS + SEG_BASE) + rip) & 0xffff_ffff;
-}
-
-function bucketOf(cpu: usize, paddr: u32, key: u32): usize {
-  const hash = (paddr ^ (paddr >> 13) ^ (key * 0x9e35)) & (BLOCK_BUCKETS - 1);
-  return load<u32>(cpu, S_AREA) + A_BLOCK_TABLE + hash * 4;
-}
-
-function pageHead(cpu: usize, page: u32): usize {
-  return load<u32>(cpu, S_AREA) + A_PAGE_HEADS + (page & (PAGE_HEADS - 1)) * 4;
 }
 
 /** True when all of the block's bytes are still where they were fetched from, for a block over two pages. */
@@ -207,15 +196,6 @@ export function find_block(cpu: usize): usize {
   return block;
 }
 
-/** Room for a block of `records` records; blocks of the oldest segment make room when there is none. */
-export function new_block(cpu: usize, records: u32): usize {
-  const bytes = (B_HEADER + records * REC_SIZE + 7) & ~7;
-  if (load<u32>(cpu, S_ARENA_NEXT) + bytes > load<u32>(cpu, S_ARENA_END)) nextSegment(cpu);
-  const block = load<u32>(cpu, S_ARENA_NEXT);
-  store<u32>(cpu, block + bytes, S_ARENA_NEXT);
-  return block;
-}
-
 /** Enters a finished block in the tables: by physical address, and by the pages it was read from. */
 export function add_block(cpu: usize, block: usize): void {
   const paddr = load<u32>(block, B_PADDR);
@@ -297,22 +277,6 @@ export function hasCode(cpu: usize, paddr: u32, size: u32): bool {
   return false;
 }
 
-/** Makes a block unusable, even while it runs: each record but those already begun leads back to the dispatcher. */
-function kill(cpu: usize, block: usize): void {
-  const bucket = bucketOf(cpu, load<u32>(block, B_PADDR), load<u32>(block, B_KEY));
-  let at = bucket;
-  while (load<u32>(at) != <u32>block) at = load<u32>(at) + B_CHAIN;
-  store<u32>(at, load<u32>(block, B_CHAIN));
-  store<u32>(block, 0, B_COUNT);
-  store<i32>(block, 0, B_HEAT);
-  const records = load<u32>(block, B_RECORDS) & B_RECORDS_MASK;
-  for (let i: u32 = 0; i < records; i++) {
-    store<u16>(block + B_HEADER + i * REC_SIZE, 0, REC_HANDLER);
-  }
-  store<u32>(cpu, load<u32>(cpu, S_KILLS) + 1, S_KILLS);
-  block_dropped(<u32>block);
-}
-
 /** Drops the blocks made from bytes that have changed: [paddr, paddr + size) within one page. */
 export function invalidateRange(cpu: usize, paddr: u32, size: u32): void {
   const page = paddr >> 12;
@@ -330,7 +294,7 @@ export function invalidateRange(cpu: usize, paddr: u32, size: u32): void {
       load<u32>(block, B_PADDR) >> 12 == page || load<u32>(block, B_PADDR2) >> 12 == page;
     if (load<u32>(block, B_COUNT) != 0 && mine && overlaps(block, paddr, size)) {
       if (patched == 0 && size <= 8) patched = patched_block(<u32>block, paddr, size);
-      kill(cpu, block);
+      killBlock(cpu, block);
       store<u64>(cpu, load<u64>(cpu, S_STAT_DROPPED) + 1, S_STAT_DROPPED);
     }
     if (load<u32>(block, B_COUNT) == 0) {
@@ -351,58 +315,6 @@ function forgetPage(cpu: usize, page: u32): void {
   if (load<u32>(pageHead(cpu, page)) == 0) store<u64>(linesAt(cpu, page << 12), 0);
 }
 
-/** Forgets the links of a record to blocks in [start, end). */
-function unlink(rec: usize, start: u32, end: u32): void {
-  for (let slot: u32 = REC_LINK; slot <= <u32>REC_LINK2; slot += REC_LINK2 - REC_LINK) {
-    const to = load<u32>(rec + slot);
-    if (to >= start && to < end) store<u32>(rec + slot, 0);
-  }
-}
-
-/** Forgets the links of a block, which only its last two records have. */
-function unlinkBlock(block: usize, start: u32, end: u32): void {
-  const records = load<u32>(block, B_RECORDS);
-  const behind = block + B_HEADER + (records & B_RECORDS_MASK) * REC_SIZE;
-  if (records & B_LINKED_LAST) unlink(behind - REC_SIZE, start, end);
-  if (records & B_LINKED_ENDING) unlink(behind - 2 * REC_SIZE, start, end);
-}
-
-/** Empties the oldest segment of the arena, where the next blocks go. Not while a block runs. */
-function nextSegment(cpu: usize): void {
-  const arena = load<u32>(cpu, S_AREA) + A_ARENA;
-  const last = arena + ARENA_SEGMENTS * ARENA_SEGMENT_BYTES;
-  const start: u32 = load<u32>(cpu, S_ARENA_END) == last ? arena : load<u32>(cpu, S_ARENA_END);
-  const end = start + ARENA_SEGMENT_BYTES;
-  const isNew = load<u32>(start, B_RECORDS) == 0;
-  let evicted: u32 = 0;
-  for (let page: u32 = 0; page < <u32>PAGE_HEADS; page++) {
-    let at = pageHead(cpu, page);
-    for (;;) {
-      const link: usize = load<u32>(at);
-      if (link == 0) break;
-      const block: usize = load<u32>(link, 4);
-      if (<u32>block < start || <u32>block >= end) {
-        unlinkBlock(block, start, end);
-        at = link;
-        continue;
-      }
-      if (load<u32>(block, B_COUNT) != 0) {
-        kill(cpu, block);
-        evicted++;
-      }
-      store<u32>(at, load<u32>(link));
-    }
-  }
-  store<u32>(cpu, start, S_ARENA_NEXT);
-  store<u32>(cpu, end, S_ARENA_END);
-  if (isNew) return;
-  store<u64>(cpu, load<u64>(cpu, S_STAT_EVICTED) + evicted, S_STAT_EVICTED);
-  // What lies there from now on may be anything.
-  clearJumpCache(cpu);
-  ageJumpCache(cpu, true);
-  block_dropped(BLOCKS_EVICTED);
-}
-
 /** Drops all blocks of this vCPU. Not while one runs. */
 export function drop_blocks(cpu: usize): void {
   const area = load<u32>(cpu, S_AREA);
@@ -413,8 +325,12 @@ export function drop_blocks(cpu: usize): void {
   for (let page: u32 = 0; page < <u32>PAGE_MAP_BYTES; page++) {
     store<u8>(map + page, load<u8>(map + page) & ~PAGE_CODE);
   }
-  store<u32>(cpu, area + A_ARENA, S_ARENA_NEXT);
-  store<u32>(cpu, area + A_ARENA + ARENA_SEGMENT_BYTES, S_ARENA_END);
+  const arena = area + A_ARENA;
+  for (let i = 0; i < ARENA_SEGMENTS; i++)
+    store<u32>(arena + i * ARENA_SEGMENT_BYTES, 0, B_RECORDS);
+  store<u32>(cpu, 0, S_ROOM_MADE);
+  store<u32>(cpu, arena, S_ARENA_NEXT);
+  store<u32>(cpu, arena + ARENA_SEGMENT_BYTES, S_ARENA_END);
   clearJumpCache(cpu);
   ageJumpCache(cpu, true);
   block_dropped(0);

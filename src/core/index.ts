@@ -1,4 +1,5 @@
 export * from './access';
+export { make_room, new_block } from './block-arena';
 export * from './blocks';
 export * from './bytes';
 export * from './control';

@@ -56,6 +56,7 @@ const MOST_POLL_NS = 200_000;
 export interface Core extends LockstepCore {
   resetTlb(cpu: number): void;
   drop_blocks(cpu: number): void;
+  make_room(cpu: number): void;
   updateKey(cpu: number): void;
   fetch_address(cpu: number, lin: bigint): bigint;
   raise_error(cpu: number, vector: number, error: number): void;
@@ -362,6 +363,7 @@ export class SoftwareVcpu {
     const left = this.#view.getInt32(this.#cpu + S_BUDGET, true);
     this.#sliceLength.fit(now, left);
     this.#host.poll(now);
+    this.core.make_room(this.#cpu);
     this.#hot?.poll();
     const ended = this.#host.ended();
     if (ended !== undefined) return ended;

@@ -192,6 +192,10 @@ export const S_F128 = 3584;
 export const S_JUMP_LOGGED = 1848;
 /** u32: end of the segment of the arena that blocks are laid into now. */
 export const S_ARENA_END = 1852;
+/** u32: in the segment of the arena that comes next, the first block that `make_room` has not killed; 0 when none was there. */
+export const S_ROOM_MADE = 1876;
+/** u32: pages from whose blocks the links to that segment have been taken. */
+export const S_ROOM_PAGES = 1880;
 /** u64: blocks that have made room for others. */
 export const S_STAT_EVICTED = 1856;
 /** Two u32: what S_JUMP_GEN is in supervisor and in user mode. */

@@ -92,7 +92,8 @@ export class SystemMachine {
   ticks = 0;
   readonly #core: Record<string, Export>;
 
-  constructor() {
+  /** `host`: functions that the core is to import, where a test has something to do in them. */
+  constructor(host: Readonly<Record<string, (...args: number[]) => number>> = {}) {
     const layout = layOut(1, RAM_BYTES, 0);
     const memory = new WebAssembly.Memory({ initial: layout.pages, maximum: 65536, shared: true });
     this.memory = memory;
@@ -111,6 +112,7 @@ export class SystemMachine {
     env['port_write'] = (_cpu: number, port: number, size: number, value: number) => {
       this.ports.push(`${port.toString(16)}/${size} ${value.toString(16)}`);
     };
+    Object.assign(env, host);
     this.#core = new WebAssembly.Instance(module, { env }).exports as Record<string, Export>;
     this.set32(S_AREA, layout.areas[0] ?? 0);
     this.set32(S_PAGE_MAP, layout.pageMap);
