@@ -1,20 +1,16 @@
 import { unreachable } from '#base/errors.ts';
 import type { BlockBackend, BlockStatus } from '#hw/block.ts';
+import { type DiskTransfer, runTransfer, tryTransfer } from '#hw/disk-transfer.ts';
 import type { GuestMemory } from '#hw/guest-memory.ts';
 import { copyFrom } from '#hw/segments.ts';
 import { Transfer } from '#hw/transfer.ts';
-import {
-  type BlockRange,
-  type Command,
-  type IoRequest,
-  parseIo,
-  parseRanges,
-  prpSegments,
-} from './command.ts';
+import { type Command, type IoRequest, parseIo, parseRanges, prpSegments } from './command.ts';
 import type { Namespaces } from './namespaces.ts';
 import * as r from './nvme-regs.ts';
 
 const DSM_RANGE_BYTES = 16;
+
+type ReadOrWrite = Extract<IoRequest, { type: 'read' | 'write' }>;
 
 export interface IoContext {
   readonly memory: GuestMemory;
@@ -29,14 +25,8 @@ export function tryIo(command: Command, context: IoContext): number | undefined 
   const disk = context.namespaces.get(command.nsid);
   const request = parseIo(command, disk?.sizeBytes);
   if (disk === undefined || (request.type !== 'read' && request.type !== 'write')) return undefined;
-  const isWrite = request.type === 'write';
-  if (isWrite && (disk.readOnly || request.fua || !context.writeCache)) return undefined;
-  const data = transfer(command, request.lengthBytes, context);
-  if (typeof data === 'number') return undefined;
-  if (isWrite) return disk.tryWrite?.(request.offsetBytes, data.pieces) ? r.OK : undefined;
-  if (disk.tryRead?.(request.offsetBytes, data.pieces) !== true) return undefined;
-  data.deliver();
-  return r.OK;
+  const transfer = transferOf(command, request, context);
+  return typeof transfer !== 'number' && tryTransfer(disk, transfer) ? r.OK : undefined;
 }
 
 /** Serves a command of an I/O queue; resolves with its status. */
@@ -67,9 +57,8 @@ async function serve(
     case 'flush':
       return statusOf(await disk.flush(), r.WRITE_FAULT);
     case 'read':
-      return await read(command, request, disk, context);
     case 'write':
-      return await write(command, request, disk, context);
+      return await transfer(command, request, disk, context);
     case 'write-zeroes': {
       const { offsetBytes, lengthBytes, mayUnmap } = request;
       if (disk.readOnly) return r.READ_ONLY_RANGE;
@@ -83,36 +72,30 @@ async function serve(
   }
 }
 
-function transfer(command: Command, lengthBytes: number, context: IoContext): Transfer | number {
-  const segments = prpSegments(context.memory, command, lengthBytes, context.pageBytes);
+function transferOf(
+  command: Command,
+  request: ReadOrWrite,
+  { memory, pageBytes, writeCache }: IoContext,
+): DiskTransfer | number {
+  const { type, offsetBytes, lengthBytes } = request;
+  const segments = prpSegments(memory, command, lengthBytes, pageBytes);
   if (typeof segments === 'number') return segments;
-  return Transfer.of(context.memory, segments) ?? r.DATA_TRANSFER_ERROR;
+  const data = Transfer.of(memory, segments);
+  if (data === undefined) return r.DATA_TRANSFER_ERROR;
+  return { type, offsetBytes, data, isDurable: type === 'write' && (request.fua || !writeCache) };
 }
 
-async function read(
+async function transfer(
   command: Command,
-  range: BlockRange,
+  request: ReadOrWrite,
   disk: BlockBackend,
   context: IoContext,
 ): Promise<number> {
-  const data = transfer(command, range.lengthBytes, context);
-  if (typeof data === 'number') return data;
-  const status = await disk.read(range.offsetBytes, data.pieces);
-  data.deliver();
-  return statusOf(status, r.READ_ERROR);
-}
-
-async function write(
-  command: Command,
-  request: Extract<IoRequest, { type: 'write' }>,
-  disk: BlockBackend,
-  context: IoContext,
-): Promise<number> {
-  if (disk.readOnly) return r.READ_ONLY_RANGE;
-  const data = transfer(command, request.lengthBytes, context);
-  if (typeof data === 'number') return data;
-  const done = await disk.write(request.offsetBytes, data.pieces);
-  return await afterWrite(done, request, disk, context);
+  if (request.type === 'write' && disk.readOnly) return r.READ_ONLY_RANGE;
+  const parsed = transferOf(command, request, context);
+  if (typeof parsed === 'number') return parsed;
+  const status = await runTransfer(disk, parsed);
+  return statusOf(status, request.type === 'read' ? r.READ_ERROR : r.WRITE_FAULT);
 }
 
 async function afterWrite(

@@ -1,4 +1,5 @@
 import type { BlockBackend, DiskBays } from '#hw/block.ts';
+import { DiskRequests } from '#hw/disk-requests.ts';
 import { paddrOf } from '#hw/guest-memory.ts';
 import { MSIX_BAR_BYTES, msixCapability } from '../pci/msix.ts';
 import type { PciCard, PciCardPlan, PciCardWires } from '../pci/pci-card.ts';
@@ -16,8 +17,6 @@ const MSIX = { bar: 4, vectors: 33 };
 /** I/O queues of each kind, with one vector each and one more for the admin queues. */
 const MOST_QUEUES = MSIX.vectors - 1;
 const MOST_ENTRIES = 1024;
-/** Commands of one doorbell, served before other work of the thread has its turn. */
-const MOST_AT_ONCE = 64;
 const TIMEOUT_500MS = 20;
 /** Nobody's: drivers go by the class. The identifiers of other virtual controllers make them work round those. */
 const VENDOR = { vendorId: 0x1234, deviceId: 0x4e56 };
@@ -48,16 +47,13 @@ export class Nvme implements PciCard, DiskBays {
   readonly #admin: Admin;
   readonly #submission = new Map<number, SubmissionQueue>();
   readonly #completion = new Map<number, CompletionQueue>();
-  /** And the namespace that each is for. */
-  readonly #underWay = new Map<Promise<void>, number>();
+  readonly #requests = new DiskRequests();
   #config = 0;
   #status = 0;
   #masked = 0;
   #adminSizes = 0;
   #asq = [0, 0];
   #acq = [0, 0];
-  /** Grows with each reset: answers to what came before are nobody's. */
-  #generation = 0;
 
   /** `disks`: by namespace identifiers; the first one's serial number is the controller's too. */
   constructor(wires: PciCardWires, disks: ReadonlyMap<number, BlockBackend>) {
@@ -87,7 +83,7 @@ export class Nvme implements PciCard, DiskBays {
   }
 
   async idle(): Promise<void> {
-    await Promise.all(this.#underWay.keys());
+    await this.#requests.idle();
   }
 
   attach(nsid: number, disk: BlockBackend): void {
@@ -96,9 +92,7 @@ export class Nvme implements PciCard, DiskBays {
 
   async detach(nsid: number): Promise<void> {
     this.#namespaces.detach(nsid);
-    const ofAny = [nsid, r.ALL_NAMESPACES];
-    const its = [...this.#underWay].filter(([, namespace]) => ofAny.includes(namespace));
-    await Promise.all(its.map(([served]) => served));
+    await this.#requests.idle([nsid, r.ALL_NAMESPACES]);
   }
 
   // ---- Registers.
@@ -124,7 +118,7 @@ export class Nvme implements PciCard, DiskBays {
         return this.#config;
       case r.CSTS:
         // Not ready (7.6.1) means that the guest's memory is touched no more.
-        return this.#underWay.size === 0 ? this.#status : this.#status | r.CSTS_RDY;
+        return this.#requests.isIdle ? this.#status : this.#status | r.CSTS_RDY;
       case r.AQA:
         return this.#adminSizes;
       default:
@@ -208,7 +202,7 @@ export class Nvme implements PciCard, DiskBays {
   }
 
   #disable(): void {
-    this.#generation++;
+    this.#requests.reset();
     this.#submission.clear();
     this.#completion.clear();
     this.#admin.reset();
@@ -218,10 +212,10 @@ export class Nvme implements PciCard, DiskBays {
   }
 
   async #shutDown(): Promise<void> {
-    const generation = this.#generation;
+    const { generation } = this.#requests;
     await this.idle();
     await flushAll(this.#namespaces.all);
-    if (generation === this.#generation) this.#status |= r.CSTS_SHST_DONE;
+    if (generation === this.#requests.generation) this.#status |= r.CSTS_SHST_DONE;
   }
 
   // ---- Queues.
@@ -263,49 +257,43 @@ export class Nvme implements PciCard, DiskBays {
       return;
     }
     const queue = this.#submission.get(id);
+    this.#requests.notified();
     if (queue?.setTail(value & 0xffff)) this.#drain(id, queue);
   }
 
   #drain(id: number, queue: SubmissionQueue): void {
-    let count = 0;
     for (let entry = queue.take(); entry !== undefined; entry = queue.take()) {
       const command = parseCommand(entry);
       if (id === 0) this.#serveAdmin(queue, command);
-      else this.#serveIo(id, queue, command, count++ < MOST_AT_ONCE);
+      else this.#serveIo(id, queue, command);
     }
   }
 
   #serveAdmin(queue: SubmissionQueue, command: Command): void {
     const reply = this.#admin.serve(command, this.#pageBytes);
-    if (reply instanceof Promise) this.#track(0, queue, command, reply);
+    if (reply instanceof Promise)
+      this.#requests.track(command.nsid, reply, (late) => this.#end(0, queue, command, late));
     else if (reply !== undefined) this.#complete(0, queue, command, reply);
   }
 
-  #serveIo(id: number, queue: SubmissionQueue, command: Command, mayTry: boolean): void {
+  #serveIo(id: number, queue: SubmissionQueue, command: Command): void {
     const context = {
       memory: this.#wires.memory,
       namespaces: this.#namespaces,
       pageBytes: this.#pageBytes,
       writeCache: this.#admin.writeCache,
     };
-    const done = mayTry ? tryIo(command, context) : undefined;
-    if (done !== undefined) {
-      this.#complete(id, queue, command, { status: done, result: 0 });
-      return;
-    }
-    const answer = serveIo(command, context).then((status) => ({ status, result: 0 }));
-    this.#track(id, queue, command, answer);
+    this.#requests.begin({
+      unit: command.nsid,
+      attempt: () => tryIo(command, context),
+      serve: () => serveIo(command, context),
+      end: (status) => this.#end(id, queue, command, { status, result: 0 }),
+    });
   }
 
   /** The answer goes to the queue that is there now, or to nobody. */
-  #track(id: number, queue: SubmissionQueue, command: Command, answer: Promise<AdminReply>): void {
-    const generation = this.#generation;
-    const served = answer.then((reply) => {
-      this.#underWay.delete(served);
-      const isHere = this.#submission.get(id) === queue && generation === this.#generation;
-      if (isHere) this.#complete(id, queue, command, reply);
-    });
-    this.#underWay.set(served, command.nsid);
+  #end(id: number, queue: SubmissionQueue, command: Command, reply: AdminReply): void {
+    if (this.#submission.get(id) === queue) this.#complete(id, queue, command, reply);
   }
 
   #complete(sqId: number, queue: SubmissionQueue, command: Command, reply: AdminReply): void {

@@ -1,5 +1,7 @@
 import { unreachable } from '#base/errors.ts';
 import type { BlockBackend, BlockStatus } from '#hw/block.ts';
+import { DiskRequests } from '#hw/disk-requests.ts';
+import { type DiskTransfer, runTransfer, tryTransfer } from '#hw/disk-transfer.ts';
 import type { GuestMemory, Segment } from '#hw/guest-memory.ts';
 import { copyTo } from '#hw/segments.ts';
 import { Transfer } from '#hw/transfer.ts';
@@ -36,14 +38,14 @@ const QUEUE_SIZE = 256;
 /** Data buffers of a request: what a chain as long as the queue has besides header and status. */
 const MOST_SEGMENTS = QUEUE_SIZE - 2;
 const ID_BYTES = 20;
-/** Of one notification, served before other work of the thread has its turn. */
-const MOST_AT_ONCE = 64;
 /** What the host likes best: pages of 4 KiB, as its file systems have them. */
 const PHYSICAL_EXPONENT = 3;
 
 const STATUS_OK = 0;
 const STATUS_IO_ERROR = 1;
 const STATUS_UNSUPPORTED = 2;
+
+type ReadOrWrite = Extract<BlkRequest, { type: 'read' | 'write' }>;
 
 /** An answer: the status, and how many bytes before it were filled. */
 interface Answer {
@@ -60,10 +62,8 @@ export class VirtioBlk implements VirtioDevice {
   readonly queueSizes: readonly number[];
   readonly #memory: GuestMemory;
   readonly #disk: BlockBackend;
-  readonly #underWay = new Set<Promise<void>>();
+  readonly #requests = new DiskRequests();
   #queues: readonly (VirtQueue | undefined)[] = [];
-  /** Grows when the device stops: answers to what came before are nobody's. */
-  #generation = 0;
   #features = 0n;
   #writeback = 1;
 
@@ -117,44 +117,39 @@ export class VirtioBlk implements VirtioDevice {
   }
 
   stop(): void {
-    this.#generation++;
+    this.#requests.reset();
     this.#queues = [];
     this.#writeback = 1;
   }
 
   get isIdle(): boolean {
-    return this.#underWay.size === 0;
+    return this.#requests.isIdle;
   }
 
   async idle(): Promise<void> {
-    await Promise.all(this.#underWay);
+    await this.#requests.idle();
   }
 
   notify(index: number): void {
     const queue = this.#queues[index];
     if (queue === undefined) return;
-    let count = 0;
+    this.#requests.notified();
     for (let chain = queue.pop(); chain !== undefined; chain = queue.pop())
-      this.#begin(queue, chain, count++ < MOST_AT_ONCE);
+      this.#begin(queue, chain);
   }
 
-  #begin(queue: VirtQueue, chain: Chain, mayTry: boolean): void {
+  #begin(queue: VirtQueue, chain: Chain): void {
     const parsed = parseBlk(this.#memory, chain, this.#disk.sizeBytes);
     if (parsed === undefined) {
       queue.push(chain, 0);
       return;
     }
-    const done = mayTry ? this.#tryServe(parsed.request) : undefined;
-    if (done !== undefined) {
-      this.#end(queue, chain, parsed, done);
-      return;
-    }
-    const generation = this.#generation;
-    const served = this.#serve(parsed.request).then((late) => {
-      this.#underWay.delete(served);
-      if (generation === this.#generation) this.#end(queue, chain, parsed, late);
+    this.#requests.begin({
+      unit: 0,
+      attempt: () => this.#tryServe(parsed.request),
+      serve: () => this.#serve(parsed.request),
+      end: (done) => this.#end(queue, chain, parsed, done),
     });
-    this.#underWay.add(served);
   }
 
   #end(queue: VirtQueue, chain: Chain, parsed: ParsedBlk, { status, filledBytes }: Answer): void {
@@ -166,24 +161,16 @@ export class VirtioBlk implements VirtioDevice {
   /** The answer to what is done without a wait; undefined: nothing has been answered. */
   #tryServe(request: BlkRequest): Answer | undefined {
     if (request.type !== 'read' && request.type !== 'write') return undefined;
-    const { type, offsetBytes, data } = request;
-    const isRead = type === 'read';
-    if (!isRead && (this.#disk.readOnly || !this.#isCached)) return undefined;
-    const transfer = Transfer.of(this.#memory, data);
-    if (transfer === undefined) return undefined;
-    const { pieces, lengthBytes } = transfer;
-    if (!isRead) return this.#disk.tryWrite?.(offsetBytes, pieces) ? answer(STATUS_OK) : undefined;
-    if (this.#disk.tryRead?.(offsetBytes, pieces) !== true) return undefined;
-    transfer.deliver();
-    return answer(STATUS_OK, lengthBytes);
+    const transfer = this.#transferOf(request);
+    if (transfer === undefined || !tryTransfer(this.#disk, transfer)) return undefined;
+    return answer(STATUS_OK, filledBy(transfer));
   }
 
   async #serve(request: BlkRequest): Promise<Answer> {
     switch (request.type) {
       case 'read':
-        return await this.#read(request.offsetBytes, request.data);
       case 'write':
-        return await this.#write(request.offsetBytes, request.data);
+        return await this.#transfer(request);
       case 'flush':
         return answer(statusOf(await this.#disk.flush()));
       case 'get-id':
@@ -200,19 +187,16 @@ export class VirtioBlk implements VirtioDevice {
     }
   }
 
-  async #read(offsetBytes: number, data: readonly Segment[]): Promise<Answer> {
-    const transfer = Transfer.of(this.#memory, data);
+  async #transfer(request: ReadOrWrite): Promise<Answer> {
+    const transfer = this.#transferOf(request);
     if (transfer === undefined) return answer(STATUS_IO_ERROR);
-    const status = statusOf(await this.#disk.read(offsetBytes, transfer.pieces));
-    transfer.deliver();
-    return answer(status, transfer.lengthBytes);
+    const status = await runTransfer(this.#disk, transfer);
+    return answer(statusOf(status), filledBy(transfer));
   }
 
-  async #write(offsetBytes: number, data: readonly Segment[]): Promise<Answer> {
-    if (this.#disk.readOnly) return answer(STATUS_IO_ERROR);
-    const transfer = Transfer.of(this.#memory, data);
-    if (transfer === undefined) return answer(STATUS_IO_ERROR);
-    return await this.#stable(await this.#disk.write(offsetBytes, transfer.pieces));
+  #transferOf({ type, offsetBytes, data: segments }: ReadOrWrite): DiskTransfer | undefined {
+    const data = Transfer.of(this.#memory, segments);
+    return data && { type, offsetBytes, data, isDurable: !this.#isCached };
   }
 
   async #clear(type: 'discard' | 'write-zeroes', ranges: readonly SectorRange[]): Promise<Answer> {
@@ -224,15 +208,10 @@ export class VirtioBlk implements VirtioDevice {
           : await this.#disk.writeZeroes(offsetBytes, lengthBytes, mayUnmap);
       if (status !== 'ok') return answer(statusOf(status));
     }
-    return await this.#stable('ok');
+    return answer(statusOf(this.#isCached ? 'ok' : await this.#disk.flush()));
   }
 
   /** 5.2.6.2: without a cache, and for a driver that knows no flush, what is written is stable when it is answered. */
-  async #stable(status: BlockStatus): Promise<Answer> {
-    if (status !== 'ok' || this.#isCached) return answer(statusOf(status));
-    return answer(statusOf(await this.#disk.flush()));
-  }
-
   get #isCached(): boolean {
     return this.#writeback === 1 && (this.#features & F_FLUSH) !== 0n;
   }
@@ -242,6 +221,10 @@ export class VirtioBlk implements VirtioDevice {
     id.set(new TextEncoder().encode(this.#disk.serial).subarray(0, ID_BYTES));
     return answer(STATUS_OK, copyTo(this.#memory, data, id));
   }
+}
+
+function filledBy({ type, data }: DiskTransfer): number {
+  return type === 'read' ? data.lengthBytes : 0;
 }
 
 function statusOf(status: BlockStatus): number {

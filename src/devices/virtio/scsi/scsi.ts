@@ -1,5 +1,7 @@
 import { unreachable } from '#base/errors.ts';
 import type { BlockBackend, BlockStatus, DiskBays } from '#hw/block.ts';
+import { DiskRequests } from '#hw/disk-requests.ts';
+import { type DiskTransfer, runTransfer, tryTransfer } from '#hw/disk-transfer.ts';
 import type { GuestMemory, Segment } from '#hw/guest-memory.ts';
 import { copyFrom, copyTo, slice, totalBytes } from '#hw/segments.ts';
 import { Transfer } from '#hw/transfer.ts';
@@ -16,8 +18,6 @@ import * as r from './scsi-regs.ts';
 const DEVICE_ID = 8;
 const MASS_STORAGE_SCSI = 0x01_00_00;
 const QUEUE_SIZE = 256;
-/** Of one notification, served before other work of the thread has its turn. */
-const MOST_AT_ONCE = 64;
 const CONTROL_QUEUE = 0;
 const EVENT_QUEUE = 1;
 
@@ -55,6 +55,8 @@ interface Data {
   readonly wanted: readonly Segment[];
 }
 
+type ReadOrWrite = Extract<ScsiCommand, { type: 'read' | 'write' }>;
+
 /** A command and whom it is for; of a unit without a disk it is refused. */
 interface Request {
   readonly lun: number;
@@ -70,13 +72,11 @@ export class VirtioScsi implements VirtioDevice, DiskBays {
   readonly queueSizes: readonly number[];
   readonly #memory: GuestMemory;
   readonly #disks = new Map<number, BlockBackend>();
-  /** And the unit that each is for. */
-  readonly #underWay = new Map<Promise<void>, number>();
+  readonly #requests = new DiskRequests();
   /** What a unit's next command is told instead of being done. */
   readonly #attention = new Map<number, r.Sense>();
   readonly #events: ScsiEvents;
   #queues: readonly (VirtQueue | undefined)[] = [];
-  #generation = 0;
 
   /** `disks`: by logical unit numbers. */
   constructor(wires: VirtioWires, disks: ReadonlyMap<number, BlockBackend>, requestQueues = 1) {
@@ -106,8 +106,7 @@ export class VirtioScsi implements VirtioDevice, DiskBays {
     this.#attention.delete(lun);
     this.#lunsChanged();
     this.#events.tell('went', lun);
-    const its = [...this.#underWay].filter(([, unit]) => unit === lun);
-    await Promise.all(its.map(([served]) => served));
+    await this.#requests.idle([lun]);
   }
 
   /** Said by the units that stay (SPC-4, 6.33). */
@@ -141,18 +140,18 @@ export class VirtioScsi implements VirtioDevice, DiskBays {
   }
 
   stop(): void {
-    this.#generation++;
+    this.#requests.reset();
     this.#queues = [];
     this.#events.stop();
     this.#attention.clear();
   }
 
   get isIdle(): boolean {
-    return this.#underWay.size === 0;
+    return this.#requests.isIdle;
   }
 
   async idle(): Promise<void> {
-    await Promise.all(this.#underWay.keys());
+    await this.#requests.idle();
   }
 
   notify(index: number): void {
@@ -162,10 +161,10 @@ export class VirtioScsi implements VirtioDevice, DiskBays {
       this.#events.deliver();
       return;
     }
-    let count = 0;
+    this.#requests.notified();
     for (let chain = queue.pop(); chain !== undefined; chain = queue.pop()) {
       if (index === CONTROL_QUEUE) this.#control(queue, chain);
-      else this.#begin(queue, chain, count++ < MOST_AT_ONCE);
+      else this.#begin(queue, chain);
     }
   }
 
@@ -186,7 +185,7 @@ export class VirtioScsi implements VirtioDevice, DiskBays {
     return this.#disks.has(lun) ? CONTROL_OK : CONTROL_INCORRECT_LUN;
   }
 
-  #begin(queue: VirtQueue, chain: Chain, mayTry: boolean): void {
+  #begin(queue: VirtQueue, chain: Chain): void {
     const header = copyFrom(this.#memory, slice(chain.readable, 0, REQUEST_HEADER + CDB_BYTES));
     const response = slice(chain.writable, 0, RESPONSE_BYTES);
     if (header?.length !== REQUEST_HEADER + CDB_BYTES || totalBytes(response) < RESPONSE_BYTES) {
@@ -208,27 +207,21 @@ export class VirtioScsi implements VirtioDevice, DiskBays {
       const written = copyTo(this.#memory, response, responseOf(RESPONSE_OK, result, left));
       queue.push(chain, written + result.filledBytes);
     };
-    const done = this.#tryServe(request, mayTry);
-    if (done !== undefined) {
-      end(done);
-      return;
-    }
-    const generation = this.#generation;
-    const served = this.#serve(request).then((result) => {
-      this.#underWay.delete(served);
-      if (generation === this.#generation) end(result);
-    });
-    this.#underWay.set(served, lun);
+    const refused = this.#refusal(request);
+    if (refused !== undefined) end(failed(refused));
+    else
+      this.#requests.begin({
+        unit: lun,
+        attempt: () => this.#tryServe(request),
+        serve: () => this.#serve(request),
+        end,
+      });
   }
 
-  /** The outcome of what is done without a wait; undefined: nothing has been done. */
-  #tryServe(request: Request, mayTry: boolean): Outcome | undefined {
-    const { lun, disk, command, data } = request;
+  /** What the unit says instead of doing the command. */
+  #refusal({ lun, disk, command }: Request): r.Sense | undefined {
     if (QUESTIONS.includes(command.type)) return undefined;
-    if (disk === undefined) return failed(r.LUN_NOT_SUPPORTED);
-    const attention = this.#takeAttention(lun);
-    if (attention !== undefined) return failed(attention);
-    return mayTry ? this.#tryTransfer(disk, command, data) : undefined;
+    return disk === undefined ? r.LUN_NOT_SUPPORTED : this.#takeAttention(lun);
   }
 
   #takeAttention(lun: number): r.Sense | undefined {
@@ -237,21 +230,13 @@ export class VirtioScsi implements VirtioDevice, DiskBays {
     return sense;
   }
 
-  #tryTransfer(
-    disk: BlockBackend,
-    command: ScsiCommand,
-    { given, wanted }: Data,
-  ): Outcome | undefined {
+  /** The outcome of what is done without a wait; undefined: nothing has been done. */
+  #tryServe({ disk, command, data }: Request): Outcome | undefined {
     if (command.type !== 'read' && command.type !== 'write') return undefined;
-    const { type, offsetBytes, lengthBytes, fua } = command;
-    const isWrite = type === 'write';
-    if (isWrite && (disk.readOnly || fua)) return undefined;
-    const data = Transfer.of(this.#memory, slice(isWrite ? given : wanted, 0, lengthBytes));
-    if (data?.lengthBytes !== lengthBytes) return undefined;
-    if (isWrite) return disk.tryWrite?.(offsetBytes, data.pieces) ? fine() : undefined;
-    if (disk.tryRead?.(offsetBytes, data.pieces) !== true) return undefined;
-    data.deliver();
-    return fine(lengthBytes);
+    const transfer = this.#transferOf(command, data);
+    if (disk === undefined || transfer === undefined || !tryTransfer(disk, transfer))
+      return undefined;
+    return fine(filledBy(transfer));
   }
 
   async #serve(request: Request): Promise<Outcome> {
@@ -286,9 +271,8 @@ export class VirtioScsi implements VirtioDevice, DiskBays {
       case 'ready':
         return fine();
       case 'read':
-        return await this.#read(disk, command, data.wanted);
       case 'write':
-        return await this.#write(disk, command, data.given);
+        return await this.#transfer(disk, command, data);
       case 'write-same':
         return await this.#writeSame(disk, command, data.given);
       case 'unmap':
@@ -306,29 +290,21 @@ export class VirtioScsi implements VirtioDevice, DiskBays {
     }
   }
 
-  async #read(
-    disk: BlockBackend,
-    { offsetBytes, lengthBytes }: Extract<ScsiCommand, { type: 'read' | 'write' }>,
-    wanted: readonly Segment[],
-  ): Promise<Outcome> {
-    const data = Transfer.of(this.#memory, slice(wanted, 0, lengthBytes));
-    if (data === undefined || data.lengthBytes !== lengthBytes) return failed(r.INVALID_FIELD);
-    const status = await disk.read(offsetBytes, data.pieces);
-    data.deliver();
-    return status === 'ok' ? fine(lengthBytes) : outcomeOf(status, r.READ_ERROR);
+  async #transfer(disk: BlockBackend, command: ReadOrWrite, data: Data): Promise<Outcome> {
+    if (command.type === 'write' && disk.readOnly) return failed(r.WRITE_PROTECTED);
+    const transfer = this.#transferOf(command, data);
+    if (transfer === undefined) return failed(r.INVALID_FIELD);
+    const status = await runTransfer(disk, transfer);
+    if (status === 'ok') return fine(filledBy(transfer));
+    return outcomeOf(status, command.type === 'read' ? r.READ_ERROR : r.WRITE_ERROR);
   }
 
-  async #write(
-    disk: BlockBackend,
-    { offsetBytes, lengthBytes, fua }: Extract<ScsiCommand, { type: 'read' | 'write' }>,
-    given: readonly Segment[],
-  ): Promise<Outcome> {
-    if (disk.readOnly) return failed(r.WRITE_PROTECTED);
-    const data = Transfer.of(this.#memory, slice(given, 0, lengthBytes));
-    if (data === undefined || data.lengthBytes !== lengthBytes) return failed(r.INVALID_FIELD);
-    const status = await disk.write(offsetBytes, data.pieces);
-    if (status !== 'ok' || !fua) return outcomeOf(status, r.WRITE_ERROR);
-    return outcomeOf(await disk.flush(), r.WRITE_ERROR);
+  #transferOf(command: ReadOrWrite, { given, wanted }: Data): DiskTransfer | undefined {
+    const { type, offsetBytes, lengthBytes, fua } = command;
+    const place = slice(type === 'write' ? given : wanted, 0, lengthBytes);
+    const data = Transfer.of(this.#memory, place);
+    if (data?.lengthBytes !== lengthBytes) return undefined;
+    return { type, offsetBytes, data, isDurable: fua };
   }
 
   /** A block, again and again; of zeros, which is what drivers use it for, the host need write none. */
@@ -346,8 +322,8 @@ export class VirtioScsi implements VirtioDevice, DiskBays {
       return outcomeOf(await disk.writeZeroes(offsetBytes, lengthBytes, unmap), r.WRITE_ERROR);
     const piece = new Uint8Array(Math.min(lengthBytes, SAME_BYTES));
     for (let at = 0; at < piece.length; at += block.length) piece.set(block, at);
-    const generation = this.#generation;
-    for (let done = 0; done < lengthBytes && generation === this.#generation; ) {
+    const { generation } = this.#requests;
+    for (let done = 0; done < lengthBytes && generation === this.#requests.generation; ) {
       const part = piece.subarray(0, lengthBytes - done);
       const status = await disk.write(offsetBytes + done, [part]);
       if (status !== 'ok') return outcomeOf(status, r.WRITE_ERROR);
@@ -378,6 +354,10 @@ export class VirtioScsi implements VirtioDevice, DiskBays {
     if (bytes === undefined) return failed(r.INVALID_FIELD);
     return fine(copyTo(this.#memory, wanted, bytes.subarray(0, mostBytes)));
   }
+}
+
+function filledBy({ type, data }: DiskTransfer): number {
+  return type === 'read' ? data.lengthBytes : 0;
 }
 
 function outcomeOf(status: BlockStatus, failure: r.Sense): Outcome {
