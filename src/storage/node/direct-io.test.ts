@@ -101,6 +101,32 @@ describe('direct I/O', () => {
     assert.deepEqual(into, model);
   });
 
+  it('changes the file otherwise behind writes into blocks, and before those that come later', async () => {
+    const strict = new StrictFile(4096);
+    const direct = new DirectIo(strict, 4096);
+    await direct.write(0, noise(8192, 1));
+    const gate = Promise.withResolvers<void>();
+    const read = strict.read.bind(strict);
+    strict.read = async (offsetBytes, into) => {
+      const count = await read(offsetBytes, into);
+      await gate.promise;
+      return count;
+    };
+    const model = new Uint8Array(8192);
+    model.set([1, 2, 3]);
+    model.set([4, 5], 6000);
+    const before = direct.write(0, model.subarray(0, 3));
+    const clear = direct.alone(() => strict.file.write(0, new Uint8Array(8192)));
+    const behind = direct.write(6000, model.subarray(6000, 6002));
+    for (let turn = 0; turn < 20; turn++) await Promise.resolve();
+    gate.resolve();
+    await Promise.all([before, clear, behind]);
+    const into = new Uint8Array(8192);
+    await direct.read(0, into);
+    model.fill(0, 0, 3);
+    assert.deepEqual(into, model);
+  });
+
   it('passes errors on, and goes on', async () => {
     const strict = new StrictFile(512);
     const direct = new DirectIo(strict, 512);
@@ -132,6 +158,28 @@ describe('a file past the cache of the host', () => {
     assert.equal(statSync(place).size, model.length);
     assert.deepEqual(new Uint8Array(readFileSync(place)), model);
     for (const line of told) assert.match(line, /a: .*O_DIRECT.*cache=none/);
+  });
+
+  it('has zeros where it was punched while parts of the same blocks were written', async () => {
+    const place = path.join(dir, 'punched');
+    for (let round = 0; round < 5; round++) {
+      const model = noise(3072 * KIB, round);
+      writeFileSync(place, model);
+      const file = await NodeFile.open(place, { access: 'write', onNotDirect: () => {} });
+      let isPunched = false;
+      const punch = file.punch(100, 2048 * KIB).then((done) => {
+        isPunched = true;
+        return done;
+      });
+      // One of them is between its read and its write whenever the range is cleared, unless that waits.
+      for (let count = 0; !isPunched; count++) {
+        model.fill(count, 0, 100);
+        await file.write(0, model.subarray(0, 100));
+      }
+      if (await punch) model.fill(0, 100, 100 + 2048 * KIB);
+      await file.close();
+      assert.ok(readFileSync(place).equals(model), `round ${round}`);
+    }
   });
 
   it('is read as it is', async () => {
