@@ -1,7 +1,7 @@
 // The results as text: a table for each group.
 import type { Group, PeerName } from './measurement.ts';
 import { GROUPS, PEERS } from './measurement.ts';
-import { isTimes, type Results, ratioTo, type WorkloadResult } from './results.ts';
+import { isTimes, quickest, type Results, ratioTo, type WorkloadResult } from './results.ts';
 
 const TITLES: Readonly<Record<Group, string>> = {
   linux: '64-bit Linux',
@@ -56,7 +56,7 @@ function groupTable(
   const header = [
     TITLES[group],
     ...peers.map((peer) => `${PEER_TITLES[peer]} s`),
-    ...others.map((peer) => `ring0/${PEER_TITLES[peer]}`),
+    ...others.flatMap((peer) => [`ring0/${PEER_TITLES[peer]}`, 'quickest']),
     'spread',
     'ns/insn',
     ...costs.flatMap(({ title }) => peers.map((peer) => `${PEER_TITLES[peer]} ${title}`)),
@@ -64,7 +64,10 @@ function groupTable(
   const rows = workloads.map((result) => [
     result.workload,
     ...peers.map((peer) => secondsCell(result, peer)),
-    ...others.map((peer) => cell(ratioTo(peer, result), 2)),
+    ...others.flatMap((peer) => [
+      cell(ratioTo(peer, result), 2),
+      cell(ratioTo(peer, result, quickest), 2),
+    ]),
     spreadCell(result),
     nsCell(result),
     ...costs.flatMap(({ key, digits }) => peers.map((peer) => costCell(result, peer, key, digits))),
@@ -72,7 +75,10 @@ function groupTable(
   const means = [
     'geometric mean',
     ...peers.map(() => ''),
-    ...others.map((peer) => cell(results.ratios[group]?.[peer]?.geometricMean, 2)),
+    ...others.flatMap((peer) => {
+      const ratio = results.ratios[group]?.[peer];
+      return [cell(ratio?.geometricMean, 2), cell(ratio?.ofQuickest, 2)];
+    }),
     '',
     '',
     ...costs.flatMap(() => peers.map(() => '')),

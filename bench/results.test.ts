@@ -110,10 +110,27 @@ describe('ratios', () => {
 
   it('are of ring0 to the peer', () => assert.equal(ratioTo('qemu', fast), 0.25));
   it('are none without the peer', () => assert.equal(ratioTo('qemu', lone), undefined));
-  it('have a geometric mean over those that are', () =>
+  it('have a geometric mean over those that are', () => {
+    const mean = geometricMean([0.25, 9]);
     assert.deepEqual(ratiosOf([fast, slow, lone]), {
-      metal64: { qemu: { geometricMean: geometricMean([0.25, 9]), workloads: 2 } },
-    }));
+      metal64: {
+        qemu: { geometricMean: mean, ofQuickest: mean, workloads: 2 },
+      },
+    });
+  });
+  it('are of the quickest runs, too', () => {
+    const rows = judge(
+      'storage',
+      'copy',
+      new Map([
+        ['ring0', samples('', 3, 1, 9)],
+        ['qemu', samples('', 6, 5, 4)],
+      ]),
+    );
+    const { geometricMean: ofMedians, ofQuickest } =
+      ratiosOf([rows]).storage?.qemu ?? assert.fail();
+    assert.deepEqual([ofMedians, ofQuickest], [3 / 5, 1 / 4]);
+  });
   it('stand in the table, with what failed and who is absent', () => {
     const bad = judge('metal64', 'bad', new Map([['ring0', { failed: 'no such thing' }]]));
     const workloads = [fast, bad];
@@ -127,8 +144,8 @@ describe('ratios', () => {
       ratios: ratiosOf(workloads),
     });
     assert.match(text, /^v86: absent: not fetched$/m);
-    assert.match(text, /^fast +1\.000 +4\.000 +0\.25 +0 % +-$/m);
-    assert.match(text, /^bad +failed +- +- +- +-$/m);
+    assert.match(text, /^fast +1\.000 +4\.000 +0\.25 +0\.25 +0 % +-$/m);
+    assert.match(text, /^bad +failed +- +- +- +- +-$/m);
     assert.match(text, /^bad on ring0 failed: no such thing$/m);
   });
 });

@@ -28,6 +28,8 @@ export interface WorkloadResult {
 /** ring0's times over a peer's: above 1 ring0 is slower. */
 export interface Ratio {
   readonly geometricMean: number;
+  /** The same of the quickest runs: what is left where others disturb the rest. */
+  readonly ofQuickest: number;
   readonly workloads: number;
 }
 
@@ -109,12 +111,18 @@ function mediansOf(key: 'cpuSeconds' | 'peakMib', samples: readonly Sample[]): P
   return values.length === 0 ? {} : { [key]: median(values) };
 }
 
-/** ring0's median over the peer's, where both have one. */
-export function ratioTo(peer: PeerName, result: WorkloadResult): number | undefined {
+/** ring0's median over the peer's, where both have one; or another figure of their times. */
+export function ratioTo(
+  peer: PeerName,
+  result: WorkloadResult,
+  figure = (times: Times): number => times.medianSeconds,
+): number | undefined {
   const own = result.peers.ring0;
   const other = result.peers[peer];
-  return isTimes(own) && isTimes(other) ? own.medianSeconds / other.medianSeconds : undefined;
+  return isTimes(own) && isTimes(other) ? figure(own) / figure(other) : undefined;
 }
+
+export const quickest = ({ seconds }: Times): number => Math.min(...seconds);
 
 export function ratiosOf(workloads: readonly WorkloadResult[]): Results['ratios'] {
   const ratios: Partial<Record<Group, Partial<Record<PeerName, Ratio>>>> = {};
@@ -122,11 +130,15 @@ export function ratiosOf(workloads: readonly WorkloadResult[]): Results['ratios'
     const ofGroup: Partial<Record<PeerName, Ratio>> = {};
     for (const peer of PEERS) {
       if (peer === 'ring0') continue;
-      const all = workloads
-        .filter((result) => result.group === group)
-        .flatMap((result) => ratioTo(peer, result) ?? []);
+      const results = workloads.filter((result) => result.group === group);
+      const all = results.flatMap((result) => ratioTo(peer, result) ?? []);
+      const best = results.flatMap((result) => ratioTo(peer, result, quickest) ?? []);
       if (all.length > 0)
-        ofGroup[peer] = { geometricMean: geometricMean(all), workloads: all.length };
+        ofGroup[peer] = {
+          geometricMean: geometricMean(all),
+          ofQuickest: geometricMean(best),
+          workloads: all.length,
+        };
     }
     if (Object.keys(ofGroup).length > 0) ratios[group] = ofGroup;
   }
