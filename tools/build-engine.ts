@@ -16,6 +16,8 @@ import { fileURLToPath } from 'node:url';
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const OUT = join(ROOT, 'build');
 const OUTPUTS = ['core.wasm', 'lz4.wasm', 'interpreter.wasm', 'handlers.json'];
+/** Of use to this Node alone. */
+const MACHINE_CODE = ['core.code', 'interpreter.code'];
 /** Folders of src/ that go into them. */
 const SOURCES = ['base', 'codegen', 'core', 'cpu', 'ir', 'isa', 'translate'];
 /** src/cpu/layout.ts: the core's constants begin at 64 KiB. */
@@ -44,8 +46,10 @@ export async function ensureBuilt(options: { readonly force?: boolean } = {}): P
     });
     const { buildInterpreter } = await import('./build-interpreter.ts');
     await timed('interpreter', () => buildInterpreter(temporary));
+    await timed('machine code', () => runNode('tools/build-machine-code.ts', temporary));
     writeFileSync(join(temporary, 'stamp'), `${sources} ${hashOf(temporary, OUTPUTS)}`);
-    for (const name of [...OUTPUTS, 'stamp']) renameSync(join(temporary, name), join(OUT, name));
+    for (const name of [...MACHINE_CODE, ...OUTPUTS, 'stamp'])
+      renameSync(join(temporary, name), join(OUT, name));
   } finally {
     rmSync(temporary, { recursive: true, force: true });
   }
@@ -61,6 +65,7 @@ function sourceHash(): string {
     .filter((file) => /^build.*\.ts$/.test(file))
     .map((file) => join('tools', file));
   const hash = createHash('sha256').update(hashOf(ROOT, [...files, ...tools].sort()));
+  hash.update(`${process.version} ${process.arch}`);
   return hash.update(readFileSync(ascManifest())).digest('hex');
 }
 
@@ -93,12 +98,16 @@ function ascManifest(): string {
 
 function compile(entry: string, into: string, flags: readonly string[]): void {
   const asc = join(dirname(ascManifest()), 'bin/asc.js');
-  const result = spawnSync(process.execPath, [asc, entry, '-o', into, ...ASC_FLAGS, ...flags], {
+  runNode(asc, entry, '-o', into, ...ASC_FLAGS, ...flags);
+}
+
+function runNode(...args: readonly string[]): void {
+  const result = spawnSync(process.execPath, args, {
     cwd: ROOT,
     stdio: ['ignore', 'inherit', 'inherit'],
   });
   if (result.error !== undefined) throw result.error;
-  if (result.status !== 0) throw new Error(`${entry} does not compile`);
+  if (result.status !== 0) throw new Error(`${args.slice(0, 2).join(' ')} fails`);
 }
 
 async function timed(what: string, work: () => void | Promise<void>): Promise<void> {

@@ -13,8 +13,9 @@ const SUFFIX = '.engine';
 const WORTH_WRITING = { functions: 8, templates: 256 };
 
 export interface EngineCode {
-  readonly core: Uint8Array<ArrayBuffer>;
-  readonly interpreter: Uint8Array<ArrayBuffer>;
+  /** Undefined where the build has left machine code of both. */
+  readonly core: Uint8Array<ArrayBuffer> | undefined;
+  readonly interpreter: Uint8Array<ArrayBuffer> | undefined;
   readonly templates: Uint8Array;
   readonly optimised: number;
 }
@@ -22,6 +23,8 @@ export interface EngineCode {
 /** The file, and what the vCPU's thread needs of what stands there. */
 export interface EngineCache extends Partial<Pick<EngineCode, 'templates' | 'optimised'>> {
   readonly file: string;
+  /** The engine runs machine code that the build has left: there is none to be learnt. */
+  readonly ahead: boolean;
 }
 
 /** What the engine's code is kept under. `engine`: what tells builds apart. */
@@ -44,7 +47,7 @@ interface Built {
 
 /** Writes what a run has learnt, when that is worth it. */
 export function writeEngine(
-  { file, ...before }: EngineCache,
+  { file, ahead, ...before }: EngineCache,
   { core, interpreter }: Built,
   vcpu: SoftwareVcpu,
 ): void {
@@ -52,15 +55,15 @@ export function writeEngine(
   const optimised = inCore + countOptimised([vcpu.interpret]);
   const templates = vcpu.templates.save();
   const more =
-    optimised - (before.optimised ?? 0) >= WORTH_WRITING.functions ||
+    (!ahead && optimised - (before.optimised ?? 0) >= WORTH_WRITING.functions) ||
     templates.length - (before.templates?.length ?? 0) >= WORTH_WRITING.templates * 96;
   // V8 gives no code of a module of which it has optimised nothing.
   if (!more || inCore === 0 || optimised === inCore) return;
-  const code = {
-    core: machineCodeOf(core),
-    interpreter: machineCodeOf(interpreter),
+  const code: EngineCode = {
+    core: ahead ? undefined : machineCodeOf(core),
+    interpreter: ahead ? undefined : machineCodeOf(interpreter),
     templates,
-    optimised,
+    optimised: ahead ? 0 : optimised,
   };
   try {
     writeStored(file, serialize(code), []);

@@ -1,10 +1,9 @@
-import { readFileSync } from 'node:fs';
-import { setFlagsFromString } from 'node:v8';
+import { existsSync, readFileSync } from 'node:fs';
 import { RequestError } from '#base/errors.ts';
 import type { VmConfig } from '#control/vm.ts';
 import type { HandlerMap } from '#cpu/handlers.ts';
 import { engineFile, readEngine } from './engine-cache.ts';
-import { moduleOf, NATIVES_FLAG } from './optimised-code.ts';
+import { moduleOf } from './optimised-code.ts';
 import type { WorkerStart } from './worker-protocol.ts';
 
 const BUILD = new URL('../../build/', import.meta.url);
@@ -19,26 +18,30 @@ export function engineStamp(): string {
   return file('stamp').toString('latin1');
 }
 
-/** Sets the flags of V8 that WebAssembly needs, before there are threads. */
-export function setEngineFlags({ translationCache }: VmConfig): void {
-  // Translated code says which side of its branches is rare (docs/adr); V8 listens only when asked to.
-  setFlagsFromString('--experimental-wasm-branch-hinting');
-  if (translationCache !== undefined) setFlagsFromString(NATIVES_FLAG);
-}
-
 /** @throws {RequestError} */
 export function loadEngine({ translationCache, cpuModel }: VmConfig): Engine {
   try {
     const handlers = JSON.parse(file('handlers.json').toString()) as HandlerMap;
-    if (translationCache === undefined)
-      return { core: compile('core.wasm'), interpreter: compile('interpreter.wasm'), handlers };
+    const [core, interpreter] = [built('core'), built('interpreter')];
+    const ahead = core !== undefined && interpreter !== undefined;
+    if (translationCache === undefined) {
+      return {
+        core: core ?? compile('core'),
+        interpreter: interpreter ?? compile('interpreter'),
+        handlers,
+      };
+    }
     const cache = engineFile(translationCache, engineStamp(), cpuModel);
-    const { core, interpreter, ...before } = readEngine(cache) ?? {};
+    const known = readEngine(cache);
     return {
-      core: compile('core.wasm', core),
-      interpreter: compile('interpreter.wasm', interpreter),
+      core: core ?? compile('core', known?.core),
+      interpreter: interpreter ?? compile('interpreter', known?.interpreter),
       handlers,
-      engineCache: { file: cache, ...before },
+      engineCache: {
+        file: cache,
+        ahead,
+        ...(known && { templates: known.templates, optimised: known.optimised }),
+      },
     };
   } catch (cause) {
     throw new RequestError("the engine has not been built; run 'npm run build'", undefined, {
@@ -47,9 +50,17 @@ export function loadEngine({ translationCache, cpuModel }: VmConfig): Engine {
   }
 }
 
+/** A module of which the build has left machine code that this Node takes. */
+function built(name: string): WebAssembly.Module | undefined {
+  const url = new URL(`${name}.code`, BUILD);
+  if (!existsSync(url)) return undefined; // as in the npm package
+  const code = readFileSync(url);
+  return code.length === 0 ? undefined : moduleOf(code, file(`${name}.wasm`));
+}
+
 /** `code`: its machine code, if there is some. */
 function compile(name: string, code?: Uint8Array<ArrayBuffer>): WebAssembly.Module {
-  const wasm = file(name);
+  const wasm = file(`${name}.wasm`);
   return (code && moduleOf(code, wasm)) ?? new WebAssembly.Module(wasm);
 }
 

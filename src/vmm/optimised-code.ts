@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8';
+
 // V8's own form of a compiled module. It is reached through functions that V8 has for its tests: where they are missing
 // or refuse, a module is compiled from its WebAssembly as ever.
 
@@ -7,8 +9,30 @@ interface Natives {
   readonly isOptimised: (f: unknown) => boolean;
 }
 
-/** The flag of V8 that `natives` needs; to be set before the first module is compiled. */
-export const NATIVES_FLAG = '--allow-natives-syntax';
+/** Sets the flags of V8 that WebAssembly needs, before there are threads. They are part of what machine code is known by. */
+export function setEngineFlags(): void {
+  // Translated code says which side of its branches is rare (docs/adr/0008); V8 listens only when asked to.
+  setFlagsFromString('--experimental-wasm-branch-hinting');
+  setFlagsFromString('--allow-natives-syntax'); // for `natives`
+}
+
+/** V8 compiles all of a module when it is made, and with its optimising compiler. */
+const AHEAD = ['liftoff', 'wasm-lazy-compilation', 'wasm-dynamic-tiering'];
+
+/** The machine code of all functions of a module; undefined where V8 gives none. `setEngineFlags` comes first. */
+export function optimisedCodeOf(
+  wasm: Uint8Array<ArrayBuffer>,
+): Uint8Array<ArrayBuffer> | undefined {
+  for (const flag of AHEAD) setFlagsFromString(`--no-${flag}`);
+  try {
+    const module = new WebAssembly.Module(wasm);
+    // V8 takes machine code back with the flags it was given with.
+    for (const flag of AHEAD) setFlagsFromString(`--${flag}`);
+    return machineCodeOf(module);
+  } finally {
+    for (const flag of AHEAD) setFlagsFromString(`--${flag}`);
+  }
+}
 
 function compileNatives(): Natives | undefined {
   try {

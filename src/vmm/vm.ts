@@ -32,11 +32,12 @@ import { DeviceHost } from './device-host.ts';
 import { diskPlaces } from './disk-places.ts';
 import { DiskPlugs } from './disk-plugs.ts';
 import { Disks } from './disks.ts';
-import { type Engine, engineStamp, loadEngine, setEngineFlags } from './engine.ts';
+import { type Engine, engineStamp, loadEngine } from './engine.ts';
 import { GuestProfile } from './guest-profile.ts';
 import { symbolFiles, userSymbols } from './guest-symbols.ts';
 import { keptKernels } from './kernel-cache.ts';
 import { InputRing } from './mailbox.ts';
+import { setEngineFlags } from './optimised-code.ts';
 import { endThreads, startThreads, type Threads } from './threads.ts';
 import { cacheFile } from './translation-cache.ts';
 import { addStats, NO_STATS } from './vm-stats.ts';
@@ -78,7 +79,7 @@ function translatesAside({ translate }: VmConfig): boolean {
 export async function createVm(config: VmConfig): Promise<Vm> {
   findModel(config.cpuModel);
   if (config.symbols !== undefined) userSymbols(config.symbols);
-  setEngineFlags(config);
+  setEngineFlags();
   const threads = startThreads(translatesAside(config));
   try {
     const engine = loadEngine(config);
