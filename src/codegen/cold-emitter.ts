@@ -17,6 +17,7 @@ import {
   TLB_ENTRIES,
 } from '#ir/state.ts';
 import { BlockEmitter } from './block-emitter.ts';
+import { ColdFpu, hasUsualCase } from './cold-fpu.ts';
 import { type FlagOperation, pushAux, pushCondition, pushRes, type RawFlags } from './flags.ts';
 import type { LocalPool } from './local-pool.ts';
 import type { FunctionBody } from './wasm.ts';
@@ -278,10 +279,41 @@ export class ColdEmitter extends BlockEmitter {
   }
 
   #call(inst: Inst): void {
+    const name = inst.attr.helper ?? '';
+    if (hasUsualCase(name, inst.args)) {
+      this.#callUnlessUsual(inst, name);
+      return;
+    }
     this.#saveRecord();
     this.f.get(this.#cx.cpu);
     this.pushArgs(inst);
-    this.f.call(this.#cx.helper(inst.attr.helper ?? ''));
+    this.f.call(this.#cx.helper(name));
+  }
+
+  /** The usual case of an x87 instruction in place; the helper does the rest. */
+  #callUnlessUsual(inst: Inst, name: string): void {
+    const { f, pool } = this;
+    const { cpu, rec } = this.#cx;
+    const locals = inst.args.map((arg) =>
+      arg.op.family === 'const' ? undefined : this.inLocal(arg),
+    );
+    f.block().block();
+    const pushHost = (address: number, width: number) => {
+      const entry = pool.take('i32');
+      this.#probe(address, entry, S_TLB_WRITE, width);
+      f.op(0x45).hint(false).brIf(0);
+      this.#pushHost(address, entry);
+    };
+    new ColdFpu({ f, pool, cpu, rec, pushHost }).emit(name, inst.args, locals);
+    f.br(1).end();
+    this.#saveRecord();
+    f.get(cpu);
+    inst.args.forEach((arg, i) => {
+      const local = locals[i];
+      if (local === undefined) this.push(arg);
+      else f.get(local);
+    });
+    f.call(this.#cx.helper(name)).end();
   }
 
   /** Leaves the TLB entry of the address in `entry` and pushes 1 when it holds the whole access. */

@@ -14,8 +14,8 @@ import {
   SEG_SELECTOR,
   SEG_SIZE,
 } from '#ir/state.ts';
+import { FpuArithmetic, type Slot } from './fpu-arithmetic.ts';
 import { type FpuEffect, type FpuPlan, fpuEffect } from './fpu-plan.ts';
-import { FpuArithmetic, type Slot } from './hot-fpu-arithmetic.ts';
 import type { FunctionBody } from './wasm.ts';
 
 // The x87 in a region whose plan is known: the stack's registers are locals, and so are what most instructions change of
@@ -37,8 +37,6 @@ const PLAIN = 0x300;
 const NO_IP = -0x80000000;
 const INTEGER = 1n << 63n;
 const BIAS = 0x3fff;
-const REBIAS64 = 0x3c00;
-const REBIAS32 = 0x3f80;
 const WIDE = /^x87_(load|st)_f64$/;
 const LOADS = /^x87_load_(f64|f32|int|st|constant)$/;
 
@@ -360,41 +358,11 @@ export class HotFpu {
 
   #fromFloat(bits: number, wide: boolean, to: Slot): void {
     const f = this.#f.block().block();
-    this.#widen(bits, wide, to);
+    this.#arithmetic.widen(bits, wide, to);
     f.br(1).end().get(this.#cx.cpu).get(bits);
     f.call(this.#cx.helper(wide ? 'x87_loaded_f64' : 'x87_loaded_f32'));
     this.#takeScratch(to);
     f.end();
-  }
-
-  /** A double or float, given by its bits, to a slot; what is no normal number leaves the innermost block. */
-  #widen(bits: number, wide: boolean, to: Slot): void {
-    const f = this.#f;
-    const exp = this.#cx.take('i32');
-    if (wide) f.get(bits).i64(52).op(0x88).op(0xa7).i32(0x7ff);
-    else f.get(bits).i32(23).op(0x76).i32(0xff);
-    f.op(0x71)
-      .tee(exp)
-      .i32(1)
-      .op(0x6b)
-      .i32(wide ? 0x7fe : 0xfe)
-      .op(0x4f);
-    f.hint(false).brIf(0);
-    f.get(bits);
-    if (!wide) f.op(0xad);
-    f.i64(wide ? 11 : 40)
-      .op(0x86)
-      .i64(INTEGER)
-      .op(0x84)
-      .set(to.sig);
-    f.get(bits);
-    if (wide) f.i64(48).op(0x88).op(0xa7);
-    else f.i32(16).op(0x76);
-    f.i32(SIGN).op(0x71).get(exp);
-    f.i32(wide ? REBIAS64 : REBIAS32)
-      .op(0x6a)
-      .op(0x72)
-      .set(to.se);
   }
 
   #takeScratch({ sig, se }: Slot): void {
@@ -454,7 +422,7 @@ export class HotFpu {
     const a = this.#st(0);
     const operand = { sig: this.#cx.take('i64'), se: this.#cx.take('i32') };
     f.block().block();
-    this.#widen(bits, wide, operand);
+    this.#arithmetic.widen(bits, wide, operand);
     if (!this.#arithmetic.compute(op, a, operand, a)) this.#callComputed(op, a, operand, a);
     f.br(1).end().get(this.#cx.cpu).i32(op).get(a.sig).get(a.se).get(bits);
     f.call(this.#cx.helper(wide ? 'x87_computed_f64' : 'x87_computed_f32'));

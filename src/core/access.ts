@@ -16,6 +16,7 @@ import {
   S_REC,
   S_STAT_TLB_MISS,
   S_TLB_READ,
+  S_TLB_WRITE,
   SEG_SS,
 } from '../ir/state.ts';
 import { EVENT_STORE, TRACE_STORES } from '../ir/state-system.ts';
@@ -256,19 +257,32 @@ export function read32(cpu: usize, vaddr: u64): u32 {
 export function read64(cpu: usize, vaddr: u64): u64 {
   return readMode(cpu, vaddr, 8, dataMode(cpu));
 }
-export function write8(cpu: usize, vaddr: u64, value: u32): void {
-  writeMode(cpu, vaddr, 1, value, dataMode(cpu));
-}
-export function write16(cpu: usize, vaddr: u64, value: u32): void {
-  writeMode(cpu, vaddr, 2, value, dataMode(cpu));
-}
-export function write32(cpu: usize, vaddr: u64, value: u32): void {
-  writeMode(cpu, vaddr, 4, value, dataMode(cpu));
-}
-export function write64(cpu: usize, vaddr: u64, value: u64): void {
-  writeMode(cpu, vaddr, 8, value, dataMode(cpu));
+/** Linear-memory address for a write of `size` bytes where nothing else is to be looked at; 0 otherwise. */
+function hitForWrite(cpu: usize, vaddr: u64, size: u32): usize {
+  const entry = tlbEntry(load<u32>(cpu, S_TLB_WRITE), vaddr);
+  return (vaddr ^ entry.tag) > 4096 - size ? 0 : <usize>(<u32>vaddr + entry.delta);
 }
 
+export function write8(cpu: usize, vaddr: u64, value: u32): void {
+  const host = hitForWrite(cpu, vaddr, 1);
+  if (host != 0) store<u8>(host, <u8>value);
+  else writeMode(cpu, vaddr, 1, value, dataMode(cpu));
+}
+export function write16(cpu: usize, vaddr: u64, value: u32): void {
+  const host = hitForWrite(cpu, vaddr, 2);
+  if (host != 0) store<u16>(host, <u16>value);
+  else writeMode(cpu, vaddr, 2, value, dataMode(cpu));
+}
+export function write32(cpu: usize, vaddr: u64, value: u32): void {
+  const host = hitForWrite(cpu, vaddr, 4);
+  if (host != 0) store<u32>(host, value);
+  else writeMode(cpu, vaddr, 4, value, dataMode(cpu));
+}
+export function write64(cpu: usize, vaddr: u64, value: u64): void {
+  const host = hitForWrite(cpu, vaddr, 8);
+  if (host != 0) store<u64>(host, value);
+  else writeMode(cpu, vaddr, 8, value, dataMode(cpu));
+}
 /** 16 bytes at once; a fault on either half comes before any byte is written. */
 export function read128(cpu: usize, vaddr: u64): v128 {
   check(cpu, vaddr, 16, false);

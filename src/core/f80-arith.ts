@@ -16,7 +16,7 @@ import {
   UNSUPPORTED,
   ZERO,
 } from './f80.ts';
-import { fastProduct, fastQuotient, fastSum, isPlain } from './f80-fast.ts';
+import { fastQuotient, isPlain } from './f80-fast.ts';
 import {
   DE,
   DOWN,
@@ -56,17 +56,11 @@ export function arithmetic(
 ): bool {
   if (!isNormal(aSe, aSig) || !isNormal(bSe, bSig) || flags != 0)
     return special(cpu, op, dst, aSe, aSig, bSe, bSig, flags);
-  if (isPlain(cpu) && fast(cpu, op, dst, aSe, aSig, bSe, bSig)) return true;
+  if (op >= OP_DIV && isPlain(cpu)) {
+    if (op == OP_DIV && fastQuotient(cpu, dst, aSe, aSig, bSe, bSig)) return true;
+    if (op == OP_DIVR && fastQuotient(cpu, dst, bSe, bSig, aSe, aSig)) return true;
+  }
   return compute(cpu, op, dst, aSe, <i32>(aSe & EXP), aSig, bSe, <i32>(bSe & EXP), bSig, 0);
-}
-
-function fast(cpu: usize, op: u32, dst: usize, aSe: u32, aSig: u64, bSe: u32, bSig: u64): bool {
-  if (op == OP_MUL) return fastProduct(cpu, dst, aSe, aSig, bSe, bSig);
-  if (op == OP_ADD) return fastSum(cpu, dst, aSe, aSig, bSe, bSig);
-  if (op == OP_SUB) return fastSum(cpu, dst, aSe, aSig, bSe ^ SIGN, bSig);
-  if (op == OP_SUBR) return fastSum(cpu, dst, aSe ^ SIGN, aSig, bSe, bSig);
-  if (op == OP_DIV) return fastQuotient(cpu, dst, aSe, aSig, bSe, bSig);
-  return fastQuotient(cpu, dst, bSe, bSig, aSe, aSig);
 }
 
 /** Of finite numbers but 0, normalised; the signs in bit 15 of the words of sign. */

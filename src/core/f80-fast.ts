@@ -1,10 +1,11 @@
 import { S_FPU_CONTROL, S_FPU_STATUS } from '../ir/state.ts';
 import { BIAS, EXP, INTEGER, SIGN } from './f80.ts';
 import { C1, PE, put } from './f80-round.ts';
-import { divide128, mulHigh } from './f80-wide.ts';
+import { divide128 } from './f80-wide.ts';
 
-// What programs do nearly always: normal operands and results, 64 bits rounded to nearest, PE masked. Branches that data decide
-// are avoided. Every function returns false, having changed nothing, when the case is not such a one.
+// Quotients as programs have them nearly always: normal operands and results, 64 bits rounded to nearest, PE masked; sums and
+// products of that kind are codegen/fpu-arithmetic.ts. Branches that data decide are avoided. False, with nothing changed, is
+// returned when the case is not such a one.
 
 /** Rounding to nearest, precision of 64 bits, PE masked. */
 const CONTROL_MASK: u32 = 0xf20;
@@ -27,25 +28,6 @@ function settle(cpu: usize, dst: usize, sign: u32, exp: i32, high: u64, low: u64
   return true;
 }
 
-/** As `settle`, of high:low with any number of zeros before its top bit, but not 64. */
-function settleShifted(cpu: usize, dst: usize, sign: u32, exp: i32, high: u64, low: u64): bool {
-  const shift = clz(high);
-  const upper = (high << shift) | ((low >> 1) >> (63 - shift));
-  return settle(cpu, dst, sign, exp - <i32>shift, upper, low << shift);
-}
-
-export function fastProduct(
-  cpu: usize,
-  dst: usize,
-  aSe: u32,
-  aSig: u64,
-  bSe: u32,
-  bSig: u64,
-): bool {
-  const exp = <i32>(aSe & EXP) + <i32>(bSe & EXP) - (BIAS - 1);
-  return settleShifted(cpu, dst, (aSe ^ bSe) & SIGN, exp, mulHigh(aSig, bSig), aSig * bSig);
-}
-
 export function fastQuotient(
   cpu: usize,
   dst: usize,
@@ -63,38 +45,4 @@ export function fastQuotient(
   const fraction = (u64(rest >= half) << 63) | (u64(rest != 0) & u64(rest != half));
   const exp = <i32>(aSe & EXP) - <i32>(bSe & EXP) + (BIAS - 1) + <i32>shift;
   return settle(cpu, dst, (aSe ^ bSe) & SIGN, exp, quotient, fraction);
-}
-
-export function fastSum(cpu: usize, dst: usize, aSe: u32, aSig: u64, bSe: u32, bSig: u64): bool {
-  const distance = <i32>(aSe & EXP) - <i32>(bSe & EXP);
-  if (distance < 0 || (distance == 0 && aSig < bSig))
-    return sumOrdered(cpu, dst, bSe, bSig, aSe, aSig, -distance);
-  return sumOrdered(cpu, dst, aSe, aSig, bSe, bSig, distance);
-}
-
-/** The larger magnitude first. */
-function sumOrdered(
-  cpu: usize,
-  dst: usize,
-  aSe: u32,
-  aSig: u64,
-  bSe: u32,
-  bSig: u64,
-  distance: i32,
-): bool {
-  if (distance > 63) return false;
-  const by = <u64>distance;
-  const upper = bSig >> by;
-  const lower = (bSig << 1) << (63 - by);
-  const sign = aSe & SIGN;
-  const exp = <i32>(aSe & EXP);
-  if ((aSe ^ bSe) & SIGN) {
-    const high = aSig - upper - u64(lower != 0);
-    if (high == 0) return false;
-    return settleShifted(cpu, dst, sign, exp, high, 0 - lower);
-  }
-  const sum = aSig + upper;
-  const carry = u64(sum < upper);
-  const low = (lower >> carry) | (((sum << 63) | (lower & 1)) & (0 - carry));
-  return settle(cpu, dst, sign, exp + <i32>carry, (sum >> carry) | (carry << 63), low);
 }

@@ -43,10 +43,14 @@ export function x87_wait(cpu: usize): void {
 
 /** The beginning of every instruction that computes, loads or stores: exceptions that wait; FIP and FCS. */
 export function begin(cpu: usize): void {
-  if (load<u32>(cpu, S_FPU_STATUS) & ES) x87_wait(cpu);
+  if ((load<u32>(cpu, S_FPU_STATUS) & ES) | load<u32>(cpu, S_FPU_KEEPS_SELECTORS)) beginSlowly(cpu);
   const rec = load<u32>(cpu, S_REC);
   const start: u64 = rec != 0 ? <u64>load<u16>(rec, REC_START) : 0;
   store<u64>(cpu, load<u64>(cpu, S_RIP) + start, S_FPU_IP);
+}
+
+function beginSlowly(cpu: usize): void {
+  if (load<u32>(cpu, S_FPU_STATUS) & ES) x87_wait(cpu);
   if (load<u32>(cpu, S_FPU_KEEPS_SELECTORS)) store<u32>(cpu, segSelector(cpu, SEG_CS), S_FPU_CS);
 }
 

@@ -127,6 +127,7 @@ async function runGuest(start: WorkerStart): Promise<void> {
   host.a20Changed = () => vcpu.core.flush_tlb(cpu);
   const began = performance.now();
   const exit = runVcpu(vcpu);
+  const ended = performance.now();
   host.flush();
   // What may be wrong is not for later runs.
   if (start.translationCache !== undefined && exit.type !== 'difference')
@@ -139,7 +140,7 @@ async function runGuest(start: WorkerStart): Promise<void> {
     exit,
     state: readState(memory, cpu),
     ...(sampler && { samples: sampler.samples(options.clock.nowNs()) }),
-    stats: readStats(view, cpu, vcpu, host.exits, (performance.now() - began) / 1000),
+    stats: readStats(view, cpu, vcpu, host.exits, (ended - began) / 1000),
   });
 }
 

@@ -1,7 +1,7 @@
 import type { FunctionBody } from './wasm.ts';
 
-// The x87's sums and products of normal numbers, 64 bits rounded to nearest, as core/f80-fast.ts has them, and its numbers
-// rounded to doubles and floats. Whatever is not such a case leaves the innermost block.
+// What programs do nearly always, for both tiers: the x87's sums and products of normal numbers, 64 bits rounded to
+// nearest, its numbers rounded to doubles and floats, and these widened. Whatever is not such a case leaves the innermost block.
 
 const SIGN = 0x8000;
 const EXP = 0x7fff;
@@ -9,6 +9,9 @@ const BIAS = 0x3fff;
 /** One less than the integer bit: added to what is cut off, with the last bit kept, it carries where that rounds up. */
 const ALMOST_HALF = (1n << 63n) - 1n;
 const LOW32 = 0xffffffffn;
+const INTEGER = 1n << 63n;
+const REBIAS64 = 0x3c00;
+const REBIAS32 = 0x3f80;
 
 // ModRM.reg of D8.
 const MUL = 1;
@@ -24,8 +27,8 @@ export interface Slot {
 interface Locals {
   readonly f: FunctionBody;
   readonly take: (type: 'i32' | 'i64') => number;
-  /** 1 while precision and rounding are those wanted. */
-  readonly plain: number;
+  /** 1 while precision and rounding are those wanted; undefined where they are always. */
+  readonly plain?: number;
   /** Set: 1 when the last result was rounded up; and bits that are not 0 once one was rounded. */
   readonly c1: number;
   readonly inexact: number;
@@ -66,6 +69,7 @@ export class FpuArithmetic {
   }
 
   #slowUnlessPlain(): void {
+    if (this.#cx.plain === undefined) return;
     this.#f.get(this.#cx.plain).op(0x45);
     this.#slowIf();
   }
@@ -198,6 +202,36 @@ export class FpuArithmetic {
     f.get(sig).get(carry).op(0xad).i64(63).op(0x86).op(0x84).set(to.sig);
     f.get(sign).get(e).op(0x72).set(to.se);
     f.get(up).set(c1).get(inexact).get(low).op(0x84).set(inexact);
+  }
+
+  /** A double or float, given by its bits, to a slot; what is no normal number leaves the innermost block. */
+  widen(bits: number, wide: boolean, to: Slot): void {
+    const f = this.#f;
+    const exp = this.#cx.take('i32');
+    if (wide) f.get(bits).i64(52).op(0x88).op(0xa7).i32(0x7ff);
+    else f.get(bits).i32(23).op(0x76).i32(0xff);
+    f.op(0x71)
+      .tee(exp)
+      .i32(1)
+      .op(0x6b)
+      .i32(wide ? 0x7fe : 0xfe)
+      .op(0x4f);
+    this.#slowIf();
+    f.get(bits);
+    if (!wide) f.op(0xad);
+    f.i64(wide ? 11 : 40)
+      .op(0x86)
+      .i64(INTEGER)
+      .op(0x84)
+      .set(to.sig);
+    f.get(bits);
+    if (wide) f.i64(48).op(0x88).op(0xa7);
+    else f.i32(16).op(0x76);
+    f.i32(SIGN).op(0x71).get(exp);
+    f.i32(wide ? REBIAS64 : REBIAS32)
+      .op(0x6a)
+      .op(0x72)
+      .set(to.se);
   }
 
   /** A normal number, well inside the range, as the bits of a double or float. */
