@@ -157,6 +157,24 @@ describeGuest('local APIC', [
     expected: 'i61 50 01000000 i58 50 i62 01000000 00800000',
   },
   {
+    name: 'a priority raised above what waits holds it back, with no spurious interrupt',
+    body: `apic 0xf0 0x1ef
+      apic 0x300 0x40058
+      apic 0x80 0x60
+      allow
+      tell '-'
+      mov LAPIC+0x220, %eax
+      show
+      apic 0x80 0x50
+      allow
+      tell '-'
+      apic 0x80 0x40
+      allow
+      mov LAPIC+0xf0, %eax
+      show`,
+    expected: '- 01000000 - i58 000001ef',
+  },
+  {
     name: 'shorthands and destinations of interprocessor interrupts',
     body: `apic 0x300 0x40060
       allow

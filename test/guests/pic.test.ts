@@ -144,6 +144,40 @@ describeGuest('interrupt controllers 8259A', [
     expected: 'i28 04 01 00 00 i28',
   },
   {
+    name: 'asked for a vector with no request it gives its input 7, and has nothing in service',
+    body: `entry 4 0x700
+      movl $no_eoi, hook
+      raise COM1
+      allow
+      lower COM1
+      ${ISR} ${show('0x0b', 'PIC2')}
+      outb PIC1+1 0x7f
+      raise COM1
+      allow
+      ${ISR}`,
+    expected: 'i27 00 00 i27 00',
+  },
+  {
+    name: 'a level that ends, or is masked, before it is taken leaves no spurious interrupt',
+    body: `outb 0x4d0 0x10
+      outb 0x4d1 0x01
+      outb PIC1+1 0xeb
+      movl $no_eoi, hook
+      raise COM1
+      ${IRR}
+      lower COM1
+      allow
+      ${ISR}
+      raise COM1
+      outb PIC1+1 0xff
+      allow
+      ${ISR}
+      outb PIC1+1 0xeb
+      allow
+      ${ISR}`,
+    expected: '10 00 00 i24 10',
+  },
+  {
     name: 'ELCR: an edge interrupts once, a level as long as it lasts',
     body: `outb 0x4d0 0xff
       outb 0x4d1 0xff

@@ -156,7 +156,9 @@ export class IrqChip {
   }
 
   #extInt(vcpu: number): boolean {
-    return this.#pic.intr && this.lapic(vcpu).extIntAccepted();
+    const lapic = this.lapic(vcpu);
+    // A message asks for the PIC's vector whether the PIC has one or not: that is the spurious one then.
+    return (lapic.pending & PENDING_EXTINT) !== 0 || (this.#pic.intr && lapic.extIntAccepted());
   }
 
   // ---- Time. Each vCPU's thread minds its own local APIC; that of vCPU 0 the PIT too.

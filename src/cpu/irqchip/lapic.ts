@@ -100,7 +100,7 @@ export class Lapic {
 
   /** Whether the PIC's INTR pin reaches the processor through LINT0. */
   extIntAccepted(): boolean {
-    if (!this.isEnabled || this.#hasPending(r.PENDING_EXTINT)) return true;
+    if (!this.isEnabled) return true;
     const lint0 = this.#w.get(r.REG_LVT_LINT0);
     return !(lint0 & r.LVT_MASKED) && this.#modeOf(lint0) === DELIVER_EXTINT;
   }
@@ -441,10 +441,6 @@ export class Lapic {
 
   #modeOf(entry: number): number {
     return (entry >> r.LVT_MODE_SHIFT) & 7;
-  }
-
-  #hasPending(bit: number): boolean {
-    return (this.#w.atomicGet(r.PENDING) & bit) !== 0;
   }
 
   #postLocal(lvt: number): void {
