@@ -19,6 +19,7 @@ import { HotFlags } from './hot-flags.ts';
 import { HotFloat, isFloatHelper } from './hot-float.ts';
 import { HotFpu } from './hot-fpu.ts';
 import { accessesPorts, bytesWritten, helperKind, keepsRegisters } from './hot-helpers.ts';
+import { emitCli, emitSti } from './hot-interrupts.ts';
 import type { HotLocals } from './hot-locals.ts';
 import { HotMemory } from './hot-memory.ts';
 import type { HotState } from './hot-state.ts';
@@ -308,6 +309,14 @@ export class HotEmitter extends BlockEmitter {
           state: this.#cx.state,
           take: (type) => this.pool.take(type),
           giveUp: () => this.#giveUp(),
+        });
+        break;
+      case 'interrupts':
+        (name === 'cli' ? emitCli : emitSti)({
+          f: this.f,
+          cpu: this.#cx.locals.cpu,
+          giveUp: () => this.#giveUp(),
+          pushNext: () => this.pushRip(this.#insn?.next ?? 0),
         });
         break;
       case 'aligned':

@@ -8,7 +8,7 @@ const FPU = /^(mmx_enter|x87_(?!st_|compare_flags)\w+)$/;
 const WHOLE =
   /^(i?div(8|16|32|64)|cmpxchg16b|daa|das|aaa|aas|aam|aad|rcl|rcr|arithmetic_flags|set_arithmetic_flags|movs|cmps|stos|lods|scas|io_in|io_out|rdtsc|pushf_value|check_unit|x87_compare_flags|x87_st_\w+)$/;
 
-export type HelperKind = 'pure' | 'fpu' | 'aligned' | 'division' | 'whole';
+export type HelperKind = 'pure' | 'fpu' | 'aligned' | 'division' | 'interrupts' | 'whole';
 
 /** Whether general registers, vectors and flags are after the call what they were. */
 export function keepsRegisters(name: string): boolean {
@@ -43,6 +43,7 @@ export function helperKind(name: string): HelperKind | undefined {
 function classify(name: string): HelperKind | undefined {
   if (name === 'check_aligned') return 'aligned';
   if (isDivision(name)) return 'division';
+  if (name === 'cli' || name === 'sti') return 'interrupts';
   if (PURE.test(name)) return 'pure';
   if (FPU.test(name)) return 'fpu';
   return WHOLE.test(name) ? 'whole' : undefined;

@@ -1,12 +1,17 @@
 import type { Inst } from '#ir/block.ts';
-import { bytesWritten, helperKind } from './hot-helpers.ts';
+import { bytesWritten, type HelperKind, helperKind } from './hot-helpers.ts';
 
+const GIVING_UP: ReadonlySet<HelperKind | undefined> = new Set([
+  'aligned',
+  'fpu',
+  'division',
+  'interrupts',
+] as const);
 const MAY_FAULT = new Set(['load', 'loadw', 'store']);
 
 /** Helpers before whose call the instruction may turn out to be the interpreter's. */
 function givesUp(helper: string): boolean {
-  const kind = helperKind(helper);
-  if (kind === 'aligned' || kind === 'fpu' || kind === 'division') return true;
+  if (GIVING_UP.has(helperKind(helper))) return true;
   return helper.startsWith('x87_') || bytesWritten(helper) > 0;
 }
 

@@ -40,7 +40,7 @@ export function importsOf(
       if (usual !== undefined) names.add(usual);
       if (name.startsWith('x87_')) for (const slow of X87_SLOW) names.add(slow);
     }
-  names.delete('check_aligned');
+  for (const inline of ['check_aligned', 'cli', 'sti']) names.delete(inline);
   const imports = new Map<string, Helper>();
   for (const name of names) {
     const helper = REGION_HELPERS[name] ?? SLOW_HELPERS[name] ?? known[name];
