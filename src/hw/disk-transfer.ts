@@ -35,3 +35,23 @@ export async function runTransfer(
   const status = await disk.write(offsetBytes, data.pieces);
   return status === 'ok' && isDurable ? await disk.flush() : status;
 }
+
+export interface DiskRange {
+  readonly offsetBytes: number;
+  readonly lengthBytes: number;
+}
+
+/** Does `change` to one range after the other, until one fails. */
+export async function changeRanges<Range extends DiskRange>(
+  disk: BlockBackend,
+  ranges: Iterable<Range>,
+  change: (range: Range) => Promise<BlockStatus>,
+): Promise<BlockStatus> {
+  for (const range of ranges) {
+    // The disk may have become smaller since the request came.
+    if (range.offsetBytes + range.lengthBytes > disk.sizeBytes) return 'io-error';
+    const status = await change(range);
+    if (status !== 'ok') return status;
+  }
+  return 'ok';
+}

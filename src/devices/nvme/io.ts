@@ -1,6 +1,6 @@
 import { unreachable } from '#base/errors.ts';
 import type { BlockBackend, BlockStatus } from '#hw/block.ts';
-import { type DiskTransfer, runTransfer, tryTransfer } from '#hw/disk-transfer.ts';
+import { changeRanges, type DiskTransfer, runTransfer, tryTransfer } from '#hw/disk-transfer.ts';
 import type { GuestMemory } from '#hw/guest-memory.ts';
 import { copyFrom } from '#hw/segments.ts';
 import { Transfer } from '#hw/transfer.ts';
@@ -122,11 +122,10 @@ async function discard(
   if (list === undefined) return r.DATA_TRANSFER_ERROR;
   const ranges = parseRanges(list, disk.sizeBytes);
   if (typeof ranges === 'number') return ranges;
-  for (const { offsetBytes, lengthBytes } of ranges) {
-    const status = await disk.discard(offsetBytes, lengthBytes);
-    if (status !== 'ok') return statusOf(status, r.WRITE_FAULT);
-  }
-  return r.OK;
+  const status = await changeRanges(disk, ranges, ({ offsetBytes, lengthBytes }) =>
+    disk.discard(offsetBytes, lengthBytes),
+  );
+  return statusOf(status, r.WRITE_FAULT);
 }
 
 export function statusOf(status: BlockStatus, failure: number): number {

@@ -1,7 +1,7 @@
 import { unreachable } from '#base/errors.ts';
 import type { BlockBackend, BlockStatus } from '#hw/block.ts';
 import { DiskRequests } from '#hw/disk-requests.ts';
-import { type DiskTransfer, runTransfer, tryTransfer } from '#hw/disk-transfer.ts';
+import { changeRanges, type DiskTransfer, runTransfer, tryTransfer } from '#hw/disk-transfer.ts';
 import type { GuestMemory, Segment } from '#hw/guest-memory.ts';
 import { copyTo } from '#hw/segments.ts';
 import { Transfer } from '#hw/transfer.ts';
@@ -201,14 +201,15 @@ export class VirtioBlk implements VirtioDevice {
 
   async #clear(type: 'discard' | 'write-zeroes', ranges: readonly SectorRange[]): Promise<Answer> {
     if (this.#disk.readOnly) return answer(STATUS_IO_ERROR);
-    for (const { offsetBytes, lengthBytes, mayUnmap } of ranges) {
-      const status =
+    const status = await changeRanges(
+      this.#disk,
+      ranges,
+      ({ offsetBytes, lengthBytes, mayUnmap }) =>
         type === 'discard'
-          ? await this.#disk.discard(offsetBytes, lengthBytes)
-          : await this.#disk.writeZeroes(offsetBytes, lengthBytes, mayUnmap);
-      if (status !== 'ok') return answer(statusOf(status));
-    }
-    return answer(statusOf(this.#isCached ? 'ok' : await this.#disk.flush()));
+          ? this.#disk.discard(offsetBytes, lengthBytes)
+          : this.#disk.writeZeroes(offsetBytes, lengthBytes, mayUnmap),
+    );
+    return answer(statusOf(status !== 'ok' || this.#isCached ? status : await this.#disk.flush()));
   }
 
   /** 5.2.6.2: without a cache, and for a driver that knows no flush, what is written is stable when it is answered. */

@@ -1,7 +1,13 @@
 import { unreachable } from '#base/errors.ts';
 import type { BlockBackend, BlockStatus, DiskBays } from '#hw/block.ts';
 import { DiskRequests } from '#hw/disk-requests.ts';
-import { type DiskTransfer, runTransfer, tryTransfer } from '#hw/disk-transfer.ts';
+import {
+  changeRanges,
+  type DiskRange,
+  type DiskTransfer,
+  runTransfer,
+  tryTransfer,
+} from '#hw/disk-transfer.ts';
 import type { GuestMemory, Segment } from '#hw/guest-memory.ts';
 import { copyFrom, copyTo, slice, totalBytes } from '#hw/segments.ts';
 import { Transfer } from '#hw/transfer.ts';
@@ -322,14 +328,19 @@ export class VirtioScsi implements VirtioDevice, DiskBays {
       return outcomeOf(await disk.writeZeroes(offsetBytes, lengthBytes, unmap), r.WRITE_ERROR);
     const piece = new Uint8Array(Math.min(lengthBytes, SAME_BYTES));
     for (let at = 0; at < piece.length; at += block.length) piece.set(block, at);
+    const status = await changeRanges(
+      disk,
+      this.#parts({ offsetBytes, lengthBytes }, piece.length),
+      (part) => disk.write(part.offsetBytes, [piece.subarray(0, part.lengthBytes)]),
+    );
+    return outcomeOf(status, r.WRITE_ERROR);
+  }
+
+  /** Those that come before a reset. */
+  *#parts({ offsetBytes, lengthBytes }: DiskRange, mostBytes: number): Generator<DiskRange> {
     const { generation } = this.#requests;
-    for (let done = 0; done < lengthBytes && generation === this.#requests.generation; ) {
-      const part = piece.subarray(0, lengthBytes - done);
-      const status = await disk.write(offsetBytes + done, [part]);
-      if (status !== 'ok') return outcomeOf(status, r.WRITE_ERROR);
-      done += part.length;
-    }
-    return fine();
+    for (let at = 0; at < lengthBytes && generation === this.#requests.generation; at += mostBytes)
+      yield { offsetBytes: offsetBytes + at, lengthBytes: Math.min(mostBytes, lengthBytes - at) };
   }
 
   async #unmap(disk: BlockBackend, listBytes: number, given: readonly Segment[]): Promise<Outcome> {
@@ -338,11 +349,10 @@ export class VirtioScsi implements VirtioDevice, DiskBays {
     if (list === undefined) return failed(r.INVALID_FIELD);
     const ranges = parseUnmap(new DataView(list.buffer), disk.sizeBytes);
     if ('key' in ranges) return failed(ranges);
-    for (const { offsetBytes, lengthBytes } of ranges) {
-      const status = await disk.discard(offsetBytes, lengthBytes);
-      if (status !== 'ok') return outcomeOf(status, r.WRITE_ERROR);
-    }
-    return fine();
+    const status = await changeRanges(disk, ranges, ({ offsetBytes, lengthBytes }) =>
+      disk.discard(offsetBytes, lengthBytes),
+    );
+    return outcomeOf(status, r.WRITE_ERROR);
   }
 
   /** An answer, as much of it as is asked for; undefined: there is none to that question. */
