@@ -49,8 +49,6 @@ const BLOCKS_BETWEEN_LOOKS = 16;
 const EFLAGS_IF = 1 << 9;
 /** The longest that a halted vCPU sleeps at once. */
 const MAX_SLEEP_MS = 1000;
-/** To wake its thread takes 20 to 60 µs, and a device that answers from the host's memory does so within 100. */
-const MOST_POLL_NS = 200_000;
 
 /** The exports of core.wasm that the run loop calls. */
 export interface Core extends LockstepCore {
@@ -133,7 +131,7 @@ export class SoftwareVcpu {
   constructor(parts: SoftwareParts, cpu: number, host: VcpuHost) {
     this.#cpu = cpu;
     this.#host = host;
-    this.#window = new PollWindow(MOST_POLL_NS, () => host.nowNs());
+    this.#window = new PollWindow(() => host.nowNs());
     this.#pace = parts.pace;
     this.#words = new Int32Array(parts.memory.buffer);
     this.#view = new DataView(parts.memory.buffer);

@@ -1,7 +1,5 @@
 import { PollWindow } from '#base/poll-window.ts';
 
-/** To wake this thread takes 20 to 60 µs, and a guest that has one small request at a time asks for the next within 150. */
-const MOST_POLL_NS = 200_000;
 /** Other work of the thread waits at most so long. */
 const TURN_NS = 50_000;
 
@@ -27,7 +25,7 @@ export class DevicePoll {
     this.#link = link;
     this.#serve = serve;
     this.#nowNs = nowNs;
-    this.#window = new PollWindow(MOST_POLL_NS, nowNs);
+    this.#window = new PollWindow(nowNs);
   }
 
   /** Something has been posted while this thread slept. */
