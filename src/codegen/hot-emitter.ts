@@ -143,6 +143,7 @@ export class HotEmitter extends BlockEmitter {
 
   /** Control may come from elsewhere. */
   forget(): void {
+    this.#cx.state.forget();
     this.groups.reset();
     this.float.facts.reset();
   }
@@ -151,7 +152,9 @@ export class HotEmitter extends BlockEmitter {
   remember(): () => void {
     const groups = this.groups.save();
     const facts = this.float.facts.save();
+    const recallState = this.#cx.state.remember();
     return () => {
+      recallState();
       this.groups.restore(groups);
       this.float.facts.restore(facts);
     };

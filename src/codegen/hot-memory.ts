@@ -48,24 +48,18 @@ export class HotMemory {
     f.get(address).op(0xa7);
     if (stream !== undefined) {
       this.streams.pushHit(stream, address, width);
-      f.hint(true).if('i32').get(stream.delta).else();
+      f.hint(true).if('i32');
+      this.streams.pushDelta(stream);
+      f.else();
     }
     this.#pushHit(address, entry, width, write);
     f.hint(true).if('i32');
-    if (stream !== undefined) this.#enter(stream, entry);
+    if (stream !== undefined) this.streams.enter(stream, entry);
     f.get(entry).mem(I32_LOAD, TLB_DELTA).else();
     this.#pushMissed(address, width, write);
     f.end();
     if (stream !== undefined) f.end();
     f.op(I32_ADD);
-  }
-
-  /** Makes the page of a TLB entry that of the stream. */
-  #enter(stream: PageStream, entry: number): void {
-    const { f } = this.#cx;
-    f.get(entry).mem(I64_LOAD, 0).set(stream.start);
-    if (stream.none !== undefined) f.i64(0).set(stream.none);
-    f.get(entry).mem(I32_LOAD, TLB_DELTA).set(stream.delta);
   }
 
   /** Leaves the TLB entry of an address in `entry` and pushes 1 when its page has `width` bytes from there on. */
@@ -140,11 +134,13 @@ export class HotMemory {
     const stream = writes === write ? this.streams.of(inst) : undefined;
     if (stream !== undefined) {
       this.streams.pushHit(stream, first, high - low);
-      f.hint(true).if('i32').get(stream.delta).else();
+      f.hint(true).if('i32');
+      this.streams.pushDelta(stream);
+      f.else();
     }
     this.#pushHit(first, entry, high - low, writes);
     f.hint(true).if('i32');
-    if (stream !== undefined) this.#enter(stream, entry);
+    if (stream !== undefined) this.streams.enter(stream, entry);
     f.get(entry).mem(I32_LOAD, TLB_DELTA).else().i32(NO_DELTA).end();
     if (stream !== undefined) f.end();
     f.set(check.delta);

@@ -25,6 +25,12 @@ interface Cached {
   written: boolean;
 }
 
+/** The low part of a register that was written alone, in a local of its own. */
+interface LowPart {
+  readonly local: number;
+  readonly bits: number;
+}
+
 /** Where a fixed slot of the state is in a region: a part of a cached register, or memory. */
 type Home = { readonly cached: Cached; readonly byte: number } | 'zero' | 'memory';
 
@@ -40,6 +46,9 @@ export class HotState {
   readonly #cpu: number;
   readonly #code64: boolean;
   readonly #cached = new Map<number, Cached>();
+  /** By register: what is written alone is often read alone, or widened, next. */
+  #low = new Map<number, LowPart>();
+  readonly #lowLocals = new Map<number, number>();
 
   constructor(f: FunctionBody, cpu: number, region: Region) {
     this.#f = f;
@@ -69,12 +78,26 @@ export class HotState {
     cached.written ||= written;
   }
 
+  /** Control may come from elsewhere. */
+  forget(): void {
+    this.#low = new Map();
+  }
+
+  /** What is known here; the answer makes it known again, on another way from here. */
+  remember(): () => void {
+    const low = new Map(this.#low);
+    return () => {
+      this.#low = new Map(low);
+    };
+  }
+
   get usesVectors(): boolean {
     return [...this.#cached.values()].some(({ type }) => type === 'v128');
   }
 
   load(): void {
     const f = this.#f;
+    this.forget();
     for (const { local, offset, type } of this.#cached.values())
       f.get(this.#cpu).mem(LOADS[type], offset).set(local);
   }
@@ -117,7 +140,13 @@ export class HotState {
     else if (width !== 'v') throw new Error(`codegen: get${width} of a vector`);
   }
 
-  #getPart({ local, type }: Cached, byte: number, width: string): void {
+  #getPart({ local, type, offset }: Cached, byte: number, width: string): void {
+    const low = byte === 0 ? this.#low.get(offset) : undefined;
+    if (low !== undefined && Number(width) <= low.bits) {
+      this.#f.get(low.local);
+      if (Number(width) < low.bits) this.#f.i32(0xff).op(0x71);
+      return;
+    }
     const f = this.#f.get(local);
     if (type === 'i32') {
       if (byte !== 0) f.i32(byte * 8).op(0x76);
@@ -150,12 +179,33 @@ export class HotState {
       if (width === '64') f.op(0xfd1e).code.byte(byte >> 3);
       else if (width === '32') f.op(0xfd1c).code.byte(byte >> 2);
       else if (width !== 'v') throw new Error(`codegen: set${width} of a vector`);
-    } else if (cached.type === 'i32') {
-      this.#insertNarrow(cached, byte, width, push);
     } else {
-      this.#insert(cached, byte, width, push);
+      this.#setPart(cached, byte, width, push);
     }
     f.set(cached.local);
+  }
+
+  /** Pushes a register of which a part is what `push` pushes. */
+  #setPart(cached: Cached, byte: number, width: string, push: () => void): void {
+    const alone = byte === 0 && Number(width) < 32;
+    const low = alone ? this.#setLow(cached, Number(width), push) : undefined;
+    const pushPart = low === undefined ? push : () => this.#f.get(low);
+    if (cached.type === 'i32') this.#insertNarrow(cached, byte, width, pushPart);
+    else this.#insert(cached, byte, width, pushPart);
+    if (low === undefined) this.#low.delete(cached.offset);
+  }
+
+  /** Puts what is pushed into the local of the register's low part. */
+  #setLow({ offset }: Cached, bits: number, push: () => void): number {
+    const local = this.#lowLocals.get(offset) ?? this.#f.local('i32');
+    this.#lowLocals.set(offset, local);
+    push();
+    this.#f
+      .i32((1 << bits) - 1)
+      .op(0x71)
+      .set(local);
+    this.#low.set(offset, { local, bits });
+    return local;
   }
 
   /** Whether what is written to a slot whole is cut to 32 bits. */

@@ -1,16 +1,23 @@
 import type { Inst } from '#ir/block.ts';
-import { S_RAX, S_RDX, S_REGS } from '#ir/state.ts';
+import { S_RAX, S_RDX, S_REGS, S_STREAMS, STREAMS_BYTES } from '#ir/state.ts';
 import { type ControlFlow, smallLoops } from './control-flow.ts';
 import { helperKind, isDivision } from './hot-helpers.ts';
 import type { Region } from './region.ts';
 import type { FunctionBody } from './wasm.ts';
 
 const GENERAL_BYTES = 128;
+const I32_LOAD = 0x28;
+const I64_LOAD = 0x29;
+const I32_STORE = 0x36;
+const I64_STORE = 0x37;
 const I64_SUB = 0x7d;
 const I64_OR = 0x84;
 const I64_LE_U = 0x58;
 /** Far from every address of 32 bits. */
 const NO_PAGE = 1n << 62n;
+const STREAM_BYTES = 24;
+/** Linear-memory address minus virtual address, in a TLB entry; its tag is at 0. */
+const TLB_DELTA = 8;
 /** Nodes of a loop whose accesses are worth it. */
 const MOST_NODES = 8;
 /** By how much a round may move a register that stays on its page most of the time. */
@@ -18,13 +25,13 @@ const MOST_STEP = 64n;
 /** Values up to here lead to one or two pages. */
 const MOST_INDEX = 0xfffn;
 
-/** The page that accesses by the same registers have last reached, in locals. */
+/** The page that accesses by the same registers have last reached: offsets in the state. Locals would be copied round after round. */
 export interface PageStream {
-  /** Its virtual address. */
+  /** i64: its virtual address. */
   readonly start: number;
-  /** -1 while there is none, else 0. In 32-bit code its address says so. */
+  /** i64: -1 while there is none, else 0. In 32-bit code its address says so. */
   readonly none: number | undefined;
-  /** Its linear-memory address minus its virtual one. */
+  /** i32: its linear-memory address minus its virtual one. */
   readonly delta: number;
 }
 
@@ -34,12 +41,15 @@ export interface PageStream {
  */
 export class PageStreams {
   readonly #f: FunctionBody;
+  readonly #cpu: number;
   readonly #code64: boolean;
   readonly #names = new Map<Inst, string>();
   readonly #streams = new Map<string, PageStream>();
 
-  constructor(f: FunctionBody, region: Region, flow: ControlFlow) {
+  /** `cpu`: the local with the address of the state. */
+  constructor(f: FunctionBody, cpu: number, region: Region, flow: ControlFlow) {
     this.#f = f;
+    this.#cpu = cpu;
     this.#code64 = region.code64;
     for (const body of smallLoops(region, flow, MOST_NODES)) {
       const nodes = body.map((n) => (region.nodes[n]?.insns ?? []).flatMap(({ ir }) => ir.insts));
@@ -67,10 +77,10 @@ export class PageStreams {
     const name = `${registers.join('+')} ${inst.op.family === 'load'}`;
     this.#names.set(inst, name);
     if (this.#streams.has(name)) return;
-    const f = this.#f;
-    const none = this.#code64 ? f.local('i64') : undefined;
-    const stream = { start: f.local('i64'), none, delta: f.local('i32') };
-    this.#streams.set(name, stream);
+    const start = S_STREAMS + this.#streams.size * STREAM_BYTES;
+    if (start + STREAM_BYTES > S_STREAMS + STREAMS_BYTES) return;
+    const none = this.#code64 ? start + 8 : undefined;
+    this.#streams.set(name, { start, none, delta: start + 16 });
   }
 
   /** The stream that a load or store belongs to. */
@@ -80,16 +90,31 @@ export class PageStreams {
   }
 
   /** Pushes 1 when the page has `width` bytes from `address` (a local) on. */
-  pushHit(stream: PageStream, address: number, width: number): void {
-    const f = this.#f.get(address).get(stream.start).op(I64_SUB);
-    if (stream.none !== undefined) f.get(stream.none).op(I64_OR);
+  pushHit({ start, none }: PageStream, address: number, width: number): void {
+    const f = this.#f.get(address).get(this.#cpu).mem(I64_LOAD, start).op(I64_SUB);
+    if (none !== undefined) f.get(this.#cpu).mem(I64_LOAD, none).op(I64_OR);
     f.i64(4096 - width).op(I64_LE_U);
+  }
+
+  pushDelta({ delta }: PageStream): void {
+    this.#f.get(this.#cpu).mem(I32_LOAD, delta);
+  }
+
+  /** Makes the page of a TLB entry (a local with its address) that of the stream. */
+  enter({ start, none, delta }: PageStream, entry: number): void {
+    const f = this.#f;
+    f.get(this.#cpu).get(entry).mem(I64_LOAD, 0).mem(I64_STORE, start);
+    if (none !== undefined) f.get(this.#cpu).i64(0).mem(I64_STORE, none);
+    f.get(this.#cpu).get(entry).mem(I32_LOAD, TLB_DELTA).mem(I32_STORE, delta);
   }
 
   /** Nothing is known of any page, yet or any more. */
   forget(): void {
     for (const { start, none } of this.#streams.values())
-      this.#f.i64(none === undefined ? NO_PAGE : -1).set(none ?? start);
+      this.#f
+        .get(this.#cpu)
+        .i64(none === undefined ? NO_PAGE : -1)
+        .mem(I64_STORE, none ?? start);
   }
 }
 

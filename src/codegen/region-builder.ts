@@ -41,6 +41,15 @@ const OFFSET_BITS = 16;
 /** What the table of regions holds: `cpu` → REGION_…. */
 export const REGION_TYPE = { params: ['i32'], result: 'i32' } as const;
 
+interface RegionPlace {
+  /** Index of the type of a region's function. */
+  readonly type: number;
+  /** Of the global that holds its place in the table of regions. */
+  readonly slot: number;
+  /** Address of the state of the vCPU that it is for, when it is for one alone. */
+  readonly cpu?: number;
+}
+
 /**
  * Makes the function of a region, cpu → REGION_…. Control flow is structured after Ramsey, "Beyond Relooper" (2022):
  * a node's code holds the code of the nodes that it dominates; what several edges lead to stands behind a block.
@@ -68,14 +77,14 @@ export class RegionBuilder {
   readonly #observer: RegionObserver | undefined;
   #insn = 0;
 
-  /** `type`: index of the type of a region's function; `slot`: of the global that holds its place in the table of regions. */
   constructor(
     region: Region,
-    { type, slot }: { readonly type: number; readonly slot: number },
+    { type, slot, cpu }: RegionPlace,
     helper: (name: string) => number,
     observer?: RegionObserver,
   ) {
     const f = this.#f;
+    if (cpu !== undefined) f.know(0, cpu);
     this.#observer = observer;
     this.#region = region;
     this.#type = type;
@@ -87,7 +96,7 @@ export class RegionBuilder {
     this.#ripOut = f.local('i64', 'rip_out');
     this.#code = f.local('i32', 'code');
     this.#state = new HotState(f, 0, region);
-    const streams = new PageStreams(f, region, this.#flow);
+    const streams = new PageStreams(f, 0, region, this.#flow);
     this.#emitter = new HotEmitter({
       f,
       streams,

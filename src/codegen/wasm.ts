@@ -95,6 +95,7 @@ export class FunctionBody {
   readonly #locals: ValueType[] = [];
   readonly #names = new Map<number, string>();
   readonly #hints: { at: number; likely: boolean }[] = [];
+  readonly #known = new Map<number, number>();
   /** How many blocks, loops and ifs are open: a label is the depth within its construct, and a branch takes the difference. */
   depth = 0;
 
@@ -121,7 +122,14 @@ export class FunctionBody {
     return this;
   }
 
+  /** A parameter that is always the same: whoever reads it gets the constant. */
+  know(parameter: number, value: number): void {
+    this.#known.set(parameter, value);
+  }
+
   get(local: number): this {
+    const known = this.#known.get(local);
+    if (known !== undefined) return this.i32(known);
     this.code.byte(0x20).u(local);
     return this;
   }
@@ -299,7 +307,8 @@ export class ModuleWriter {
     this.#table = functions;
   }
 
-  encode(maxMemoryPages: number): Uint8Array<ArrayBuffer> {
+  /** `minMemoryPages`: what V8 knows to be there costs no look at bounds, and no care for traps. */
+  encode(maxMemoryPages: number, minMemoryPages = 1): Uint8Array<ArrayBuffer> {
     const out = new Bytes().raw(Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0));
     const section = (id: number, fill: (to: Bytes) => void) => {
       const body = new Bytes();
@@ -307,7 +316,7 @@ export class ModuleWriter {
       out.byte(id).u(body.length).raw(body.done());
     };
     section(1, (to) => this.#writeTypes(to));
-    section(2, (to) => this.#writeImports(to, maxMemoryPages));
+    section(2, (to) => this.#writeImports(to, minMemoryPages, maxMemoryPages));
     section(3, (to) => {
       to.u(this.#functions.length);
       for (const f of this.#functions) to.u(f.type);
@@ -367,10 +376,10 @@ export class ModuleWriter {
     }
   }
 
-  #writeImports(to: Bytes, maxMemoryPages: number): void {
+  #writeImports(to: Bytes, minMemoryPages: number, maxMemoryPages: number): void {
     const table = this.#importedTable;
     to.u(this.#imports.length + this.#globals.length + (table === undefined ? 1 : 2));
-    to.text('env').text('memory').byte(2).byte(3).u(1).u(maxMemoryPages);
+    to.text('env').text('memory').byte(2).byte(3).u(minMemoryPages).u(maxMemoryPages);
     if (table !== undefined) to.text(table.module).text(table.name).byte(1).byte(0x70).byte(0).u(1);
     for (const g of this.#globals) to.text(g.module).text(g.name).byte(3).byte(0x7f).byte(0);
     for (const i of this.#imports) to.text(i.module).text(i.name).byte(0).u(i.type);

@@ -24,7 +24,7 @@ export interface MemoryLayout {
 }
 
 /** What core/ is built to import at least (tools/build-engine.ts: --initialMemory). */
-const FEWEST_PAGES = 512;
+export const FEWEST_PAGES = 512;
 const DEVICE_BYTES = 1024 * 1024;
 
 /** Lays out a VM. Throws no error: whether the host has the memory shows when it is made. */

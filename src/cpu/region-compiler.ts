@@ -6,6 +6,7 @@ import type { Feature } from '#isa/x86/insn.ts';
 import { HELPERS } from '#translate/x86/helpers.ts';
 import { BlockView } from './block-view.ts';
 import { HotLifter } from './hot-lift.ts';
+import { FEWEST_PAGES } from './layout.ts';
 import { type RegionBlock, RegionPlanner } from './region-planner.ts';
 
 const MAX_MEMORY_PAGES = 65536;
@@ -40,8 +41,10 @@ export interface CompiledBatch {
 export class RegionCompiler {
   readonly #view: BlockView;
   readonly #lifter: HotLifter;
+  readonly #cpu: number;
 
   constructor(memory: WebAssembly.Memory, cpu: number, features: ReadonlySet<Feature>) {
+    this.#cpu = cpu;
     this.#view = new BlockView(memory, cpu);
     this.#lifter = new HotLifter(this.#view, features);
   }
@@ -59,7 +62,10 @@ export class RegionCompiler {
       });
     }
     return {
-      wasm: buildRegions(planned.map((p) => p.region)),
+      wasm: buildRegions(
+        planned.map((p) => p.region),
+        this.#cpu,
+      ),
       regions: planned.map((p) => p.compiled),
       refused: requests.length - planned.length,
     };
@@ -67,7 +73,7 @@ export class RegionCompiler {
 }
 
 /** A module that puts the functions of regions into the table of regions. */
-function buildRegions(regions: readonly Region[]): Uint8Array<ArrayBuffer> {
+function buildRegions(regions: readonly Region[], cpu: number): Uint8Array<ArrayBuffer> {
   const module = new ModuleWriter();
   module.importTable('env', 'hot');
   const slots = regions.map((_, i) => module.importGlobal('slots', `${i}`));
@@ -77,12 +83,12 @@ function buildRegions(regions: readonly Region[]): Uint8Array<ArrayBuffer> {
   const type = module.type(REGION_TYPE);
   for (const [i, region] of regions.entries()) {
     const slot = slots[i] ?? 0;
-    const { body } = new RegionBuilder(region, { type, slot }, (name) => {
+    const { body } = new RegionBuilder(region, { type, slot, cpu }, (name) => {
       const index = indexes.get(name);
       if (index === undefined) throw new Error(`regions: helper ${name} is not declared`);
       return index;
     });
     module.element(slot, module.function(body));
   }
-  return module.encode(MAX_MEMORY_PAGES);
+  return module.encode(MAX_MEMORY_PAGES, FEWEST_PAGES);
 }

@@ -186,6 +186,9 @@ export const S_BATCHES = 1816;
 export const S_STAT_REGION_RUNS = 1824;
 export const S_STAT_REGION_COLD = 1832;
 export const S_STAT_REGION_INSNS = 1840;
+/** What the page streams of regions know (codegen/page-streams.ts). */
+export const S_STREAMS = 3072;
+export const STREAMS_BYTES = 512;
 /** Room for the numbers of 128 bits that the x87's transcendental functions compute with, 512 bytes. */
 export const S_F128 = 3584;
 /** u32: entries written to the log of transfers; wraps. */

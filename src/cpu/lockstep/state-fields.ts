@@ -6,7 +6,6 @@ import {
   S_EA,
   S_EFLAGS,
   S_EXC_VECTOR,
-  S_F128,
   S_FLAGS_RES,
   S_FPU_CONTROL,
   S_FPU_CS,
@@ -24,6 +23,7 @@ import {
   S_SEGS,
   S_SIZE,
   S_STAT_TLB_MISS,
+  S_STREAMS,
   S_TF_ARMED,
   S_TLB_LOGGED,
   S_WALK_ERROR,
@@ -54,7 +54,7 @@ const ENGINE: readonly Range[] = [
   { from: S_TLB_LOGGED, to: S_TLB_LOGGED + 20 },
   { from: S_WALK_ERROR, to: S_LOCAL_CODE + 4 },
   { from: S_TRACE, to: S_RECENT + RECENT_BYTES },
-  { from: S_F128, to: S_SIZE },
+  { from: S_STREAMS, to: S_SIZE },
 ];
 
 /** Flags that have not been computed: the same six can be held in many ways. */
