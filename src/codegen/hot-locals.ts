@@ -7,8 +7,6 @@ export interface HotLocals extends FlagLocals {
   /** RIP at which the region was entered. */
   readonly base: number;
   readonly budget: number;
-  readonly tlbRead: number;
-  readonly tlbWrite: number;
   /** What `leave` needs: the instruction, as `where` packs it. */
   readonly where: number;
   readonly kills: number;
@@ -24,8 +22,6 @@ export function declareLocals(f: FunctionBody): HotLocals {
     cpu: 0,
     base: i64('base'),
     budget: i32('budget'),
-    tlbRead: i32('tlb_read'),
-    tlbWrite: i32('tlb_write'),
     where: i32('where'),
     kills: i32('kills'),
     usual: i32('usual'),

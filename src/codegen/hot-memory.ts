@@ -1,5 +1,5 @@
 import type { Inst } from '#ir/block.ts';
-import { TLB_ENTRIES } from '#ir/state.ts';
+import { S_TLB_READ, S_TLB_WRITE, TLB_ENTRIES } from '#ir/state.ts';
 import type { Access, AddressGroups, PageCheck } from './address-groups.ts';
 import type { HotLocals } from './hot-locals.ts';
 import type { LocalPool } from './local-pool.ts';
@@ -65,7 +65,7 @@ export class HotMemory {
   /** Leaves the TLB entry of an address in `entry` and pushes 1 when its page has `width` bytes from there on. */
   #pushHit(address: number, entry: number, width: number, write: boolean): void {
     const { locals } = this.#cx;
-    const f = this.#cx.f.get(write ? locals.tlbWrite : locals.tlbRead);
+    const f = this.#cx.f.get(locals.cpu).mem(I32_LOAD, write ? S_TLB_WRITE : S_TLB_READ);
     // V8 leaves out the wrap of what is added.
     f.get(address).i64(8).op(0x88);
     f.i64((TLB_ENTRIES - 1) << 4)

@@ -9,8 +9,6 @@ import {
   S_FLAGS_RES,
   S_MXCSR,
   S_RIP,
-  S_TLB_READ,
-  S_TLB_WRITE,
 } from '#ir/state.ts';
 import { analyse, type ControlFlow } from './control-flow.ts';
 import { planFpu } from './fpu-plan.ts';
@@ -133,7 +131,7 @@ export class RegionBuilder {
 
   #prologue(helper: (name: string) => number): void {
     const f = this.#f;
-    const { base, budget, res, aux, tlbRead, tlbWrite } = this.#locals;
+    const { base, budget, res, aux } = this.#locals;
     const first = this.#region.nodes[0];
     f.get(0).mem(I32_LOAD, S_BUDGET).tee(budget);
     f.i32(first?.insns.length ?? 0).op(0x48);
@@ -155,8 +153,6 @@ export class RegionBuilder {
     this.#emitter.float.begin(helpersOf(this.#region));
     f.get(0).mem(I64_LOAD, S_FLAGS_RES).set(res);
     f.get(0).mem(I64_LOAD, S_FLAGS_AUX).set(aux);
-    f.get(0).mem(I32_LOAD, S_TLB_READ).set(tlbRead);
-    f.get(0).mem(I32_LOAD, S_TLB_WRITE).set(tlbWrite);
     this.#state.load();
     this.#emitter.fpu?.load();
   }
