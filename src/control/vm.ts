@@ -113,7 +113,10 @@ export type DiskBus = 'virtio' | 'nvme' | 'scsi' | 'virtio-mmio' | 'virtio-mmio-
 export interface Vm {
   /** What the user should know of how the machine was made, in lines. */
   readonly warnings: readonly string[];
-  /** Hears, in lines, what the user should know while the guest runs: the host's disk fills up, a request waits for room. */
+  /**
+   * Hears, in lines, what the user should know while the guest runs: the host's disk fills up, a request waits for room, the
+   * guest has halted for good.
+   */
   onWarning(listener: (line: string) => void): void;
   /** The first serial port. Output that comes before a listener is there waits for it. */
   readonly console: {

@@ -40,6 +40,8 @@ export interface VcpuHost {
   nowNs(): number;
   /** Before the thread sleeps for lack of work. */
   beforeSleep(): void;
+  /** The vCPU sleeps with interrupts disabled: only an NMI, INIT or a reset wakes it. */
+  haltedForGood?(): void;
   /** Timers that are due, input from other threads. Once a slice. */
   poll(nowNs: number): void;
   /** Why the VM shall end or begin anew, once it shall. */

@@ -426,6 +426,7 @@ export class SoftwareVcpu {
     const deadline = this.#host.nextDeadlineNs();
     if (deadline <= began) return;
     this.#host.beforeSleep();
+    if ((this.#get(S_EFLAGS) & EFLAGS_IF) === 0) this.#host.haltedForGood?.();
     const index = (this.#cpu + S_ATTENTION) >> 2;
     const isDue = (): boolean => Atomics.load(this.#words, index) !== 0;
     const now = this.#window.look(isDue, Math.min(deadline, began + this.#window.ns));

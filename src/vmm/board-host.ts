@@ -54,6 +54,8 @@ export interface BoardOptions {
   readonly takeSlotEvent: () => SlotEvent | undefined;
   /** Makes the device thread look at its link. */
   readonly wakeDevices: () => void;
+  /** Told once: the guest has halted with interrupts disabled. */
+  readonly haltedForGood: () => void;
 }
 
 /** Counts of what left translated code, by reason. */
@@ -86,6 +88,7 @@ export class BoardHost implements VcpuHost {
   #outputLength = 0;
   #outputSince = 0;
   #undefined = 0;
+  #hasHalted = false;
   #exitsSinceLook = 0;
   #polledNs = 0;
   /** When the next timer is due; NaN: a device has been touched since that was known. */
@@ -388,6 +391,12 @@ export class BoardHost implements VcpuHost {
 
   beforeSleep(): void {
     this.flush();
+  }
+
+  haltedForGood(): void {
+    if (this.#hasHalted) return;
+    this.#hasHalted = true;
+    this.#options.haltedForGood();
   }
 
   ended(): VcpuExit | undefined {

@@ -10,6 +10,8 @@ const MAX_INSN_BYTES = 15;
 const SHOWN_BYTES = 8;
 /** UD2, UD1 and UD0: programs mean them. */
 const MEANT = [0x0b, 0xb9, 0xff];
+/** Stands in a text of `describeUndefined` that tells of the model. */
+export const LACKS = 'the CPU model lacks';
 
 /**
  * Why the instruction at RIP has raised #UD, where that is because it is missing from this processor, not because the
@@ -34,5 +36,5 @@ export function describeUndefined(
   if (typeof insn === 'string') return undefined;
   const { name, options } = insn.row;
   if (options.feature === undefined || model.features.has(options.feature)) return undefined;
-  return `instruction ${options.as ?? name} (${where}), for which the CPU model lacks ${options.feature}`;
+  return `instruction ${options.as ?? name} (${where}), for which ${LACKS} ${options.feature}`;
 }

@@ -17,6 +17,7 @@ import { TraceError, TraceSink } from './trace-sink.ts';
 import { TracedBoardHost } from './traced-board-host.ts';
 import type { Tracer } from './tracer.ts';
 import { writeCache } from './translation-cache.ts';
+import { LACKS } from './undefined-instruction.ts';
 import { readStats } from './vm-stats.ts';
 import type { FromWorker, TraceStart, WorkerStart } from './worker-protocol.ts';
 
@@ -81,6 +82,13 @@ function runVcpu(vcpu: SoftwareVcpu): VcpuExit {
   }
 }
 
+/** `notes`: what was not there for the guest. */
+function haltText(notes: Iterable<string>): string {
+  const text = 'the guest has halted with interrupts disabled, and only an NMI or a reset wakes it';
+  const lacking = [...notes].find((note) => note.includes(LACKS));
+  return lacking === undefined ? text : `${text}; before that it ran ${lacking}`;
+}
+
 async function runGuest(start: WorkerStart): Promise<void> {
   const { memory, layout } = start;
   const cpu = layout.cpus[0] ?? 0;
@@ -106,6 +114,7 @@ async function runGuest(start: WorkerStart): Promise<void> {
     assignCards: start.assignCards,
     takeSlotEvent: () => receiveMessageOnPort(start.slotEvents)?.message as SlotEvent | undefined,
     wakeDevices: () => send({ type: 'devices' }),
+    haltedForGood: () => send({ type: 'warning', text: haltText(reported) }),
   };
   const host = makeHost(options, start.trace, tracer);
   const sampler = start.sampling && new GuestSampler(memory, layout, start.sampling === 'stacks');

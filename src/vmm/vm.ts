@@ -117,6 +117,7 @@ class SoftwareVm implements Vm {
   readonly #plugs: DiskPlugs;
   #devices: DeviceHost | undefined;
   readonly #listeners: ((bytes: Uint8Array) => void)[] = [];
+  readonly #warned: ((line: string) => void)[] = [];
   #early: Uint8Array[] = [];
   #typed: Uint8Array[] = [];
   #input: InputRing | undefined;
@@ -138,7 +139,10 @@ class SoftwareVm implements Vm {
     this.#engine = engine;
     this.#disks = disks;
     this.warnings = disks.warnings;
-    this.onWarning = (listener) => disks.onWarning(listener);
+    this.onWarning = (listener) => {
+      disks.onWarning(listener);
+      this.#warned.push(listener);
+    };
     this.#plugs = new DiskPlugs(disks, (message) => this.#notes.push(message));
   }
 
@@ -302,12 +306,17 @@ class SoftwareVm implements Vm {
         if (message.type === 'devices') devices.wake();
         else if (message.type === 'output') this.#emit(message.bytes);
         else if (message.type === 'log') this.#notes.push(message.text);
+        else if (message.type === 'warning') this.#warn(message.text);
         else if (message.type === 'exit') resolve(message);
         else if (message.type === 'failed')
           reject(new RequestError(message.message, message.field));
       });
       worker.on('exit', () => resolve(undefined));
     });
+  }
+
+  #warn(line: string): void {
+    for (const listener of this.#warned) listener(line);
   }
 
   #emit(bytes: Uint8Array): void {

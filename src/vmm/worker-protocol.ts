@@ -50,6 +50,8 @@ export interface TraceStart {
 export type FromWorker =
   | { readonly type: 'output'; readonly bytes: Uint8Array }
   | { readonly type: 'log'; readonly text: string }
+  /** What the user should know at once. */
+  | { readonly type: 'warning'; readonly text: string }
   /** The device thread's link holds accesses. */
   | { readonly type: 'devices' }
   /** The host fails in something that the user asked for. */

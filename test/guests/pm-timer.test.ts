@@ -68,6 +68,7 @@ function runInMinutes(body: string): { text: string; minutes: number } {
       cards: [],
       assignCards: false,
       wakeDevices: () => {},
+      haltedForGood: () => {},
       takeSlotEvent: () => undefined,
     }),
   );
