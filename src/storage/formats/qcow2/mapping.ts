@@ -73,7 +73,7 @@ export class Mapping {
 
   /** Reads, makes or copies the L2 table of a cluster, so that its entries may be changed. */
   async makeWritable(cluster: number): Promise<void> {
-    if (this.#meta.l2.isFull) await this.#meta.commit();
+    if (this.#meta.l2.isFull || this.#meta.counts.cache.isFull) await this.#meta.commit();
     const index = Math.floor(cluster / this.perTable);
     if (this.#isOurs(index)) await this.load(cluster * this.#clusterBytes);
     else

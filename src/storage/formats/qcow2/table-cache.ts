@@ -2,6 +2,8 @@ import type { HostFile } from '../../image.ts';
 
 /** As QEMU's L2 slices: a random read of a large disk costs no more than a page of its table. */
 const MAX_SLICE_BYTES = 4096;
+/** Slices looked at for one to drop: where most of them wait to be written, a search for more would find none. */
+const MOST_LOOKS = 64;
 
 /** A part of a table of the image: an L2 table or a refcount block. */
 export interface Slice {
@@ -144,7 +146,7 @@ export class TableCache {
 
   wrote(runs: readonly DirtyRun[]): void {
     for (const { slices } of runs) for (const slice of slices) slice.writing--;
-    this.#shrink();
+    this.#shrink(this.#slices.size * 2);
   }
 
   failed(runs: readonly DirtyRun[]): void {
@@ -180,13 +182,15 @@ export class TableCache {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
     const slice = { start, bytes, view, dirty: false, writing: 0, used: true };
     this.#slices.set(start, slice);
-    if (this.#slices.size > this.#maxSlices) this.#shrink();
+    // What was asked for is there when its reader looks.
+    this.#last = slice;
+    if (this.#slices.size > this.#maxSlices) this.#shrink(MOST_LOOKS);
     return slice;
   }
 
   /** Drops clean slices, first those that were not used since the last time. */
-  #shrink(): void {
-    let looks = this.#slices.size * 2;
+  #shrink(mostLooks: number): void {
+    let looks = mostLooks;
     for (const [start, slice] of this.#slices) {
       if (this.#slices.size <= this.#maxSlices || looks-- === 0) break;
       if (slice.dirty || slice.writing > 0 || slice.used || slice === this.#last) {
