@@ -30,11 +30,10 @@ export interface HandlerMap {
   readonly writing: readonly number[];
 }
 
-/** Integer instructions common enough in 64-bit code to stand inside the interpreter's switch. */
+/** Instructions common enough in 64-bit code, or in what uses the x87, to stand inside the interpreter's switch. */
 const INLINE = new Set(
-  `mov movzx movsx movsxd lea add sub and or xor cmp test inc dec push pop call ret jmp jcc shl shr sar imul nop`.split(
-    ' ',
-  ),
+  `mov movzx movsx movsxd lea add sub and or xor cmp test inc dec push pop call ret jmp jcc shl shr sar imul nop
+   fld_f64 fst_f64 farith_f64 farith farith_to farith_pop fld fst`.split(/\s+/),
 );
 const SIZES = [2, 4, 8] as const;
 
