@@ -1,6 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
+  copyFileSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
@@ -12,13 +13,15 @@ import {
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { openSealed } from '../src/vmm/optimised-code.ts';
 
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const OUT = join(ROOT, 'build');
 const OUTPUTS = ['core.wasm', 'lz4.wasm', 'interpreter.wasm', 'handlers.json'];
-/** Of use to this Node alone. */
-const MACHINE_CODE = ['core.code', 'interpreter.code'];
-/** Folders of src/ that go into them. */
+/** Modules of which there is machine code, of use to this Node alone. */
+const COMPILED = ['core', 'interpreter'];
+/** Folders of src/ that go into them, and the file with the flags that machine code is made with. */
+const FLAGS = 'src/vmm/optimised-code.ts';
 const SOURCES = ['base', 'codegen', 'core', 'cpu', 'ir', 'isa', 'translate'];
 /** src/cpu/layout.ts: the core's constants begin at 64 KiB. */
 const MEMORY_BASE = '65536';
@@ -36,23 +39,36 @@ const CORE_FLAGS = [
  */
 export async function ensureBuilt(options: { readonly force?: boolean } = {}): Promise<void> {
   const sources = sourceHash();
-  if (!options.force && readStamp() === `${sources} ${hashOf(OUT, OUTPUTS)}`) return;
+  const isBuilt = !options.force && readStamp() === `${sources} ${hashOf(OUT, OUTPUTS)}`;
+  if (isBuilt && COMPILED.every(hasCode)) return;
   mkdirSync(OUT, { recursive: true });
   const temporary = mkdtempSync(join(OUT, 'new-'));
   try {
-    await timed('core', () => {
-      compile('src/core/index.ts', join(temporary, 'core.wasm'), CORE_FLAGS);
-      compile('src/core/lz4.ts', join(temporary, 'lz4.wasm'), ['--enable', 'simd,bulk-memory']);
-    });
-    const { buildInterpreter } = await import('./build-interpreter.ts');
-    await timed('interpreter', () => buildInterpreter(temporary));
+    if (isBuilt) for (const name of OUTPUTS) copyFileSync(join(OUT, name), join(temporary, name));
+    else await buildModules(temporary);
     await timed('machine code', () => runNode('tools/build-machine-code.ts', temporary));
     writeFileSync(join(temporary, 'stamp'), `${sources} ${hashOf(temporary, OUTPUTS)}`);
-    for (const name of [...MACHINE_CODE, ...OUTPUTS, 'stamp'])
+    for (const name of [...COMPILED.map(codeFile), ...OUTPUTS, 'stamp'])
       renameSync(join(temporary, name), join(OUT, name));
   } finally {
     rmSync(temporary, { recursive: true, force: true });
   }
+}
+
+async function buildModules(folder: string): Promise<void> {
+  await timed('core', () => {
+    compile('src/core/index.ts', join(folder, 'core.wasm'), CORE_FLAGS);
+    compile('src/core/lz4.ts', join(folder, 'lz4.wasm'), ['--enable', 'simd,bulk-memory']);
+  });
+  const { buildInterpreter } = await import('./build-interpreter.ts');
+  await timed('interpreter', () => buildInterpreter(folder));
+}
+
+const codeFile = (name: string): string => `${name}.code`;
+
+function hasCode(name: string): boolean {
+  const read = (file: string) => readOr(join(OUT, file), Buffer.alloc(0));
+  return openSealed(read(codeFile(name)), read(`${name}.wasm`)) !== undefined;
 }
 
 function sourceHash(): string {
@@ -64,6 +80,7 @@ function sourceHash(): string {
   const tools = readdirSync(join(ROOT, 'tools'))
     .filter((file) => /^build.*\.ts$/.test(file))
     .map((file) => join('tools', file));
+  files.push(FLAGS);
   const hash = createHash('sha256').update(hashOf(ROOT, [...files, ...tools].sort()));
   hash.update(`${process.version} ${process.arch}`);
   return hash.update(readFileSync(ascManifest())).digest('hex');
@@ -79,7 +96,7 @@ function hashOf(folder: string, files: readonly string[]): string {
   return hash.digest('hex');
 }
 
-function readOr(path: string, otherwise: Buffer): Buffer {
+function readOr(path: string, otherwise: Buffer<ArrayBuffer>): Buffer<ArrayBuffer> {
   try {
     return readFileSync(path);
   } catch (error) {

@@ -1,6 +1,6 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { optimisedCodeOf, setEngineFlags } from '../src/vmm/optimised-code.ts';
+import { optimisedCodeOf, seal, setEngineFlags } from '../src/vmm/optimised-code.ts';
 
 // node build-machine-code.ts FOLDER: machine code of the engine's modules, so that no run begins with baseline code.
 // It serves the Node that made it, on processors like this one; a run elsewhere compiles the modules as ever.
@@ -8,6 +8,7 @@ import { optimisedCodeOf, setEngineFlags } from '../src/vmm/optimised-code.ts';
 const [folder = '.'] = process.argv.slice(2);
 setEngineFlags();
 for (const name of ['core', 'interpreter']) {
-  const code = optimisedCodeOf(readFileSync(join(folder, `${name}.wasm`)));
-  writeFileSync(join(folder, `${name}.code`), code ?? new Uint8Array(0));
+  const wasm = readFileSync(join(folder, `${name}.wasm`));
+  const code = optimisedCodeOf(wasm) ?? new Uint8Array(0);
+  writeFileSync(join(folder, `${name}.code`), seal(code, wasm));
 }

@@ -12,12 +12,14 @@ export const MATCH_BEFORE_BLOCK: i32 = -5;
 const MIN_MATCH: u32 = 4;
 const LENGTH_MORE: u32 = 15; // in either half of the token: bytes that add to the length follow
 const VECTOR: u32 = 16;
+/** More than any block unpacks to. */
+const LONGEST: i32 = 1 << 24;
 
 /** Where the next byte of the block lies, and where the block ends. */
 let from: u32 = 0;
 let fromEnd: u32 = 0;
 
-/** A length of which `first` stands in the token, and the rest, if there is one, behind; -1 where that has no end. */
+/** A length of which `first` stands in the token, and the rest, if there is one, behind; -1 where that has no end, or is absurd. */
 function readLength(first: u32): i32 {
   let length: i32 = first;
   if (first !== LENGTH_MORE) return length;
@@ -25,6 +27,7 @@ function readLength(first: u32): i32 {
     const byte = <u32>load<u8>(from++);
     length += byte;
     if (byte !== 255) return length;
+    if (length > LONGEST) return -1;
   }
   return -1;
 }

@@ -22,38 +22,45 @@ describe('bounce buffers', () => {
     },
   ];
   for (const { name, first, second, isSame } of cases)
-    it(name, () => {
+    it(name, async () => {
       const buffers = new BounceBuffers();
-      const one = buffers.take(first);
+      const one = await buffers.take(first);
       assert.equal(one.length, first);
       buffers.give(one);
-      const two = buffers.take(second);
+      const two = await buffers.take(second);
       assert.equal(two.length, second);
       assert.equal(two.buffer === one.buffer, isSame);
     });
 
-  it('are one for each request under way', () => {
+  it('are one for each request under way', async () => {
     const buffers = new BounceBuffers();
-    assert.notEqual(buffers.take(KIB).buffer, buffers.take(KIB).buffer);
+    assert.notEqual((await buffers.take(KIB)).buffer, (await buffers.take(KIB)).buffer);
   });
 });
 
-it('there is a bound to what is out, but for one that is larger', async () => {
+it('there is a bound to what is out, but for one that is larger; first come, first served', async () => {
   const buffers = new BounceBuffers();
-  const MIB = 1 << 20;
-  const large = buffers.take(100 * MIB);
-  assert.equal(buffers.hasRoom(4096), false);
-  let isGiven = false;
-  const given = buffers.given().then(() => {
-    isGiven = true;
-  });
-  await Promise.resolve();
-  assert.equal(isGiven, false);
+  const got: number[] = [];
+  const ask = async (mib: number) => {
+    const buffer = await buffers.take(mib * KIB * KIB);
+    got.push(mib);
+    return buffer;
+  };
+  const settled = () => new Promise(setImmediate);
+  const large = await ask(100);
+  const waiting = [16, 32, 64, 1, 2].map(ask);
+  await settled();
+  assert.deepEqual(got, [100]);
   buffers.give(large);
-  await given;
-  const many = [];
-  while (buffers.hasRoom(16 * MIB)) many.push(buffers.take(16 * MIB));
-  assert.equal(many.length, 4);
-  for (const one of many) buffers.give(one);
-  assert.equal(buffers.hasRoom(100 * MIB), true);
+  await settled();
+  assert.deepEqual(got, [100, 16, 32]);
+  for (const [i, served] of [
+    [16, 32],
+    [16, 32, 64],
+    [16, 32, 64, 1, 2],
+  ].entries()) {
+    buffers.give((await waiting[i]) ?? assert.fail());
+    await settled();
+    assert.deepEqual(got, [100, ...served]);
+  }
 });

@@ -10,34 +10,37 @@ export class BounceBuffers {
   readonly #free = new Map<number, ArrayBuffer[]>();
   #keptBytes = 0;
   #outBytes = 0;
-  #waiting: (() => void)[] = [];
+  /** Those that wait for room, first come, first served. */
+  readonly #waiting: { readonly sizeBytes: number; readonly resolve: () => void }[] = [];
 
-  hasRoom(lengthBytes: number): boolean {
-    return this.#outBytes === 0 || this.#outBytes + sizeOf(lengthBytes) <= MOST_OUT_BYTES;
+  #hasRoom(sizeBytes: number): boolean {
+    return this.#outBytes === 0 || this.#outBytes + sizeBytes <= MOST_OUT_BYTES;
   }
 
-  /** Resolves when one has been given back. */
-  given(): Promise<void> {
-    return new Promise((resolve) => {
-      this.#waiting.push(resolve);
-    });
-  }
-
-  /** Holds anything. */
-  take(lengthBytes: number): Uint8Array<ArrayBuffer> {
+  /** Resolves when there is room for it. Holds anything. */
+  async take(lengthBytes: number): Promise<Uint8Array<ArrayBuffer>> {
     const sizeBytes = sizeOf(lengthBytes);
+    if (this.#waiting.length === 0 && this.#hasRoom(sizeBytes)) this.#outBytes += sizeBytes;
+    else
+      await new Promise<void>((resolve) => {
+        this.#waiting.push({ sizeBytes, resolve });
+      });
     const kept = this.#free.get(sizeBytes)?.pop();
     if (kept !== undefined) this.#keptBytes -= sizeBytes;
-    const buffer = kept ?? new ArrayBuffer(sizeBytes);
-    this.#outBytes += sizeBytes;
-    return new Uint8Array(buffer, 0, lengthBytes);
+    return new Uint8Array(kept ?? new ArrayBuffer(sizeBytes), 0, lengthBytes);
   }
 
   /** Takes back what `take` gave and nobody uses any more. */
   give({ buffer }: Uint8Array<ArrayBuffer>): void {
     const sizeBytes = buffer.byteLength;
     this.#outBytes -= sizeBytes;
-    for (const resolve of this.#waiting.splice(0)) resolve();
+    for (;;) {
+      const [first] = this.#waiting;
+      if (first === undefined || !this.#hasRoom(first.sizeBytes)) break;
+      this.#waiting.shift();
+      this.#outBytes += first.sizeBytes;
+      first.resolve();
+    }
     if (this.#keptBytes + sizeBytes > MOST_KEPT_BYTES) return;
     this.#keptBytes += sizeBytes;
     const others = this.#free.get(sizeBytes);

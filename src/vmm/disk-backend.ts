@@ -81,9 +81,7 @@ export class DiskBackend implements BlockBackend {
   ): Promise<void> {
     const [first] = pieces;
     if (first !== undefined && pieces.length === 1) return await request(first, false);
-    const lengthBytes = totalLength(pieces);
-    while (!this.#buffers.hasRoom(lengthBytes)) await this.#buffers.given();
-    const buffer = this.#buffers.take(lengthBytes);
+    const buffer = await this.#buffers.take(totalLength(pieces));
     try {
       await request(buffer, true);
     } finally {

@@ -3,7 +3,7 @@ import { RequestError } from '#base/errors.ts';
 import type { VmConfig } from '#control/vm.ts';
 import type { HandlerMap } from '#cpu/handlers.ts';
 import { engineFile, readEngine } from './engine-cache.ts';
-import { moduleOf } from './optimised-code.ts';
+import { moduleOf, openSealed } from './optimised-code.ts';
 import type { WorkerStart } from './worker-protocol.ts';
 
 const BUILD = new URL('../../build/', import.meta.url);
@@ -54,8 +54,9 @@ export function loadEngine({ translationCache, cpuModel }: VmConfig): Engine {
 function built(name: string): WebAssembly.Module | undefined {
   const url = new URL(`${name}.code`, BUILD);
   if (!existsSync(url)) return undefined; // as in the npm package
-  const code = readFileSync(url);
-  return code.length === 0 ? undefined : moduleOf(code, file(`${name}.wasm`));
+  const wasm = file(`${name}.wasm`);
+  const code = openSealed(readFileSync(url), wasm);
+  return code === undefined || code.length === 0 ? undefined : moduleOf(code, wasm);
 }
 
 /** `code`: its machine code, if there is some. */

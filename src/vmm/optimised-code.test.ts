@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
 import { it } from 'node:test';
-import { countOptimised, moduleOf, optimisedCodeOf, setEngineFlags } from './optimised-code.ts';
+import {
+  countOptimised,
+  moduleOf,
+  openSealed,
+  optimisedCodeOf,
+  seal,
+  setEngineFlags,
+} from './optimised-code.ts';
 
 /** (module (func (export "f") (result i32) (i32.const 7))) */
 const WASM = new Uint8Array([
@@ -22,14 +30,33 @@ it('code that is made ahead is optimised code, before anything has run', () => {
   assert.equal((f as () => number)(), 7);
 });
 
-it('code that V8 does not know is no module', () => {
+it('code in a file is taken when it is whole, and of the module', () => {
   const code = optimisedCodeOf(WASM);
   assert(code !== undefined);
-  assert.equal(
-    moduleOf(
-      code.map((byte) => byte ^ 0xff),
-      WASM,
-    ),
-    undefined,
-  );
+  const sealed = new Uint8Array(seal(code, WASM));
+  assert.deepEqual(openSealed(sealed, WASM), code);
+  const other = WASM.with(-2, 8);
+  assert.equal(openSealed(sealed, other), undefined);
+  for (const length of [0, 31, 32, 100, sealed.length - 1])
+    assert.equal(openSealed(sealed.slice(0, length), WASM), undefined, `${length} bytes`);
+  for (const at of [0, 31, 32, 40, sealed.length - 1])
+    assert.equal(openSealed(sealed.with(at, (sealed[at] ?? 0) ^ 1), WASM), undefined, `byte ${at}`);
+});
+
+it('where bounds are to be checked, code that does not is no module', () => {
+  const code = optimisedCodeOf(WASM);
+  assert(code !== undefined);
+  const file = new URL('optimised-code.ts', import.meta.url).href;
+  const script = `
+    import { moduleOf, setEngineFlags } from ${JSON.stringify(file)};
+    setEngineFlags();
+    const [code, wasm] = process.argv.slice(1).map((s) => new Uint8Array(Buffer.from(s, 'base64')));
+    process.stdout.write(String(moduleOf(code, wasm) !== undefined));`;
+  const texts = [code, WASM].map((bytes) => Buffer.from(bytes).toString('base64'));
+  const isTaken = (...flags: string[]) =>
+    execFileSync(process.execPath, [...flags, '--input-type=module', '-e', script, ...texts], {
+      encoding: 'utf8',
+    });
+  assert.equal(isTaken(), 'true');
+  assert.equal(isTaken('--disable-wasm-trap-handler'), 'false');
 });

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { setFlagsFromString } from 'node:v8';
 
 // V8's own form of a compiled module. It is reached through functions that V8 has for its tests: where they are missing
@@ -7,6 +8,7 @@ interface Natives {
   readonly serialize: (module: WebAssembly.Module) => ArrayBuffer;
   readonly deserialize: (code: ArrayBuffer, wasm: Uint8Array) => WebAssembly.Module | undefined;
   readonly isOptimised: (f: unknown) => boolean;
+  readonly hasTrapHandler: () => boolean;
 }
 
 /** Sets the flags of V8 that WebAssembly needs, before there are threads. They are part of what machine code is known by. */
@@ -44,6 +46,9 @@ function compileNatives(): Natives | undefined {
         'return %DeserializeWasmModule(code, wasm)',
       ) as Natives['deserialize'],
       isOptimised: new Function('f', 'return %IsTurboFanFunction(f)') as Natives['isOptimised'],
+      hasTrapHandler: new Function(
+        'return %IsWasmTrapHandlerEnabled()',
+      ) as Natives['hasTrapHandler'],
     };
   } catch {
     return undefined;
@@ -69,10 +74,34 @@ export function machineCodeOf(module: WebAssembly.Module): Uint8Array<ArrayBuffe
   return found && new Uint8Array(found.serialize(module));
 }
 
-/** The module that `code` was taken from; undefined when V8 does not take it: another version, other flags. */
+/**
+ * The module that `code` was taken from, which nobody may have changed: V8 looks at a version and flags alone. Undefined when it
+ * does not take it, or has no trap handler: code that was made with one checks no bounds.
+ */
 export function moduleOf(
   code: Uint8Array<ArrayBuffer>,
   wasm: Uint8Array,
 ): WebAssembly.Module | undefined {
-  return theNatives()?.deserialize(code.slice().buffer, wasm);
+  const found = theNatives();
+  return found?.hasTrapHandler() ? found.deserialize(code.slice().buffer, wasm) : undefined;
+}
+
+const SEAL_BYTES = 32;
+
+function sealOf(code: Uint8Array, wasm: Uint8Array): Uint8Array {
+  return createHash('sha256').update(`${wasm.length} `).update(wasm).update(code).digest();
+}
+
+/** `code` with what ties it to its module, for a file. */
+export function seal(code: Uint8Array, wasm: Uint8Array): Uint8Array {
+  return Buffer.concat([sealOf(code, wasm), code]);
+}
+
+/** The code in a file, when it is whole and of this module. */
+export function openSealed(
+  sealed: Uint8Array<ArrayBuffer>,
+  wasm: Uint8Array,
+): Uint8Array<ArrayBuffer> | undefined {
+  const code = sealed.subarray(SEAL_BYTES);
+  return sealOf(code, wasm).every((byte, i) => byte === sealed[i]) ? code : undefined;
 }

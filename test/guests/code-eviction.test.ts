@@ -49,17 +49,75 @@ page: mov $${COUNTED}, %ecx
 stack:
 `;
 
+const UNITS = 45_000;
+// Writes units of code, 59 NOPs and a call of `hot` each, and runs them once: their blocks make each other room while `hot`
+// is translated. Ends with 0 when all have called it.
+const CALLING = `
+_start: mov $stack, %esp
+  mov $0x400000, %edi
+  mov $${UNITS}, %edx
+unit: mov $59, %ecx
+  mov $0x90, %al
+  rep stosb
+  movb $0xe8, (%edi)
+  mov $hot, %eax
+  sub %edi, %eax
+  sub $5, %eax
+  mov %eax, 1(%edi)
+  add $5, %edi
+  dec %edx
+  jnz unit
+  movb $0xc3, (%edi)
+  mov $100000, %esi
+1: call hot
+  dec %esi
+  jnz 1b
+  xor %ebx, %ebx
+  mov $0x400000, %ecx
+  call *%ecx
+  xor %eax, %eax
+  cmp $${UNITS}, %ebx
+  setne %al
+  mov $0xf4, %edx
+  out %al, %dx
+  hlt
+hot: xor %eax, %eax
+  add $3, %eax
+  imul $3, %eax, %eax
+  inc %ebx
+  ret
+.bss
+.skip 4096
+stack:
+`;
+
+function config(kernel: string) {
+  return {
+    memoryBytes: 16 * MIB,
+    append: '',
+    cpuModel: 'ring0-v2',
+    accel: 'software',
+    noReboot: true,
+    stats: false,
+    kernel: smallKernel(kernel),
+  } as const;
+}
+
 describe('code without end', () => {
+  it('makes room in lockstep too', async () => {
+    const vm = await createVm({ ...config(CALLING), verify: true });
+    try {
+      assert.deepEqual(await vm.run(), { type: 'debug-exit', status: 1 });
+      const { blocks, verified } = vm.stats();
+      assert.ok(blocks.evicted > 5000, `${blocks.evicted} blocks evicted`);
+      assert.ok((verified?.compared ?? 0) > 1000, `${verified?.compared} runs compared`);
+    } finally {
+      await vm.stop();
+    }
+  });
+
   it('makes room for itself, oldest first, and stays right', async () => {
-    const vm = await createVm({
-      memoryBytes: 16 * MIB,
-      append: '',
-      cpuModel: 'ring0-v2',
-      accel: 'software',
-      noReboot: true,
-      stats: false,
-      kernel: smallKernel(KERNEL),
-    });
+    const vm = await createVm(config(KERNEL));
     try {
       const before = process.memoryUsage().rss;
       assert.deepEqual(await vm.run(), { type: 'debug-exit', status: 1 });

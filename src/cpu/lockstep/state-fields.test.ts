@@ -5,7 +5,7 @@ import { COMPARED_STATE, GUEST_STATE } from './state-fields.ts';
 
 describe("the guest's state", () => {
   const fields = Object.entries(state).filter(([name]) =>
-    /^S_(STAT_|ARENA_|JUMP_|TLB_LOGGED$|BLOCK$|KILLS$|BATCHES$|BUDGET$)/.test(name),
+    /^S_(STAT_|ARENA_|ROOM_|JUMP_|TLB_LOGGED$|BLOCK$|KILLS$|BATCHES$|BUDGET$)/.test(name),
   );
   for (const [name, at] of fields) {
     it(`has not ${name} in it, which is the engine's`, () => {

@@ -53,14 +53,17 @@ export function unpackLz4(
   const input = memory.buffer.byteLength;
   const output = input + packed.length + slack;
   const limit = output + Math.min(limitBytes, most, MOST_BYTES);
-  memory.grow(Math.ceil((limit + slack - input) / WASM_PAGE));
+  try {
+    memory.grow(Math.ceil((limit + slack - input) / WASM_PAGE));
+  } catch {
+    throw tooLarge(limitBytes);
+  }
   new Uint8Array(memory.buffer).set(packed, input);
   let end = output;
   for (const { at, length } of blocks) {
-    // A block that is not empty yields a byte.
-    if (end === limit && length > 0) throw tooLarge(limitBytes);
     const from = input + at;
     const next = lz4.unpack(from, from + length, end, Math.min(limit, end + BLOCK_BYTES));
+    if (next === lz4.BLOCK_TOO_LARGE.value && limit < end + BLOCK_BYTES) throw tooLarge(limitBytes);
     if (next < 0) throw corrupt(whatIsWrong(lz4, next));
     end = next;
   }
@@ -91,7 +94,7 @@ function blocksOf(packed: Uint8Array): { at: number; length: number }[] {
   for (let at = 4; at < packed.length; ) {
     const length = reader.u32(at);
     at += 4;
-    if (length === LZ4_LEGACY_MAGIC) continue; // frames may follow each other
+    if (length === LZ4_LEGACY_MAGIC || length === 0) continue; // frames may follow each other
     reader.slice(at, length);
     blocks.push({ at, length });
     at += length;
