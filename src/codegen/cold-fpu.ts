@@ -177,9 +177,14 @@ export class ColdFpu {
     const f = this.#f;
     const { cpu } = this.#cx;
     f.get(cpu).get(this.#empty);
-    if (filled !== undefined) f.i32(1).get(filled).op(0x74).i32(-1).op(0x73).op(0x71);
+    if (filled !== undefined) this.#without(filled);
     f.i32(1).get(p).op(0x74).op(0x72).mem(I32_STORE, S_FPU_EMPTY);
     f.get(cpu).get(p).i32(1).op(0x6a).i32(7).op(0x71).mem(I32_STORE, S_FPU_TOP);
+  }
+
+  /** Takes a register out of the empty ones, whose bits are on the stack. */
+  #without(filled: number): void {
+    this.#f.i32(1).get(filled).op(0x74).i32(-1).op(0x73).op(0x71);
   }
 
   #push(p: number, value: Slot): void {
@@ -225,17 +230,13 @@ export class ColdFpu {
     this.#full(this.#top, this.#top);
     this.#put(this.#addressOf(to), this.#get(this.#addressOf(this.#top)));
     this.#storeStatus(false);
-    if (pops) this.#pop(this.#top, to);
-    else
-      f.get(cpu)
-        .get(this.#empty)
-        .i32(1)
-        .get(to)
-        .op(0x74)
-        .i32(-1)
-        .op(0x73)
-        .op(0x71)
-        .mem(I32_STORE, S_FPU_EMPTY);
+    if (pops) {
+      this.#pop(this.#top, to);
+      return;
+    }
+    f.get(cpu).get(this.#empty);
+    this.#without(to);
+    f.mem(I32_STORE, S_FPU_EMPTY);
   }
 
   #exchange(i: number): void {

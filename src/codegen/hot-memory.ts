@@ -3,7 +3,7 @@ import { S_TLB_READ, S_TLB_WRITE, TLB_ENTRIES } from '#ir/state.ts';
 import type { Access, AddressGroups, PageCheck } from './address-groups.ts';
 import type { HotLocals } from './hot-locals.ts';
 import type { LocalPool } from './local-pool.ts';
-import type { PageStream, PageStreams } from './page-streams.ts';
+import { type PageStream, type PageStreams, TLB_DELTA } from './page-streams.ts';
 import type { FunctionBody } from './wasm.ts';
 
 const I32_LOAD = 0x28;
@@ -11,8 +11,6 @@ const I64_LOAD = 0x29;
 const I32_ADD = 0x6a;
 const I32_SUB = 0x6b;
 const I32_NE = 0x47;
-/** Linear-memory address minus virtual address, in a TLB entry. */
-const TLB_DELTA = 8;
 /** In place of the delta of a page that was not found: deltas are even. */
 const NO_DELTA = 1;
 

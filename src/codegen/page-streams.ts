@@ -17,7 +17,7 @@ const I64_LE_U = 0x58;
 const NO_PAGE = 1n << 62n;
 const STREAM_BYTES = 24;
 /** Linear-memory address minus virtual address, in a TLB entry; its tag is at 0. */
-const TLB_DELTA = 8;
+export const TLB_DELTA = 8;
 /** Nodes of a loop whose accesses are worth it. */
 const MOST_NODES = 8;
 /** By how much a round may move a register that stays on its page most of the time. */

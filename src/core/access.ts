@@ -283,6 +283,7 @@ export function write64(cpu: usize, vaddr: u64, value: u64): void {
   if (host != 0) store<u64>(host, value);
   else writeMode(cpu, vaddr, 8, value, dataMode(cpu));
 }
+
 /** 16 bytes at once; a fault on either half comes before any byte is written. */
 export function read128(cpu: usize, vaddr: u64): v128 {
   check(cpu, vaddr, 16, false);

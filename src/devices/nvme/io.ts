@@ -91,7 +91,6 @@ async function transfer(
   disk: BlockBackend,
   context: IoContext,
 ): Promise<number> {
-  if (request.type === 'write' && disk.readOnly) return r.READ_ONLY_RANGE;
   const parsed = transferOf(command, request, context);
   if (typeof parsed === 'number') return parsed;
   const status = await runTransfer(disk, parsed);
