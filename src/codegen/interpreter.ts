@@ -23,6 +23,7 @@ import {
   S_ATTENTION,
   S_BLOCK,
   S_BUDGET,
+  S_CHILLED,
   S_EFLAGS,
   S_HALTED,
   S_IRQ_PENDING,
@@ -215,8 +216,8 @@ export class InterpreterBuilder {
   }
 
   /**
-   * Counts the block's entries; where a region has been made of it, runs that instead. `cold` is set while the
-   * instruction at RIP is one that a region has left to the interpreter.
+   * Counts the block's entries; where a region has been made of it, runs that instead, unless all is interpreted for a
+   * while. `cold` is set while the instruction at RIP is one that a region has left to the interpreter.
    */
   #enterRegion(f: FunctionBody, at: { cpu: number; blk: number; id: number; cold: number }): void {
     const { cpu, blk, id, cold } = at;
@@ -226,7 +227,7 @@ export class InterpreterBuilder {
     f.get(id).i32(0).op(0x4a).if();
     f.get(blk).get(id).i32(1).op(0x6b).tee(id).mem(I32_STORE, B_HEAT);
     f.get(id).op(0x45).if().get(cpu).get(blk).call(this.#helper('block_hot')).end();
-    f.else().get(cold).op(0x45).if();
+    f.else().get(cold).get(cpu).mem(I32_LOAD, S_CHILLED).op(0x72).op(0x45).if();
     f.get(cpu);
     this.#count(f, cpu, S_STAT_REGION_RUNS, () => f.i64(1));
     f.get(cpu).mem(I32_LOAD, S_BUDGET).set(cold);

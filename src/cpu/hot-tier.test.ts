@@ -28,7 +28,7 @@ function tierThatWaits(costMs: number): HotTier {
     nowMs += costMs;
     return [{ wasm: EMPTY, module, regions: [], refused: 1, epoch: 0, ms: 7 }];
   };
-  const translator = { request: () => {}, take };
+  const translator = { request: () => {}, hasNews: () => left > 0, take };
   const parts = { memory, table, templates, nowMs: () => nowMs };
   return new HotTier(parts, cpu, {}, translator, () => 0);
 }

@@ -41,6 +41,8 @@ export interface TranslatedBatch extends CompiledBatch {
 /** Makes regions of hot blocks, at once or on another thread. */
 export interface Translator {
   request(request: RegionRequest, epoch: number): void;
+  /** False when `take` would give nothing. */
+  hasNews(): boolean;
   /** What has been done since the last call, and what is there from earlier runs; not all of it at once. Empty: that was all. */
   take(): readonly (TranslatedBatch | KeptBatch)[];
 }
@@ -244,6 +246,7 @@ export class HotTier {
 
   /** Puts to use what has been translated. Between blocks only. */
   poll(): void {
+    if (this.#waiting.length === 0 && !this.#translator.hasNews()) return;
     const began = this.#nowMs();
     let paused = 0;
     let work = this.#nextWork();

@@ -26,6 +26,10 @@ export class ImmediateTranslator implements Translator {
     this.#waiting.push({ request, epoch });
   }
 
+  hasNews(): boolean {
+    return this.#waiting.length > 0;
+  }
+
   take(): readonly TranslatedBatch[] {
     const waiting = this.#waiting;
     this.#waiting = [];

@@ -1,6 +1,7 @@
 /** Time between two looks at the clock, which is kept by giving each slice as many instructions as fit. */
 const SLICE_NS = 150_000;
-const LEAST_SLICE = 1000;
+/** More instructions than any block has. */
+export const LEAST_SLICE = 1000;
 const MOST_SLICE = 1_000_000;
 
 /** How many instructions run until the next look at time and interrupts. */

@@ -11,6 +11,7 @@ import {
   REGION_SLOTS,
   S_ATTENTION,
   S_BUDGET,
+  S_CHILLED,
   S_EFLAGS,
   S_EXC_ERROR,
   S_EXC_FLAGS,
@@ -40,13 +41,19 @@ import { Lockstep, type LockstepStats } from './lockstep/lockstep.ts';
 import type { LockstepCore } from './lockstep/lockstep-memory.ts';
 import { PatchedBlocks } from './patched-blocks.ts';
 import { Predecoder } from './predecode.ts';
-import { SliceLength } from './slice-length.ts';
+import { LEAST_SLICE, SliceLength } from './slice-length.ts';
 import type { VcpuHost } from './vcpu-host.ts';
 import { X87Exceptions } from './x87-exceptions.ts';
 
 const VECTOR_UD = 6;
 const BLOCKS_BETWEEN_LOOKS = 16;
 const EFLAGS_IF = 1 << 9;
+/**
+ * Caches are cold after a sleep so long, and the TLBs too: a wake costs what pages it touches. Regions are a few hundred
+ * of their own, records that are interpreted some tens; what goes on for more instructions is worth its regions again.
+ */
+const CHILL_NS = 5_000_000;
+const CHILLED_INSNS = 30_000;
 /** The longest that a halted vCPU sleeps at once. */
 const MAX_SLEEP_MS = 1000;
 
@@ -118,6 +125,10 @@ export class SoftwareVcpu {
   #hot: HotTier | undefined;
   readonly #pace: Pace | undefined;
   readonly #lockstep: Lockstep | undefined;
+  /** Instructions that are to be interpreted after a sleep. */
+  #chilled = 0;
+  /** Of the last slice's instructions. */
+  #left = 0;
   /** Of a halted vCPU, before it sleeps. */
   readonly #window: PollWindow;
   readonly #sliceLength = new SliceLength();
@@ -285,7 +296,7 @@ export class SoftwareVcpu {
   #slice(): boolean {
     const stepping = (this.#get(S_KEY) & KEY_STEP) !== 0;
     const traced = stepping && (this.#get(S_TRACE) & TRACE_INSN) !== 0;
-    const budget = stepping ? 1 : (this.#pace?.slice?.() ?? this.#sliceLength.insns);
+    const budget = stepping ? 1 : (this.#pace?.slice?.() ?? this.#sliceInsns());
     this.#set(S_BUDGET, budget);
     let alive = true;
     try {
@@ -306,6 +317,11 @@ export class SoftwareVcpu {
     return alive;
   }
 
+  #sliceInsns(): number {
+    const { insns } = this.#sliceLength;
+    return this.#chilled > 0 ? Math.min(insns, this.#chilled) : insns;
+  }
+
   /** After a fault in the instruction that was stepped: the handler begins without traps of its own. */
   #stopStepping(): void {
     if (this.#get(S_INHIBIT) === INHIBIT_STEPPING) this.#set(S_INHIBIT, 0);
@@ -317,6 +333,15 @@ export class SoftwareVcpu {
     const left = this.#view.getInt32(this.#cpu + S_BUDGET, true);
     const before = this.#view.getBigUint64(this.#cpu + S_ICOUNT, true);
     this.#view.setBigUint64(this.#cpu + S_ICOUNT, before + BigInt(budget - left), true);
+    // Interpreted code tells nothing of how many instructions fit: as if it had been cut short.
+    this.#left = this.#chilled > 0 ? this.#sliceLength.insns : left;
+    if (this.#chilled > 0) this.#chill(this.#chilled - (budget - left));
+  }
+
+  /** Has the next instructions interpreted. A slice has room for the longest block. */
+  #chill(insns: number): void {
+    this.#chilled = insns < LEAST_SLICE ? 0 : insns;
+    this.#set(S_CHILLED, this.#chilled > 0 ? 1 : 0);
   }
 
   /** An x87 exception takes the place of the fault of an operand. */
@@ -358,7 +383,7 @@ export class SoftwareVcpu {
     if ((attention & ATTN_STOP) !== 0) return { type: 'stopped' };
     if ((attention & ATTN_INVALIDATE) !== 0) this.#invalidate();
     const now = this.#host.nowNs();
-    const left = this.#view.getInt32(this.#cpu + S_BUDGET, true);
+    const left = this.#left;
     this.#sliceLength.fit(now, left);
     this.#host.poll(now);
     this.core.make_room(this.#cpu);
@@ -435,5 +460,6 @@ export class SoftwareVcpu {
     const slept = this.#host.nowNs() - began;
     if (isDue()) this.#window.waited(slept);
     this.asleepNs += slept;
+    if (slept >= CHILL_NS) this.#chill(CHILLED_INSNS);
   }
 }

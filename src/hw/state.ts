@@ -87,4 +87,13 @@ export class StateWords {
   atomicGet(index: number): number {
     return Atomics.load(this.#i32, index) >>> 0;
   }
+
+  /** The number of the highest bit that is set in `count` such words from `first` on; -1: none is. */
+  highestBit(first: number, count: number): number {
+    for (let word = count - 1; word >= 0; word--) {
+      const bits = Atomics.load(this.#i32, first + word);
+      if (bits !== 0) return word * 32 + 31 - Math.clz32(bits);
+    }
+    return -1;
+  }
 }

@@ -199,6 +199,8 @@ export const S_ARENA_END = 1852;
 export const S_ROOM_MADE = 1876;
 /** u32: pages from whose blocks the links to that segment have been taken. */
 export const S_ROOM_PAGES = 1880;
+/** u32: 1 while blocks are interpreted although there are regions of them. */
+export const S_CHILLED = 1884;
 /** u64: blocks that have made room for others. */
 export const S_STAT_EVICTED = 1856;
 /** Two u32: what S_JUMP_GEN is in supervisor and in user mode. */

@@ -25,6 +25,10 @@ export class BackgroundTranslator implements Translator {
     this.#port.postMessage({ request, epoch });
   }
 
+  hasNews(): boolean {
+    return Atomics.load(this.#words, this.#arrived) !== this.#taken;
+  }
+
   /** One at a time: what an earlier run has left comes all at once. */
   take(): readonly (TranslatedBatch | CachedBatch)[] {
     const arrived = Atomics.load(this.#words, this.#arrived);

@@ -91,8 +91,11 @@ export class BoardHost implements VcpuHost {
   #hasHalted = false;
   #exitsSinceLook = 0;
   #polledNs = 0;
-  /** When the next timer is due; NaN: a device has been touched since that was known. */
+  /** When the next timer is due; NaN: one has been touched since that was known. */
   #dueNs = Number.NaN;
+  /** The same of the board's alone. */
+  #boardDueNs = Number.NaN;
+  #isPolling = false;
   #slotEvents = 0;
 
   constructor(options: BoardOptions) {
@@ -152,8 +155,9 @@ export class BoardHost implements VcpuHost {
     };
   }
 
-  /** Makes the vCPU look at its interrupts at the next block. */
+  /** Makes the vCPU look at its interrupts at the next block. After `poll` it does so anyway. */
   #attention(): void {
+    if (this.#isPolling) return;
     Atomics.or(this.#words, (this.#cpu + S_ATTENTION) >> 2, ATTN_INTERRUPT);
   }
 
@@ -241,20 +245,26 @@ export class BoardHost implements VcpuHost {
   /** An exit takes as long as hundreds of instructions, so a slice of a million would not end in time. */
   #count(reason: keyof ExitCounts): void {
     this.exits[reason]++;
-    this.#dueNs = Number.NaN;
     if (++this.#exitsSinceLook < EXITS_BETWEEN_LOOKS) return;
     this.#exitsSinceLook = 0;
     const now = this.#options.clock.nowNs();
     if (now - this.#polledNs >= MOST_POLL_NS) this.#attention();
   }
 
+  #touchBoard(): void {
+    this.#boardDueNs = Number.NaN;
+    this.#dueNs = Number.NaN;
+  }
+
   portRead(port: number, size: number): number {
     this.#count('port');
+    this.#touchBoard();
     return this.#board.ports.read(port, size);
   }
 
   portWrite(port: number, size: number, value: number): void {
     this.#count('port');
+    this.#touchBoard();
     this.#board.ports.write(port, size, value);
   }
 
@@ -262,14 +272,19 @@ export class BoardHost implements VcpuHost {
     this.#count('mmio');
     if (this.#irqchip.ownsPage(0, Math.floor(paddr / 4096)))
       return this.#irqchip.readMmio(0, paddr, size);
+    this.#touchBoard();
     return this.#board.mmio.read(paddr, size);
   }
 
   mmioWrite(paddr: number, size: number, value: number): void {
     this.#count('mmio');
-    if (this.#irqchip.ownsPage(0, Math.floor(paddr / 4096)))
+    if (this.#irqchip.ownsPage(0, Math.floor(paddr / 4096))) {
+      this.#dueNs = Number.NaN;
       this.#irqchip.writeMmio(0, paddr, size, value);
-    else this.#board.mmio.write(paddr, size, value);
+      return;
+    }
+    this.#touchBoard();
+    this.#board.mmio.write(paddr, size, value);
   }
 
   /** A tick is a nanosecond: TSC_KHZ of cpu/cpuid.ts. A guest that has seen the time go by is to find what was due before. */
@@ -280,8 +295,7 @@ export class BoardHost implements VcpuHost {
   }
 
   #noticeDue(now: number): void {
-    if (Number.isNaN(this.#dueNs)) this.#dueNs = this.nextDeadlineNs();
-    if (now >= this.#dueNs) this.#attention();
+    if (now >= this.nextDeadlineNs()) this.#attention();
   }
 
   random32(): number {
@@ -303,10 +317,12 @@ export class BoardHost implements VcpuHost {
 
   apicMsrWrite(msr: number): boolean {
     this.#count('msr');
+    this.#dueNs = Number.NaN;
     return this.#irqchip.writeMsr(0, msr, this.#view.getBigUint64(this.#cpu + S_SCRATCH, true));
   }
 
   tscMoved(): void {
+    this.#dueNs = Number.NaN;
     this.#irqchip.lapic(0).tscMoved();
   }
 
@@ -354,13 +370,17 @@ export class BoardHost implements VcpuHost {
     const lapic = this.#irqchip.lapic(0);
     if ((lapic.pending & PENDING_INIT) === 0 || !lapic.take(PENDING_INIT)) return false;
     lapic.init();
+    this.#dueNs = Number.NaN;
     const hasFirmware = this.#view.getUint32(this.#cpu + S_ROM_PADDR, true) !== 0;
     if (!hasFirmware) this.#end({ type: 'reset' });
     return hasFirmware;
   }
 
   nextDeadlineNs(): number {
-    return Math.min(this.#irqchip.nextDeadlineNs(0), this.#board.nextDeadlineNs());
+    if (!Number.isNaN(this.#dueNs)) return this.#dueNs;
+    if (Number.isNaN(this.#boardDueNs)) this.#boardDueNs = this.#board.nextDeadlineNs();
+    this.#dueNs = Math.min(this.#irqchip.nextDeadlineNs(0), this.#boardDueNs);
+    return this.#dueNs;
   }
 
   nowNs(): number {
@@ -370,12 +390,16 @@ export class BoardHost implements VcpuHost {
   poll(nowNs: number): void {
     this.#polledNs = nowNs;
     if (this.#link.isPaused) this.#standStill();
-    if (this.#irqchip.nextDeadlineNs(0) <= nowNs) this.#irqchip.advance(0, nowNs);
-    this.#board.advance(nowNs);
-    this.#dueNs = this.nextDeadlineNs();
+    this.#isPolling = true;
+    if (this.nextDeadlineNs() <= nowNs) {
+      this.#touchBoard();
+      this.#irqchip.advance(0, nowNs);
+      this.#board.advance(nowNs);
+    }
     this.#board.setCardLines(this.#link.lines);
     if (this.#link.slotEvents !== this.#slotEvents) this.#takeSlotEvents();
     if (this.#input.peek() >= 0) this.#feedConsole();
+    this.#isPolling = false;
     if (this.#outputLength > 0 && nowNs - this.#outputSince > OUTPUT_DELAY_NS) this.flush();
   }
 

@@ -397,7 +397,7 @@ function prepare(config: VmConfig, engine: Engine, virtio: readonly MmioPlace[])
     state,
     verify: config.verify === true,
     translateAtOnce: config.translate === 'at-once',
-    startedAtMs: performance.timeOrigin + performance.now(),
+    startedAt: process.hrtime.bigint(),
   };
 }
 

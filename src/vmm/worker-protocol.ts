@@ -22,8 +22,8 @@ export interface WorkerStart {
   readonly translator: MessagePort | undefined;
   readonly ramBytes: number;
   readonly state: Partial<VcpuState>;
-  /** Milliseconds since 1970 on the host's monotonic clock's zero: all threads tell the same time. */
-  readonly startedAtMs: number;
+  /** Nanoseconds of the host's monotonic clock, which is the same in all threads. */
+  readonly startedAt: bigint;
   readonly trace?: TraceStart;
   /** What to sample at a fixed period. */
   readonly sampling?: 'stacks' | 'functions';

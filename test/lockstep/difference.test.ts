@@ -106,6 +106,7 @@ const cases: Mistake[] = [
 function misled(real: Translator, machine: GuestMachine, at: number, wrong: readonly number[]) {
   return {
     request: (request, epoch) => real.request(request, epoch),
+    hasNews: () => real.hasNews(),
     take: () => {
       const from = machine.ram + at;
       const right = machine.bytes.slice(from, from + wrong.length);

@@ -96,6 +96,7 @@ export class BareMachine {
         translator.request(request, epoch);
         this.attend();
       },
+      hasNews: () => translator.hasNews(),
       take: () => translator.take(),
     };
   }

@@ -40,7 +40,7 @@ export interface IrqChipOptions {
   readonly paddrBits: number;
   /** The machine time at which the vCPU's time-stamp counter reaches `tsc`. */
   readonly tscToNs: (vcpu: number, tsc: bigint) => number;
-  /** Something may have become deliverable to the vCPU, or its next deadline has moved. From any thread. */
+  /** Something may have become deliverable to the vCPU, or a timer is due at once. From any thread. */
   readonly attention: (vcpu: number) => void;
 }
 
@@ -151,14 +151,13 @@ export class IrqChip {
       vector = lapic.pendingVector();
       if (vector >= 0) lapic.acceptVector(vector);
     }
-    if (this.hasInterrupt(vcpu)) this.#options.attention(vcpu);
     return vector;
   }
 
   #extInt(vcpu: number): boolean {
     const lapic = this.lapic(vcpu);
     // A message asks for the PIC's vector whether the PIC has one or not: that is the spurious one then.
-    return (lapic.pending & PENDING_EXTINT) !== 0 || (this.#pic.intr && lapic.extIntAccepted());
+    return (lapic.pending & PENDING_EXTINT) !== 0 || (lapic.extIntAccepted() && this.#pic.intr);
   }
 
   // ---- Time. Each vCPU's thread minds its own local APIC; that of vCPU 0 the PIT too.

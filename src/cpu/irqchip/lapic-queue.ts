@@ -2,6 +2,9 @@
 import type { StateWords } from '#hw/state.ts';
 import { REG_IRR, REG_ISR, REG_TMR, REG_TPR } from './lapic-regs.ts';
 
+/** A bit for each vector. */
+const VECTOR_WORDS = 8;
+
 export class LapicQueue {
   readonly #w: StateWords;
 
@@ -26,7 +29,7 @@ export class LapicQueue {
   /** The highest request that the processor priority lets through, or -1. */
   deliverable(): number {
     const vector = this.#highest(REG_IRR);
-    return vector >> 4 > this.processorPriority() >> 4 ? vector : -1;
+    return vector >= 0 && vector >> 4 > this.processorPriority() >> 4 ? vector : -1;
   }
 
   accept(vector: number): void {
@@ -63,10 +66,6 @@ export class LapicQueue {
   }
 
   #highest(first: number): number {
-    for (let word = 7; word >= 0; word--) {
-      const bits = this.#w.atomicGet(first + word);
-      if (bits !== 0) return word * 32 + 31 - Math.clz32(bits);
-    }
-    return -1;
+    return this.#w.highestBit(first, VECTOR_WORDS);
   }
 }

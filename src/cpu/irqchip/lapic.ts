@@ -487,8 +487,8 @@ export class Lapic {
     this.#timerChanged();
   }
 
+  /** Who sets it is the vCPU, which looks at the time before it sleeps, and often enough while it runs. */
   #timerChanged(): void {
-    // The vCPU's thread may sleep until the old deadline.
-    this.#o.bus.attention(this.#o.vcpu);
+    if (this.#timer.nextNs <= this.#o.clock.nowNs()) this.#o.bus.attention(this.#o.vcpu);
   }
 }
