@@ -19,7 +19,10 @@ export function engineStamp(): string {
 }
 
 /** @throws {RequestError} */
-export function loadEngine({ translationCache, cpuModel }: VmConfig): Engine {
+export function loadEngine({
+  translationCache,
+  cpuModel,
+}: Pick<VmConfig, 'translationCache' | 'cpuModel'>): Engine {
   try {
     const handlers = JSON.parse(file('handlers.json').toString()) as HandlerMap;
     const [core, interpreter] = [built('core'), built('interpreter')];

@@ -43,16 +43,17 @@ it('code in a file is taken when it is whole, and of the module', () => {
     assert.equal(openSealed(sealed.with(at, (sealed[at] ?? 0) ^ 1), WASM), undefined, `byte ${at}`);
 });
 
-it('where bounds are to be checked, code that does not is no module', () => {
+// By a process of its own: in this one V8 finds the module that it has made, whatever it is given.
+it('code out of a file is a module, but not where bounds are to be checked', () => {
   const code = optimisedCodeOf(WASM);
   assert(code !== undefined);
   const file = new URL('optimised-code.ts', import.meta.url).href;
   const script = `
-    import { moduleOf, setEngineFlags } from ${JSON.stringify(file)};
+    import { moduleOf, openSealed, setEngineFlags } from ${JSON.stringify(file)};
     setEngineFlags();
-    const [code, wasm] = process.argv.slice(1).map((s) => new Uint8Array(Buffer.from(s, 'base64')));
-    process.stdout.write(String(moduleOf(code, wasm) !== undefined));`;
-  const texts = [code, WASM].map((bytes) => Buffer.from(bytes).toString('base64'));
+    const [sealed, wasm] = process.argv.slice(1).map((s) => Buffer.from(s, 'base64'));
+    process.stdout.write(String(moduleOf(openSealed(sealed, wasm), wasm) !== undefined));`;
+  const texts = [seal(code, WASM), WASM].map((bytes) => Buffer.from(bytes).toString('base64'));
   const isTaken = (...flags: string[]) =>
     execFileSync(process.execPath, [...flags, '--input-type=module', '-e', script, ...texts], {
       encoding: 'utf8',

@@ -83,7 +83,8 @@ export function moduleOf(
   wasm: Uint8Array,
 ): WebAssembly.Module | undefined {
   const found = theNatives();
-  return found?.hasTrapHandler() ? found.deserialize(code.slice().buffer, wasm) : undefined;
+  // A Buffer, as files are read, has a `slice` that copies nothing.
+  return found?.hasTrapHandler() ? found.deserialize(new Uint8Array(code).buffer, wasm) : undefined;
 }
 
 const SEAL_BYTES = 32;
