@@ -19,11 +19,11 @@ const STREAM_BYTES = 24;
 /** Linear-memory address minus virtual address, in a TLB entry; its tag is at 0. */
 export const TLB_DELTA = 8;
 /** Nodes of a loop whose accesses are worth it. */
-const MOST_NODES = 8;
+const MOST_NODES = 12;
 /** By how much a round may move a register that stays on its page most of the time. */
 const MOST_STEP = 64n;
-/** Values up to here lead to one or two pages. */
-const MOST_INDEX = 0xfffn;
+/** Values of so many bits lead to one page or a few. */
+const INDEX_BITS = 12n;
 
 /** The page that accesses by the same registers have last reached: offsets in the state. Locals would be copied round after round. */
 export interface PageStream {
@@ -151,10 +151,12 @@ function isSmallStep(value: Inst, register: number): boolean {
 function isSmall(value: Inst): boolean {
   const { op, args } = stripped(value);
   if (op.family === 'get' || op.family === 'load') return op.width === '8';
-  const [, b] = args;
-  if (!op.name.endsWith('.and') || b?.op.family !== 'const') return false;
-  const mask = BigInt(b.attr.imm ?? 0);
-  return mask >= 0n && mask <= MOST_INDEX;
+  const [a, b] = args;
+  if (b?.op.family !== 'const') return false;
+  const by = BigInt(b.attr.imm ?? 0);
+  if (op.name.endsWith('.and')) return by >> INDEX_BITS === 0n;
+  const bits = op.result === 'i32' || a?.op.name === 'i64.extend_i32_u' ? 32n : 64n;
+  return op.name.endsWith('.shr_u') && bits - by <= INDEX_BITS;
 }
 
 /** Without what makes 64 bits of 32 or the other way round. */
