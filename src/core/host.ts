@@ -13,6 +13,11 @@ export declare function mmio_write(cpu: usize, paddr: u64, size: u32, value: u32
 @external('env', 'predecode')
 export declare function predecode(cpu: usize, paddr: u32, lin: u64): usize;
 
+/** Learns the instruction at `at` in linear memory, which lies before `end`, for core/templates.ts; 0 where it cannot. */
+// @ts-expect-error asc's own syntax
+@external('env', 'learn_insn')
+export declare function learn_insn(at: u32, end: u32, key: u32): u32;
+
 /** The bytes of a block have changed: what was translated from it is not to be entered again. 0: all blocks are gone. */
 // @ts-expect-error asc's own syntax
 @external('env', 'block_dropped')

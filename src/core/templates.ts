@@ -42,17 +42,21 @@ import {
   T_FROM_NEXT,
   T_HOW,
   T_IMM,
+  T_KEY,
   T_LENGTH,
   T_RECORDS,
   T_SIGNED,
   T_SIZE,
   T_TO,
+  T_UNIT,
+  T_UNIT_SHIFT,
   T_WIDE,
   TEMPLATE_BYTES,
 } from '../ir/state.ts';
+import { learn_insn } from './host.ts';
 
-// Predecodes code whose instructions have all been met before, but for their displacements and immediates. It knows
-// nothing of x86: cpu/insn-templates.ts has put what the predecoder made of an instruction under the bytes that say so.
+// Predecodes code. It knows nothing of x86: cpu/insn-templates.ts has put what the predecoder made of an instruction under the
+// bytes that say so, its displacement and its immediate aside, and an instruction that has not been met is asked for.
 
 const HASH_BASIS: u32 = 0x811c9dc5;
 const HASH_PRIME: u32 = 0x01000193;
@@ -67,13 +71,24 @@ function isPlain(cpu: usize, paddr: u32, key: u32): bool {
 }
 
 /** The template of the instruction at `at`; 0 where there is none. */
-function templateAt(area: usize, root: u32, at: usize): usize {
-  let child = root;
+function templateAt(area: usize, key: u32, at: usize): usize {
+  let child = <u32>load<u16>(area + A_CODE_ROOTS + (key & T_KEY) * 2);
+  if (child == 0) return 0;
   do {
     child = load<u16>(area + A_CODE_NODES + child * CODE_NODE_BYTES + ((<u32>load<u8>(at++)) << 1));
     if (child == 0) return 0;
   } while (child < <u32>CODE_LEAF);
   return area + A_CODE_TEMPLATES + (child - CODE_LEAF) * TEMPLATE_BYTES;
+}
+
+/** The same, learnt when it has not been met; 0 where the instruction is not made from a template, or its unit is off. */
+function templateOf(cpu: usize, key: u32, at: usize, end: usize): usize {
+  const area = <usize>load<u32>(cpu, S_AREA);
+  let template = templateAt(area, key, at);
+  if (template == 0 && learn_insn(<u32>at, <u32>end, key) != 0)
+    template = templateAt(area, key, at);
+  if (template == 0) return 0;
+  return ((<u32>load<u8>(template, T_UNIT)) << T_UNIT_SHIFT) & key ? 0 : template;
 }
 
 /** The number in the code at `at`. */
@@ -137,8 +152,6 @@ function heatOf(area: usize, from: usize, to: usize, key: u32): i32 {
 export function block_of_templates(cpu: usize, paddr: u32, key: u32, block: usize): u32 {
   if (!isPlain(cpu, paddr, key)) return 0;
   const area = <usize>load<u32>(cpu, S_AREA);
-  const root = <u32>load<u16>(area + A_CODE_ROOTS + key * 2);
-  if (root == 0) return 0;
   const start = <usize>load<u32>(cpu, S_RAM_HOST) + paddr;
   const end = start + 4096 - (paddr & 0xfff);
   let at = start;
@@ -146,7 +159,7 @@ export function block_of_templates(cpu: usize, paddr: u32, key: u32, block: usiz
   let insns: u32 = 0;
   let ends = false;
   while (!ends && at < end && insns < <u32>BLOCK_INSNS) {
-    const template = templateAt(area, root, at);
+    const template = templateOf(cpu, key, at, end);
     if (template == 0) return 0;
     const length = <u32>load<u8>(template, T_LENGTH);
     if (at + length > end) {

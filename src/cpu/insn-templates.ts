@@ -23,11 +23,14 @@ import {
   T_ENDS,
   T_HOW,
   T_IMM,
+  T_KEY,
   T_LENGTH,
   T_RECORDS,
   T_RECORDS_MAX,
   T_SIZE,
   T_TO,
+  T_UNIT,
+  T_UNIT_SHIFT,
   TEMPLATE_BYTES,
 } from '#ir/state.ts';
 
@@ -46,6 +49,8 @@ export interface InsnTemplate {
   readonly length: number;
   /** True when a block ends with it. */
   readonly ends: boolean;
+  /** The bit of the key that its unit is off by, or 0. */
+  readonly unit: number;
   readonly records: Uint8Array;
   readonly disp?: TemplatePart | undefined;
   /** Added to the displacement. */
@@ -106,13 +111,13 @@ export class InsnTemplates {
     }
   }
 
-  /** Remembers what was made of an instruction in code with this key. */
-  learn(key: number, template: InsnTemplate): void {
+  /** Remembers what was made of an instruction in code with this key, whose unit is on; false where there is no room for it. */
+  learn(key: number, template: InsnTemplate): boolean {
     const { head, records } = template;
-    if (records.length > T_RECORDS_MAX * REC_SIZE) return;
+    if (records.length > T_RECORDS_MAX * REC_SIZE) return false;
     if (this.#nodes + head.length >= CODE_NODES || this.#templates === CODE_TEMPLATES)
       this.#clear();
-    const root = this.#at(A_CODE_ROOTS) + key * 2;
+    const root = this.#at(A_CODE_ROOTS) + (key & T_KEY) * 2;
     let child = this.#view.getUint16(root, true);
     if (child === 0) {
       child = this.#nodes++;
@@ -121,21 +126,24 @@ export class InsnTemplates {
     for (const [i, byte] of head.entries()) {
       const entry = this.#at(A_CODE_NODES) + child * CODE_NODE_BYTES + byte * 2;
       child = this.#view.getUint16(entry, true);
-      if (child >= CODE_LEAF) return;
+      if (child >= CODE_LEAF) return true;
       if (child === 0) {
         child = i === head.length - 1 ? CODE_LEAF + this.#templates : this.#nodes++;
         this.#view.setUint16(entry, child, true);
       }
     }
-    if (child >= CODE_LEAF) this.#write(this.#templates++, template);
+    if (child < CODE_LEAF) return false;
+    this.#write(this.#templates++, template);
+    return true;
   }
 
-  #write(index: number, { length, ends, records, disp, add, imm }: InsnTemplate): void {
+  #write(index: number, { length, ends, unit, records, disp, add, imm }: InsnTemplate): void {
     const at = this.#at(A_CODE_TEMPLATES) + index * TEMPLATE_BYTES;
     this.#bytes.fill(0, at, at + TEMPLATE_BYTES);
     this.#view.setUint8(at + T_LENGTH, length);
     this.#view.setUint8(at + T_COUNT, records.length / REC_SIZE);
     this.#view.setUint8(at + T_ENDS, ends ? 1 : 0);
+    this.#view.setUint8(at + T_UNIT, unit >> T_UNIT_SHIFT);
     this.#view.setInt32(at + T_ADD, add, true);
     if (disp !== undefined) this.#writePart(at + T_DISP, disp);
     if (imm !== undefined) this.#writePart(at + T_IMM, imm);

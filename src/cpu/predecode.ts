@@ -91,6 +91,11 @@ function codeSizeOf(key: number): Size {
   return (key & KEY_CODE64) !== 0 ? 8 : (key & KEY_CODE32) !== 0 ? 4 : 2;
 }
 
+/** The bit of the key that says that a unit is off. */
+function offBit(unit: keyof typeof UNITS): number {
+  return unit === 'sse' ? KEY_NO_SSE : KEY_NO_FPU;
+}
+
 /** Turns guest bytes into blocks of records, one virtual CPU's. */
 export class Predecoder {
   readonly #bytes: Uint8Array;
@@ -189,6 +194,16 @@ export class Predecoder {
     return this.#finish(paddr, { insns, bytes: at - start, paddr2 });
   }
 
+  /** Remembers what becomes of the instruction at `at`, which lies before `end`, both in linear memory; false where it cannot. */
+  learn(at: number, end: number, key: number): boolean {
+    this.#key = key;
+    this.#codeSize = codeSizeOf(key);
+    this.#count = 0;
+    const insn = this.#decoders[this.#codeSize].decode(at, end);
+    if (typeof insn === 'string') return false;
+    return this.#learn(insn, at, 0, this.#append(insn, 0));
+  }
+
   /** Bytes from RIP to the limit of CS, where there is one. */
   #untilLimit(): number {
     if ((this.#key & (KEY_CODE64 | KEY_FLAT)) !== 0) return 4096;
@@ -285,9 +300,7 @@ export class Predecoder {
 
   #checkUnit({ row, length }: Insn, offset: number): void {
     const { unit } = row.options;
-    if (unit === undefined) return;
-    const off = unit === 'sse' ? KEY_NO_SSE : KEY_NO_FPU;
-    if ((this.#key & off) === 0) return;
+    if (unit === undefined || (this.#key & offBit(unit)) === 0) return;
     const rec = this.#record(this.#special['checkUnit'] ?? 0, offset, length);
     this.#out.setInt32(rec + REC_IMM, UNITS[unit], true);
   }
@@ -419,20 +432,23 @@ export class Predecoder {
     this.#out.setInt32(rec + REC_DISP, next + insn.rel, true);
   }
 
-  /** Remembers the records from `first` on, which were made of the instruction at `at`, unless a part of it is odd. */
-  #learn(insn: Insn, at: number, first: number, ends: boolean): void {
-    const { operands } = insn.row;
+  /** Remembers the records from `first` on, which were made of the instruction at `at`, unless a part of it is odd, or its unit off. */
+  #learn(insn: Insn, at: number, first: number, ends: boolean): boolean {
+    const { operands, options } = insn.row;
+    const unit = options.unit === undefined ? 0 : offBit(options.unit);
     const last = (this.#count - 1) * REC_SIZE;
     const raises = this.#out.getUint16(last + REC_HANDLER, true) === this.#special['raise'];
-    if (this.#templates === undefined || raises || (this.#key & KEY_STEP) !== 0) return;
+    if (this.#templates === undefined || raises || (this.#key & (KEY_STEP | unit)) !== 0)
+      return false;
     if (insn.immediates.length > 1 || operands.some((o) => o.kind === 'A' || o.kind === 'O'))
-      return;
+      return false;
     const { headBytes, length } = insn;
     const from = first * REC_SIZE;
-    this.#templates.learn(this.#key, {
+    return this.#templates.learn(this.#key, {
       head: this.#bytes.subarray(at, at + headBytes),
       length,
       ends,
+      unit,
       records: this.#records.subarray(from, this.#count * REC_SIZE),
       disp: this.#dispPart(insn, from),
       add: this.#dispAdd,

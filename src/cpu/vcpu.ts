@@ -200,6 +200,8 @@ export class SoftwareVcpu {
         if (++this.#blocksMade % BLOCKS_BETWEEN_LOOKS === 0) this.#look();
         return this.#paced(this.#predecoder.predecode(paddr >>> 0, BigInt.asUintN(64, lin)));
       },
+      learn_insn: (at: number, end: number, key: number) =>
+        this.#predecoder.learn(at >>> 0, end >>> 0, key) ? 1 : 0,
       patched_block: (block: number, paddr: number, size: number) => {
         const copy = this.#patched.patch(block >>> 0, paddr >>> 0, size);
         return copy === 0 ? 0 : this.#paced(copy);

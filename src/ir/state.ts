@@ -350,6 +350,10 @@ export const BLOCK_RECORDS = 194;
 export const T_LENGTH = 0;
 export const T_COUNT = 1; // records
 export const T_ENDS = 2; // 1 when a block ends with it
+export const T_UNIT = 3; // KEY_NO_FPU or KEY_NO_SSE, shifted by T_UNIT_SHIFT: it does not stand where the key has it
+export const T_UNIT_SHIFT = 8;
+/** What of a key decides what an instruction is made into, its unit aside. */
+export const T_KEY = 127; // KEY_CODE32 to KEY_VM86
 /** Two parts that are put in from the code: where in it, how long, where in the records, and how (T_…). */
 export const T_DISP = 4;
 export const T_IMM = 8;
