@@ -1,5 +1,5 @@
 import { type Extent, ImageError } from '../../image.ts';
-import { decodeEntry, type L2Entry, type L2Shape, l2Shape } from './l2-entry.ts';
+import { decodeEntry, encodeEntry, type L2Entry, type L2Shape, l2Shape } from './l2-entry.ts';
 import * as q from './layout.ts';
 import type { Metadata } from './metadata.ts';
 import { Mutex } from './mutex.ts';
@@ -80,6 +80,42 @@ export class Mapping {
       await this.#tableLock.run(async () => {
         if (!this.#isOurs(index)) await this.#newTable(index);
       });
+  }
+
+  /** As `writable`, of an entry that was looked at within this turn. */
+  inMemory(cluster: number): EntryPlace {
+    const place = this.writable(cluster);
+    if (place === undefined) throw new Error('an L2 table left memory within a turn');
+    return place;
+  }
+
+  /** How many entries from that of `cluster` on say nothing at all; at most `most`, and those of one slice. */
+  emptyFrom(cluster: number, most: number): number {
+    const place = this.writable(cluster);
+    if (place === undefined) return 0;
+    const { entryBytes } = this.shape;
+    const { view, bytes } = place.slice;
+    const end = Math.min(bytes.length, place.at + most * entryBytes);
+    let at = place.at;
+    while (at < end && (view.getUint32(at) | view.getUint32(at + 4)) === 0) at += 8;
+    return Math.floor((at - place.at) / entryBytes);
+  }
+
+  /** Lets `count` vacant clusters lead to what lies one behind the other from `hostOffset` on. Their tables are in memory. */
+  pointWhole(cluster: number, count: number, hostOffset: number): void {
+    const { entryBytes, allSubclusters } = this.shape;
+    for (let done = 0; done < count; ) {
+      const { slice, at: start } = this.inMemory(cluster + done);
+      const end = Math.min(slice.bytes.length, start + (count - done) * entryBytes);
+      for (let at = start; at < end; at += entryBytes)
+        encodeEntry(slice.view, at, this.shape, {
+          hostOffset: hostOffset + done++ * this.#clusterBytes,
+          copied: true,
+          allocated: allSubclusters,
+          zero: 0,
+        });
+      this.#meta.l2.markDirty(slice);
+    }
   }
 
   decode({ slice, at }: EntryPlace): L2Entry {

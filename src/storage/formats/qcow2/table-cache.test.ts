@@ -5,6 +5,8 @@ import { TableCache } from './table-cache.ts';
 
 const CLUSTER_BYTES = 64 * 1024;
 const MAX_BYTES = 8 * 4096;
+/** More clusters than there are tables: they are looked through instead. */
+const MUCH = 200 * CLUSTER_BYTES;
 
 /** A file that counts its reads, and ends those that do not. */
 class CountedFile extends MemoryFile {
@@ -39,4 +41,23 @@ describe('the cache of tables', () => {
     const there = Array.from({ length: 64 }, (_, slice) => cache.peek(slice * 4096));
     assert.ok(there.filter((slice) => slice !== undefined).length <= MAX_BYTES / 4096);
   });
+
+  const ranges = [
+    { name: 'the slice alone', from: 4096, bytes: 4096, hit: true },
+    { name: 'a byte of it', from: 8191, bytes: 1, hit: true },
+    { name: 'the slices beside it', from: 0, bytes: 4096, hit: false },
+    { name: 'the rest of its cluster', from: 8192, bytes: CLUSTER_BYTES - 8192, hit: false },
+    { name: 'much of the file, with it', from: -100 * CLUSTER_BYTES, bytes: MUCH, hit: true },
+    { name: 'much of the file, behind it', from: CLUSTER_BYTES, bytes: MUCH, hit: false },
+    { name: 'much of the file, before it', from: -MUCH, bytes: MUCH, hit: false },
+  ];
+  for (const { name, from, bytes, hit } of ranges)
+    it(`knows whether a table lies in a range: ${name}`, async () => {
+      const cache = new TableCache(new CountedFile(), CLUSTER_BYTES, MAX_BYTES);
+      const table = 500 * CLUSTER_BYTES;
+      await cache.load(table + 4096);
+      assert.equal(cache.overlaps(table + from, bytes), hit);
+      cache.drop(table);
+      assert.equal(cache.overlaps(table + from, bytes), false);
+    });
 });

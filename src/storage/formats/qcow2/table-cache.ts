@@ -36,6 +36,8 @@ export class TableCache {
   readonly #maxSlices: number;
   /** In the order in which a search for one to drop goes. */
   readonly #slices = new Map<number, Slice>();
+  /** How many slices are here of the cluster that starts there: a search through much of a file is quicker. */
+  readonly #clusters = new Map<number, number>();
   readonly #loading = new Map<number, Promise<void>>();
   readonly #dirty = new Set<Slice>();
   #last: Slice | undefined;
@@ -98,7 +100,7 @@ export class TableCache {
       const slice = this.#slices.get(offsetBytes + at);
       if (slice === undefined) continue;
       this.#dirty.delete(slice);
-      this.#slices.delete(offsetBytes + at);
+      this.#remove(offsetBytes + at);
     }
   }
 
@@ -106,7 +108,7 @@ export class TableCache {
   dropClean(): void {
     this.#last = undefined;
     for (const [start, slice] of this.#slices)
-      if (!slice.dirty && slice.writing === 0) this.#slices.delete(start);
+      if (!slice.dirty && slice.writing === 0) this.#remove(start);
   }
 
   markDirty(slice: Slice): void {
@@ -117,10 +119,36 @@ export class TableCache {
 
   /** Whether a part of these bytes of the host file is a table that is here. */
   overlaps(offsetBytes: number, lengthBytes: number): boolean {
-    const first = offsetBytes - (offsetBytes % this.sliceBytes);
-    for (let start = first; start < offsetBytes + lengthBytes; start += this.sliceBytes)
+    const end = offsetBytes + lengthBytes;
+    const first = this.#clusterOf(offsetBytes);
+    if ((end - first) / this.#clusterBytes > this.#clusters.size) {
+      for (const start of this.#clusters.keys())
+        if (start >= first && this.#overlapsIn(start, offsetBytes, end)) return true;
+      return false;
+    }
+    for (let start = first; start < end; start += this.#clusterBytes)
+      if (this.#clusters.has(start) && this.#overlapsIn(start, offsetBytes, end)) return true;
+    return false;
+  }
+
+  #overlapsIn(cluster: number, offsetBytes: number, end: number): boolean {
+    const first = Math.max(cluster, offsetBytes - (offsetBytes % this.sliceBytes));
+    const last = Math.min(end, cluster + this.#clusterBytes);
+    for (let start = first; start < last; start += this.sliceBytes)
       if (this.#slices.has(start)) return true;
     return false;
+  }
+
+  #clusterOf(offsetBytes: number): number {
+    return offsetBytes - (offsetBytes % this.#clusterBytes);
+  }
+
+  #remove(start: number): void {
+    this.#slices.delete(start);
+    const cluster = this.#clusterOf(start);
+    const left = (this.#clusters.get(cluster) ?? 0) - 1;
+    if (left > 0) this.#clusters.set(cluster, left);
+    else this.#clusters.delete(cluster);
   }
 
   /** Copies of all that is dirty, which then counts as being written until `wrote` or `failed`. */
@@ -182,6 +210,8 @@ export class TableCache {
     const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
     const slice = { start, bytes, view, dirty: false, writing: 0, used: true };
     this.#slices.set(start, slice);
+    const cluster = this.#clusterOf(start);
+    this.#clusters.set(cluster, (this.#clusters.get(cluster) ?? 0) + 1);
     // What was asked for is there when its reader looks.
     this.#last = slice;
     if (this.#slices.size > this.#maxSlices) this.#shrink(MOST_LOOKS);
@@ -197,7 +227,7 @@ export class TableCache {
         slice.used = false;
         this.#slices.delete(start);
         this.#slices.set(start, slice);
-      } else this.#slices.delete(start);
+      } else this.#remove(start);
     }
   }
 }

@@ -18,6 +18,8 @@ type Plan =
   | { readonly kind: 'space' };
 
 const RESERVE_BYTES = 4 << 20;
+/** No more than refcounts are likely to give at once: what is looked through beyond that is looked through again. */
+const RESERVE_CLUSTERS = 2048;
 
 /** Writes data to the disk, taking and copying clusters as needed. */
 export class Writer {
@@ -68,15 +70,15 @@ export class Writer {
 
   /** Takes places for what is not allocated in a range, which is then zeros. */
   async reserve(offsetBytes: number, lengthBytes: number): Promise<void> {
+    const zeros = new Uint8Array(Math.min(RESERVE_BYTES, lengthBytes));
+    const most = RESERVE_CLUSTERS * this.#clusterBytes;
     for (let done = 0; done < lengthBytes; ) {
       const offset = offsetBytes + done;
-      const plan = this.#plan(offset, lengthBytes - done);
+      const left = lengthBytes - done;
+      const plan = this.#plan(offset, Math.min(most, left));
       // The places are fresh, or in use: there is nothing to write.
       if (plan.kind === 'write') done += plan.lengthBytes;
-      else {
-        const rest = Math.min(RESERVE_BYTES, lengthBytes - done);
-        done += await this.#step(plan, offset, new Uint8Array(rest));
-      }
+      else done += await this.#step(plan, offset, zeros.subarray(0, left));
     }
   }
 
@@ -201,21 +203,39 @@ export class Writer {
   #fresh(cluster: number, within: number, length: number): Plan {
     const clusterBytes = this.#clusterBytes;
     const wanted = Math.ceil((within + length) / clusterBytes);
-    let count = 1;
-    while (count < wanted && this.#isVacantNow(cluster + count)) count++;
-    const run = this.#meta.counts.take(count);
+    const run = this.#meta.counts.take(this.#vacant(cluster, wanted));
     if (run === undefined) return { kind: 'space' };
     const host = run.start * clusterBytes;
     this.#guard(host, run.count * clusterBytes);
-    const bytes = Math.min(length, run.count * clusterBytes - within);
-    for (let index = 0; index < run.count; index++) {
-      const place = this.#mapping.writable(cluster + index);
-      if (place === undefined) throw new Error('an L2 table left memory within a turn');
+    const end = within + Math.min(length, run.count * clusterBytes - within);
+    const whole = Math.floor(end / clusterBytes);
+    const pointOne = (index: number): void => {
+      const place = this.#mapping.inMemory(cluster + index);
       const from = index === 0 ? within : 0;
-      const to = Math.min(clusterBytes, within + bytes - index * clusterBytes);
+      const to = Math.min(clusterBytes, end - index * clusterBytes);
       this.#point(place, host + index * clusterBytes, this.mask(from, to - from));
+    };
+    pointOne(0);
+    if (whole > 1) this.#mapping.pointWhole(cluster + 1, whole - 1, host + clusterBytes);
+    if (run.count > Math.max(1, whole)) pointOne(run.count - 1);
+    return { kind: 'write', hostOffset: host + within, lengthBytes: end - within };
+  }
+
+  /** Vacant clusters from `cluster` on, which is one, at most `most`. */
+  #vacant(cluster: number, most: number): number {
+    // Behind the end of the backing image all is bare.
+    const isBare = this.#reader.isBare(cluster * this.#clusterBytes);
+    let count = 1;
+    while (count < most) {
+      const empty =
+        isBare && this.#locks.size === 0
+          ? this.#mapping.emptyFrom(cluster + count, most - count)
+          : 0;
+      if (empty > 0) count += empty;
+      else if (this.#isVacantNow(cluster + count)) count++;
+      else break;
     }
-    return { kind: 'write', hostOffset: host + within, lengthBytes: bytes };
+    return count;
   }
 
   /** Clusters from `cluster` on, at most `most`, that must go to another place and that nobody copies. */
