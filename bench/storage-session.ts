@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { nodeStorageHost } from '#storage/node/node-host.ts';
 import { openImage } from '#storage/open.ts';
 import { noise } from '#storage/testing.ts';
-import { measureProcess, runToEnd } from './measured-process.ts';
+import { measureProcess, type ProcessCost, runToEnd } from './measured-process.ts';
 import type { PeerName, Sample, Session } from './measurement.ts';
 import { snapshotSessions } from './snapshot-disk.ts';
 import { WarmMemory } from './warm-memory.ts';
@@ -17,6 +17,9 @@ const MIB = 1 << 20;
 const DISK_MIB = 768;
 /** What a run takes besides its target: a process, tables, a file system's own. */
 const PROCESS_MIB = 192;
+/** A conversion that takes less than this is run so often, and its quickest run counts: see README. */
+const SHORT_SECONDS = 3;
+const SHORT_RUNS = 4;
 
 /** Formats that both can write. */
 const FORMATS = ['raw', 'qcow2', 'vdi', 'vpc', 'vhdx', 'vmdk'] as const;
@@ -101,7 +104,9 @@ async function runWork(
   if (work.isTimed === true) await runToEnd('cp', ['--sparse=always', source, target]);
   await settle(disk);
   await memory.warm();
-  const cost = await measureProcess([...commandOf(peer), ...work.args(disk, target)]);
+  const command = [...commandOf(peer), ...work.args(disk, target)];
+  const cost =
+    work.isTimed === true ? await measureProcess(command) : await quickestRun(command, target);
   const own = /completed in ([\d.]+) seconds/.exec(cost.printed)?.[1];
   const result = await hashOf(target, work.makes ?? work.from);
   await rm(target, { force: true });
@@ -112,6 +117,17 @@ async function runWork(
     cpuSeconds,
     peakMib,
   };
+}
+
+/** Each run makes the target anew: in the memory that the last one's has just left. */
+async function quickestRun(command: readonly string[], target: string): Promise<ProcessCost> {
+  let best = await measureProcess(command);
+  for (let run = 1; run < SHORT_RUNS && best.seconds < SHORT_SECONDS; run++) {
+    await rm(target);
+    const cost = await measureProcess(command);
+    if (cost.seconds < best.seconds) best = cost;
+  }
+  return best;
 }
 
 const commandOf = (peer: PeerName): readonly string[] =>
