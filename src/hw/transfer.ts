@@ -27,39 +27,24 @@ export class Transfer {
     const pieces: Uint8Array[] = [];
     let totalBytes = 0;
     for (let index = 0; index < segments.length; ) {
-      const run = runAt(segments, index);
-      index = run.next;
-      if (run.lengthBytes === 0) continue;
-      const bytes = memory.bytes(run.paddr, run.lengthBytes);
+      const paddr = segments[index]?.paddr ?? 0;
+      let lengthBytes = 0;
+      // Segments that lie one behind another.
+      for (; segments[index]?.paddr === paddr + lengthBytes; index++)
+        lengthBytes += segments[index]?.lengthBytes ?? 0;
+      if (lengthBytes === 0) continue;
+      const bytes = memory.bytes(paddr, lengthBytes);
       if (bytes === undefined) return undefined;
-      paddrs.push(run.paddr);
+      paddrs.push(paddr);
       pieces.push(bytes);
-      totalBytes += run.lengthBytes;
+      totalBytes += lengthBytes;
     }
     return new Transfer(memory, paddrs, pieces, totalBytes);
   }
 
   /** The pieces have been filled for the guest, or begun to be. */
   deliver(): void {
-    for (const [index, paddr] of this.#paddrs.entries())
-      this.#memory.wrote(paddr, this.pieces[index]?.length ?? 0);
+    for (let index = 0; index < this.pieces.length; index++)
+      this.#memory.wrote(this.#paddrs[index] ?? 0, this.pieces[index]?.length ?? 0);
   }
-}
-
-interface SegmentRun extends Segment {
-  /** The segment behind it. */
-  readonly next: number;
-}
-
-/** Segments from `index` on that lie one behind another. */
-function runAt(segments: readonly Segment[], index: number): SegmentRun {
-  const paddr = segments[index]?.paddr ?? 0;
-  let lengthBytes = segments[index]?.lengthBytes ?? 0;
-  let next = index + 1;
-  for (; next < segments.length; next++) {
-    const segment = segments[next];
-    if (segment?.paddr !== paddr + lengthBytes) break;
-    lengthBytes += segment.lengthBytes;
-  }
-  return { paddr, lengthBytes, next };
 }
