@@ -120,7 +120,8 @@ export interface Snapshot {
   readonly id: string;
   readonly name: string;
   readonly vmStateBytes: number;
-  readonly createdMs: number;
+  /** Since 1970. */
+  readonly createdNs: bigint;
   readonly vmClockNs: bigint;
   /** Instructions that the guest had run, where the image tells. */
   readonly icount?: bigint;

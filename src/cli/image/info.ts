@@ -90,13 +90,13 @@ function jsonOf(
 }
 
 function snapshotJson(snapshot: Snapshot): InfoValue {
-  const { createdMs, vmClockNs, icount } = snapshot;
+  const { createdNs, vmClockNs, icount } = snapshot;
   return {
     ...(icount === undefined ? {} : { icount: Number(icount) }),
     'vm-clock-nsec': Number(vmClockNs % 1_000_000_000n),
     name: snapshot.name,
-    'date-sec': Math.floor(createdMs / 1000),
-    'date-nsec': Math.round((createdMs % 1000) * 1e6),
+    'date-sec': Number(createdNs / 1_000_000_000n),
+    'date-nsec': Number(createdNs % 1_000_000_000n),
     'vm-clock-sec': Number(vmClockNs / 1_000_000_000n),
     id: snapshot.id,
     'vm-state-size': snapshot.vmStateBytes,

@@ -8,10 +8,10 @@ export function snapshotTable(snapshots: readonly Snapshot[]): string[] {
   return [
     'Snapshot list:',
     row('ID', 'TAG', ['VM SIZE', 'DATE', 'VM CLOCK', 'ICOUNT']),
-    ...snapshots.map(({ id, name, vmStateBytes, createdMs, vmClockNs, icount }) =>
+    ...snapshots.map(({ id, name, vmStateBytes, createdNs, vmClockNs, icount }) =>
       row(id, name, [
         sizeText(vmStateBytes),
-        dateText(createdMs),
+        dateText(Number(createdNs / 1_000_000n)),
         clockText(vmClockNs),
         icount === undefined ? '' : String(icount),
       ]),

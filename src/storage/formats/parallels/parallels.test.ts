@@ -28,7 +28,7 @@ testFormat({
     { name: 'clusters of 64 KiB', options: CLUSTERS_OF_64K },
   ],
   qemuOptions: ['', 'cluster_size=64k'],
-  sizes: [SECTOR_BYTES, 5 * MIB + SECTOR_BYTES],
+  sizes: [0, SECTOR_BYTES, 5 * MIB + SECTOR_BYTES],
   hugeBytes: 3 * 2 ** 40,
 });
 

@@ -222,6 +222,25 @@ it('shares snapshots with QEMU', { skip: hasQemu ? false : 'there is no qemu-img
   qemu('qemu-io', '-f', 'qcow2', '-c', 'read 0 8192', 'shared');
 });
 
+it("keeps the nanoseconds of QEMU's snapshots", {
+  skip: hasQemu ? false : 'there is no qemu-img',
+}, async () => {
+  qemu('qemu-img', 'create', '-q', '-f', 'qcow2', 'dated', '1M');
+  qemu('qemu-img', 'snapshot', '-c', 'theirs', 'dated');
+  const dates = (): string => {
+    const args = ['info', '--output=json', 'dated'];
+    const { stdout } = spawnSync('qemu-img', args, { cwd: dir, encoding: 'utf8' });
+    return String(/"date-sec": (\d+),\s*"date-nsec": (\d+)/.exec(stdout)?.slice(1));
+  };
+  const before = dates();
+  const disk = await openImage(at('dated'), nodeStorageHost, { format: 'qcow2' });
+  const created = disk.snapshots?.list()[0]?.createdNs ?? 0n;
+  assert.equal(`${created / 1_000_000_000n},${created % 1_000_000_000n}`, before);
+  await disk.snapshots?.create('ours');
+  await disk.close();
+  assert.equal(dates(), before);
+});
+
 it('keeps a raw data file a raw image', async () => {
   const host = new MemoryHost();
   const options = new Map<string, string | boolean>([

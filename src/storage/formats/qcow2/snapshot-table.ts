@@ -2,6 +2,7 @@ import { type HostFile, ImageError, type Snapshot } from '../../image.ts';
 import type { Header } from './header.ts';
 import * as q from './layout.ts';
 
+const NS_PER_S = 1_000_000_000n;
 const ENTRY_BYTES = 40;
 const CHUNK_BYTES = 64 * 1024;
 /** Extra data that we write for new snapshots: VM state size, disk size. */
@@ -69,8 +70,8 @@ function encodeRecord({ snapshot, l1Offset, l1Entries, extra }: SnapshotRecord):
   view.setUint32(8, l1Entries);
   view.setUint16(12, id.length);
   view.setUint16(14, name.length);
-  view.setUint32(16, Math.floor(snapshot.createdMs / 1000));
-  view.setUint32(20, (snapshot.createdMs % 1000) * 1e6);
+  view.setUint32(16, Number(snapshot.createdNs / NS_PER_S));
+  view.setUint32(20, Number(snapshot.createdNs % NS_PER_S));
   view.setBigUint64(24, snapshot.vmClockNs);
   view.setUint32(32, Math.min(snapshot.vmStateBytes, 0xffff_ffff));
   view.setUint32(36, extraBytes);
@@ -119,7 +120,7 @@ function parseSnapshot(
   const snapshot = {
     id: text(idAt, idBytes),
     name: text(idAt + idBytes, nameBytes),
-    createdMs: view.getUint32(16) * 1000 + Math.floor(view.getUint32(20) / 1e6),
+    createdNs: BigInt(view.getUint32(16)) * NS_PER_S + BigInt(view.getUint32(20)),
     vmClockNs: view.getBigUint64(24),
     vmStateBytes: extraBytes >= 8 ? number64(40) : view.getUint32(32),
     sizeBytes: extraBytes >= 16 ? number64(48) : diskBytes,

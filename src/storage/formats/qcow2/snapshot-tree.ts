@@ -36,7 +36,7 @@ export class SnapshotTree {
       id: String(Math.max(0, ...this.#records.map((one) => Number(one.snapshot.id) || 0)) + 1),
       name,
       vmStateBytes: 0,
-      createdMs: nowMs,
+      createdNs: BigInt(Math.floor(nowMs)) * 1_000_000n,
       vmClockNs: 0n,
       sizeBytes: meta.header.sizeBytes,
     };

@@ -50,13 +50,19 @@ export function planOf(request: CreateRequest): Plan {
   const batOffset = 2 * v.MIB + logBytes;
   const parent = backing === undefined ? undefined : new Map<string, string>();
   const shape = { sizeBytes, blockBytes, sectorBytes: SECTOR_BYTES, parent };
-  const { entries, units } = batOf(shape, batOffset);
-  const batBytes = Math.max(1, Math.ceil((entries * v.ENTRY_BYTES) / v.MIB)) * v.MIB;
+  const { entries, units, chunkRatio } = batOf(shape, batOffset);
+  const room = units === 0 && backing === undefined ? entriesOfNone(chunkRatio) : entries;
+  const batBytes = Math.max(1, Math.ceil((room * v.ENTRY_BYTES) / v.MIB)) * v.MIB;
   const dataOffset = batOffset + batBytes;
   return {
     ...{ sizeBytes, blockBytes, isFixed, logBytes, batOffset, batBytes, units, dataOffset },
     backing,
   };
+}
+
+/** What QEMU wants room for where there are no units: it counts one less than none, in 32 bits. Its own images have it too. */
+function entriesOfNone(chunkRatio: number): number {
+  return Math.floor(0xffff_ffff / chunkRatio);
 }
 
 /** Small for small disks, so that little is taken; large for large ones, so that the BAT stays small. */

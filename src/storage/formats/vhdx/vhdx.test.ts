@@ -37,7 +37,7 @@ testFormat({
     { name: 'fixed', options: { subformat: 'fixed' } },
   ],
   qemuOptions: ['', 'block_size=1M,block_state_zero=off', 'subformat=fixed'],
-  sizes: [SECTOR_BYTES, 5 * MIB + SECTOR_BYTES],
+  sizes: [0, SECTOR_BYTES, 5 * MIB + SECTOR_BYTES],
   hugeBytes: 64 * 2 ** 40,
 });
 
