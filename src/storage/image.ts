@@ -96,6 +96,11 @@ export interface StorageHost {
   readonly codec: Codec;
   /** @throws {ImageError} `not-found`, `exists`, `locked`, `read-only`, `io`. */
   openFile(path: string, options?: FileOptions): Promise<HostFile>;
+  /**
+   * Puts a file of `bytes` in the place of the one at `path`, for writing and on stable storage, as all made before in its
+   * folder: whoever opens it meets the old or the new one, after a loss of power too. What has the old one open keeps that.
+   */
+  replace(path: string, bytes: Uint8Array): Promise<HostFile>;
   /** The path that `name`, written in the image at `imagePath`, means: relative names start at the image's folder. */
   resolve(imagePath: string, name: string): string;
   /** Equal for two paths exactly when they lead to one file. */

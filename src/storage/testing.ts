@@ -173,6 +173,12 @@ export class MemoryHost implements StorageHost {
     return file;
   }
 
+  async replace(path: string, bytes: Uint8Array): Promise<HostFile> {
+    const file = await this.openFile(path, { access: 'create' });
+    await file.write(0, bytes);
+    return file;
+  }
+
   resolve(imagePath: string, name: string): string {
     return name.startsWith('/') ? name : imagePath.replace(/[^/]*$/, '') + name;
   }

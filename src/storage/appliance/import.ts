@@ -145,13 +145,16 @@ class ArchiveHost implements StorageHost {
 
   openFile(path: string, options: FileOptions = {}): Promise<HostFile> {
     const member = this.#members.find(({ name }) => path === `${this.#archive.path}/${name}`);
-    if ((options.access ?? 'read') !== 'read')
-      return Promise.reject(
-        new ImageError('read-only', `${path}: is in an archive, and can only be read`, { path }),
-      );
+    if ((options.access ?? 'read') !== 'read') return this.replace(path);
     if (member !== undefined) return Promise.resolve(this.part(member));
     return Promise.reject(
       new ImageError('not-found', `${path}: the archive has no such file`, { path }),
+    );
+  }
+
+  replace(path: string): Promise<HostFile> {
+    return Promise.reject(
+      new ImageError('read-only', `${path}: is in an archive, and can only be read`, { path }),
     );
   }
 

@@ -1,9 +1,10 @@
 import { type FileOptions, type HostFile, SECTOR_BYTES } from '../image.ts';
-import { type MemoryFile, MemoryHost } from '../testing.ts';
+import { MemoryFile, MemoryHost } from '../testing.ts';
 
 type Change =
   | { readonly kind: 'write'; readonly offsetBytes: number; readonly bytes: Uint8Array }
   | { readonly kind: 'truncate'; readonly sizeBytes: number }
+  | { readonly kind: 'replace'; readonly bytes: Uint8Array }
   | { readonly kind: 'punch'; readonly offsetBytes: number; readonly lengthBytes: number };
 
 /** What happened to the files of a host, in order. `mark` is what the test said. */
@@ -25,6 +26,12 @@ export class RecordingHost extends MemoryHost {
     const file = this.files.get(path);
     if (file === undefined) throw new Error(`${path} is not there though it was opened`);
     return recording(file, this.events);
+  }
+
+  override async replace(path: string, bytes: Uint8Array): Promise<HostFile> {
+    await (await super.openFile(path, { access: 'create' })).write(0, bytes);
+    this.events.push({ path, change: { kind: 'replace', bytes } }, { path, change: 'flush' });
+    return await this.openFile(path, { access: 'write' });
   }
 }
 
@@ -133,10 +140,13 @@ function copyOf(host: MemoryHost): MemoryHost {
 }
 
 function apply(host: MemoryHost, { path, change }: { path: string; change: Change }): void {
-  const file = host.files.get(path);
-  if (file === undefined) return;
+  const file = host.files.get(path) ?? new MemoryFile(path);
+  host.files.set(path, file);
   if (change.kind === 'write') {
     if (change.bytes.length > 0) file.apply(change.offsetBytes, change.bytes);
   } else if (change.kind === 'truncate') file.resizeTo(change.sizeBytes);
-  else file.clear(change.offsetBytes, change.lengthBytes);
+  else if (change.kind === 'replace') {
+    file.resizeTo(0);
+    file.apply(0, change.bytes);
+  } else file.clear(change.offsetBytes, change.lengthBytes);
 }

@@ -4,12 +4,14 @@ import type { StorageHost } from '../image.ts';
 import { HttpFile, isUrl } from './http-file.ts';
 import { nodeCodec } from './node-codec.ts';
 import { NodeFile } from './node-file.ts';
+import { replaceFile } from './replace-file.ts';
 
 /** Storage on the files of this host, and, for reading, on those of HTTP servers. */
 export const nodeStorageHost: StorageHost = {
   codec: nodeCodec,
   openFile: (file, options) =>
     isUrl(file) ? HttpFile.open(file, options) : NodeFile.open(file, options),
+  replace: replaceFile,
   resolve: (imagePath, name) => {
     if (isUrl(name)) return name;
     // What a server has leads to nothing on this host.

@@ -39,6 +39,13 @@ export class StagingHost implements StorageHost {
     return await NodeFile.open(staged.temporary, this.#hidden(name, options));
   }
 
+  async replace(name: string, bytes: Uint8Array): Promise<HostFile> {
+    if (!this.#staged.has(await realPlace(name))) return await this.#host.replace(name, bytes);
+    const file = await this.openFile(name, { access: 'create' });
+    await file.write(0, bytes);
+    return file;
+  }
+
   resolve(imagePath: string, name: string): string {
     return this.#host.resolve(imagePath, name);
   }

@@ -130,21 +130,36 @@ async function createParts(file: HostFile, plan: Plan, host: StorageHost): Promi
     const name = `${base}-${plan.subformat === 'monolithicFlat' ? 'flat' : number}.vmdk`;
     const part = await host.openFile(host.resolve(file.path, name), { access: 'create' });
     try {
-      if (isFlat) await part.truncate(sizeBytes);
-      else await createSparse(part, plan, sizeBytes, new Uint8Array(0));
-      await part.flush();
+      await fillPart(part, isFlat ? 'flat' : plan, sizeBytes);
     } finally {
       await part.close();
     }
-    const type = isFlat ? 'FLAT' : 'SPARSE';
-    lines.push(`RW ${sizeBytes / SECTOR_BYTES} ${type} "${name}"${isFlat ? ' 0' : ''}`);
+    lines.push(lineOf(name, isFlat, sizeBytes));
   }
   return lines;
 }
 
+/** The line of a descriptor that names a part. */
+export function lineOf(name: string, isFlat: boolean, sizeBytes: number): string {
+  return `RW ${sizeBytes / SECTOR_BYTES} ${isFlat ? 'FLAT' : 'SPARSE'} "${name}"${isFlat ? ' 0' : ''}`;
+}
+
+type SparseKind = Pick<Plan, 'subformat' | 'zeroGrains'>;
+
+/** Makes an empty file a part of a disk. */
+export async function fillPart(
+  part: HostFile,
+  kind: 'flat' | SparseKind,
+  sizeBytes: number,
+): Promise<void> {
+  if (kind === 'flat') await part.truncate(sizeBytes);
+  else await createSparse(part, kind, sizeBytes, new Uint8Array(0));
+  await part.flush();
+}
+
 async function createSparse(
   file: HostFile,
-  plan: Plan,
+  plan: SparseKind,
   sizeBytes: number,
   descriptor: Uint8Array,
 ): Promise<void> {

@@ -21,7 +21,7 @@ export interface Descriptor {
 }
 
 const EXTENT = /^(RW|RDONLY|NOACCESS)\s+(\d+)\s+([A-Z]+)(?:\s+"([^"]*)"(?:\s+(\d+))?)?\s*$/;
-const MAX_EXTENTS = 8192;
+export const MAX_EXTENTS = 8192;
 
 /** @throws {ImageError} `bad-format`, `unsupported`, `corrupt`. `baseBytes`: where in the file the text starts. */
 export function parseDescriptor(text: string, path: string, baseBytes: number): Descriptor {
@@ -127,16 +127,25 @@ export function makeDescriptor(from: NewDescriptor): string {
   ].join('\n');
 }
 
-/** The text of a descriptor with one extent, for another size. */
-export function resizedDescriptor(text: string, sizeBytes: number): string {
+/** What a disk's last extent becomes, and the lines of those that follow it then. */
+export interface NewEnd {
+  readonly lastBytes: number;
+  readonly added: readonly string[];
+}
+
+/** The text of a descriptor for a disk of another size, which ends in another way. */
+export function resizedDescriptor(text: string, sizeBytes: number, end: NewEnd): string {
   const sectors = sizeBytes / SECTOR_BYTES;
   const numberOf = (name: string): number =>
     Number(new RegExp(`^ddb\\.geometry\\.${name}\\s*=\\s*"(\\d+)"`, 'm').exec(text)?.[1] ?? 0);
   const perCylinder = numberOf('heads') * numberOf('sectors');
-  const resized = text.replace(
-    /^(\s*\w+\s+)\d+(\s+(?:SPARSE|FLAT|VMFS)\s)/m,
-    (_all, access: string, type: string) => `${access}${sectors}${type}`,
+  const lines = text.split('\n');
+  const last = lines.findLastIndex((line) => EXTENT.test(line.trim()));
+  const line = (lines[last] ?? '').replace(
+    /^(\s*\w+\s+)\d+/,
+    (_all, access: string) => `${access}${end.lastBytes / SECTOR_BYTES}`,
   );
+  const resized = last < 0 ? text : lines.toSpliced(last, 1, line, ...end.added).join('\n');
   if (perCylinder === 0) return resized;
   const cylinders = Math.floor(sectors / perCylinder);
   return resized.replace(

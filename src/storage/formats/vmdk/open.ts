@@ -8,11 +8,14 @@ import {
   type InfoValue,
   type OpenContext,
 } from '../../image.ts';
-import { type Descriptor, type ExtentLine, resizedDescriptor } from './descriptor.ts';
-import { type Located, readDescriptor, readIdentity } from './parent.ts';
+import type { Descriptor, ExtentLine } from './descriptor.ts';
+import { DescriptorFile } from './descriptor-file.ts';
+import type { Extent } from './extent.ts';
+import { readDescriptor, readIdentity } from './parent.ts';
 import { SparseExtent } from './sparse-extent.ts';
 import { isSparse, readSparseHeader } from './sparse-header.ts';
-import { type Extent, VmdkMap } from './vmdk-map.ts';
+import { addParts } from './split.ts';
+import { VmdkMap } from './vmdk-map.ts';
 
 const FORMAT = 'vmdk';
 
@@ -24,13 +27,16 @@ export async function open(file: HostFile, context: OpenContext): Promise<DiskIm
     const extents = await openExtents(file, located.descriptor, context, files);
     const name = await parentOf(file, located.descriptor, context);
     backing = name === undefined ? undefined : await context.openBacking(file.path, name, FORMAT);
+    const text = new DescriptorFile(files, located, context.host);
     const map = new VmdkMap({
       extents,
       files,
       readOnly: context.readOnly,
       info: infoOf(located.descriptor, extents, name),
-      changeId: () => changeId(file, located),
-      setSize: (sizeBytes) => setSize(file, located, sizeBytes),
+      changeId: () => text.changeId(),
+      setSize: (sizeBytes, end) => text.setSize(sizeBytes, end),
+      addParts: (last, range) =>
+        addParts(last, range, { imagePath: file.path, host: context.host }),
     });
     const { readOnly } = context;
     return new MappedImage({ format: FORMAT, path: file.path, readOnly, backing, map });
@@ -123,36 +129,6 @@ async function parentOf(
     `${file.path}: its parent ${name} was changed after this image was made (CID ${cid}, not ${parentCid}); go back to the parent as it was`,
     { path: file.path },
   );
-}
-
-/** Images that differ from this one know by its identifier that it has changed. */
-async function changeId(file: HostFile, { descriptor, offsetBytes }: Located): Promise<void> {
-  if (descriptor.cid.length !== 8) return;
-  const value = crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
-  const cid = Math.min(value, 0xffff_fffe).toString(16).padStart(8, '0');
-  await file.write(offsetBytes + descriptor.cidAt, new TextEncoder().encode(cid));
-}
-
-/** Other programs go by the extent's line, and some by the geometry. */
-async function setSize(
-  file: HostFile,
-  { offsetBytes, lengthBytes }: Located,
-  sizeBytes: number,
-): Promise<void> {
-  const old = new Uint8Array(lengthBytes);
-  await file.read(offsetBytes, old);
-  const text = new TextDecoder('latin1').decode(old).replace(/\0.*$/s, '');
-  const bytes = Uint8Array.from(resizedDescriptor(text, sizeBytes), (char) => char.charCodeAt(0));
-  const isEmbedded = offsetBytes > 0;
-  if (isEmbedded && bytes.length > lengthBytes)
-    throw new ImageError('no-space', `${file.path}: its descriptor has no room; convert it`, {
-      path: file.path,
-    });
-  const padded = new Uint8Array(isEmbedded ? lengthBytes : bytes.length);
-  padded.set(bytes);
-  await file.write(offsetBytes, padded);
-  if (!isEmbedded) await file.truncate(padded.length);
-  await file.flush();
 }
 
 function infoOf(

@@ -2,40 +2,38 @@ import type { BlockMap, Place, Run } from '../../blocks/block-map.ts';
 import { findFlat } from '../../blocks/flat-map.ts';
 import type { Tail } from '../../blocks/tail.ts';
 import { type HostFile, ImageError, type ImageInfo, SECTOR_BYTES } from '../../image.ts';
+import type { NewEnd } from './descriptor.ts';
+import type { Extent } from './extent.ts';
+import * as v from './layout.ts';
 import type { SparseExtent } from './sparse-extent.ts';
+import { type AddedParts, whyNoParts } from './split.ts';
 
 /** Entries of tables count sectors in 32 bits. */
 const MAX_SPARSE_BYTES = 2 ** 41;
 
-/** A part of the disk, in the order of the descriptor. */
-export interface Extent {
-  readonly startBytes: number;
-  readonly lengthBytes: number;
-  readonly content:
-    | { readonly kind: 'sparse'; readonly sparse: SparseExtent }
-    | { readonly kind: 'flat'; readonly file: HostFile; readonly offsetBytes: number }
-    | { readonly kind: 'zero' };
-}
-
 export interface VmdkParts {
   readonly extents: readonly Extent[];
-  /** All files, the descriptor's first. */
-  readonly files: readonly HostFile[];
+  /** All files, the descriptor's first, which may give way to another. */
+  readonly files: HostFile[];
   readonly readOnly: boolean;
   readonly info: ImageInfo;
   /** Gives the content a new identifier. */
   readonly changeId: () => Promise<void>;
   /** Writes the disk's size into the descriptor. */
-  readonly setSize: (sizeBytes: number) => Promise<void>;
+  readonly setSize: (sizeBytes: number, end: NewEnd) => Promise<void>;
+  readonly addParts: (
+    last: Extent,
+    range: { readonly startBytes: number; readonly sizeBytes: number },
+  ) => Promise<AddedParts>;
 }
 
 /** A disk of parts, each in its file, or all in one. */
 export class VmdkMap implements BlockMap {
   readonly unitBytes: number;
   readonly writeUnit?: (unit: number, from: Uint8Array) => Promise<void>;
-  readonly free?: (unit: number, asZeros: boolean) => Promise<boolean>;
-  readonly abandon?: (place: Place) => void;
-  readonly tail?: Tail;
+  free?: (unit: number, asZeros: boolean) => Promise<boolean>;
+  abandon?: (place: Place) => void;
+  tail?: Tail;
   #parts: VmdkParts;
 
   constructor(parts: VmdkParts) {
@@ -162,30 +160,58 @@ export class VmdkMap implements BlockMap {
     const [only] = extents;
     if (info.backingName !== undefined)
       throw refuse('differs from a parent, and is as large; commit it, and resize that');
-    const canResize =
-      only?.content.kind === 'sparse'
-        ? only.content.sparse.canResize
-        : only?.content.kind === 'flat';
-    if (extents.length > 1 || !canResize)
-      throw refuse('VMDK disks of several parts, and streams, keep their size; convert it');
-    if (only?.content.kind === 'sparse' && sizeBytes > MAX_SPARSE_BYTES)
+    const canResize = extents.every(({ content }) =>
+      content.kind === 'sparse' ? content.sparse.canResize : content.kind === 'flat',
+    );
+    if (!canResize) throw refuse('VMDK streams, and parts of zeros, keep their size; convert it');
+    if (extents.length > 1 && sizeBytes < this.sizeBytes)
+      throw refuse('a VMDK disk of several parts does not become smaller; convert it');
+    const why = this.#isSplit ? whyNoParts(extents, sizeBytes) : undefined;
+    if (why !== undefined) throw refuse(why);
+    if (extents.length > 1 && !this.#isSplit)
+      throw refuse('a VMDK disk of several parts that are not of 2 GB keeps its size; convert it');
+    if (!this.#isSplit && only?.content.kind === 'sparse' && sizeBytes > MAX_SPARSE_BYTES)
       throw refuse('sparse VMDK extents end at 2 TiB; convert it to another subformat or format');
+  }
+
+  /** Of parts of 2 GB, to which others can be added. */
+  get #isSplit(): boolean {
+    const type = this.#parts.info.specific?.['create-type'];
+    return type === 'twoGbMaxExtentSparse' || type === 'twoGbMaxExtentFlat';
   }
 
   /** The descriptor never says more than there is. */
   async resize(sizeBytes: number): Promise<void> {
-    const [only] = this.#parts.extents;
-    if (only === undefined) return;
+    const { extents, files, setSize } = this.#parts;
+    const last = extents.at(-1);
+    if (last === undefined) return;
+    const whole = sizeBytes - last.startBytes;
+    const grains = Math.ceil(last.lengthBytes / this.unitBytes);
+    const most = Math.max(v.SPLIT_BYTES, grains * this.unitBytes);
+    const lengthBytes = this.#isSplit ? Math.min(whole, most) : whole;
+    const startBytes = last.startBytes + lengthBytes;
+    const added = await this.#parts.addParts(last, { startBytes, sizeBytes });
+    const end = { lastBytes: lengthBytes, added: added.lines };
+    files.push(...added.files);
     const isSmaller = sizeBytes < this.sizeBytes;
-    if (isSmaller) await this.#parts.setSize(sizeBytes);
-    const { content } = only;
-    if (content.kind === 'sparse') await content.sparse.resize(sizeBytes);
+    if (isSmaller) await setSize(sizeBytes, end);
+    const { content } = last;
+    if (content.kind === 'sparse') await content.sparse.resize(lengthBytes);
     else if (content.kind === 'flat') {
-      await content.file.truncate(content.offsetBytes + sizeBytes);
+      await content.file.truncate(content.offsetBytes + lengthBytes);
       await content.file.flush();
     }
-    if (!isSmaller) await this.#parts.setSize(sizeBytes);
-    this.#parts = { ...this.#parts, extents: [{ ...only, lengthBytes: sizeBytes }] };
+    if (!isSmaller) await setSize(sizeBytes, end);
+    const others = extents.slice(0, -1);
+    this.#parts = {
+      ...this.#parts,
+      extents: [...others, { ...last, lengthBytes }, ...added.extents],
+    };
+    if (added.extents.length === 0) return;
+    // Room is given back within one part alone.
+    delete this.free;
+    delete this.tail;
+    delete this.abandon;
   }
 
   info(): ImageInfo {

@@ -1,6 +1,10 @@
 import assert from 'node:assert/strict';
+import { readdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
 import { describe, it } from 'node:test';
-import { type ImageError, SECTOR_BYTES } from '../../image.ts';
+import { crashes, RecordingHost } from '../../blocks/testing.ts';
+import { type DiskImage, type ImageError, SECTOR_BYTES } from '../../image.ts';
+import { nodeStorageHost } from '../../node/node-host.ts';
 import { openImage } from '../../open.ts';
 import { MemoryHost, noise } from '../../testing.ts';
 import { testKills } from '../killing/testing.ts';
@@ -19,7 +23,9 @@ import {
 } from '../testing.ts';
 import { vmdk } from './vmdk.ts';
 
+const KIB = 1024;
 const MIB = 1 << 20;
+const dir = tempDir('vmdk-split');
 
 testFormat({
   format: vmdk,
@@ -59,6 +65,97 @@ testResizing({
       keepsUnits: true,
     },
   ],
+});
+
+/** A disk of one part that becomes one of three: the second and third are new. */
+const SPLIT_START = 3 * MIB + SECTOR_BYTES;
+const SPLIT_END = 5 * 2 ** 30;
+const SPLIT_SPOTS = [2 * MIB, 2047 * MIB - 512, 2047 * MIB, 4094 * MIB - 4096, SPLIT_END - 8192];
+
+async function checkSplit(image: DiskImage, first: Uint8Array): Promise<void> {
+  const start = new Uint8Array(first.length);
+  await image.read(0, start);
+  assert.deepEqual(start, first);
+  const zeros = new Uint8Array(8192);
+  for (const at of [4 * MIB, ...SPLIT_SPOTS]) {
+    const bytes = new Uint8Array(8192).fill(1);
+    await image.read(at, bytes);
+    assert.deepEqual(bytes, zeros, `at ${at}`);
+  }
+}
+
+for (const subformat of ['twoGbMaxExtentSparse', 'twoGbMaxExtentFlat']) {
+  it(`${subformat}: parts are added to a disk that becomes longer`, async () => {
+    const at = (name: string): string => path.join(dir, name);
+    const name = `${subformat}.vmdk`;
+    await createImage(vmdk, nodeStorageHost, at(name), SPLIT_START, { subformat });
+    let image = await openImage(at(name), nodeStorageHost, { format: 'vmdk' });
+    const first = noise(MIB, 7);
+    await image.write(0, first);
+    await image.resize?.(SPLIT_END);
+    await checkSplit(image, first);
+    for (const [index, spot] of SPLIT_SPOTS.entries()) await image.write(spot, noise(8192, index));
+    await image.discard(0, 64 * KIB);
+    await assert.rejects(async () => await image.resize?.(MIB, { shrink: true }), /smaller/);
+    await image.close();
+    image = await openImage(at(name), nodeStorageHost, { format: 'vmdk', readOnly: true });
+    assert.equal(image.sizeBytes, SPLIT_END);
+    await image.close();
+    assert.equal(readdirSync(dir).filter((one) => one.startsWith(`${subformat}-`)).length, 3);
+    if (!hasQemu) return;
+    for (const [index, spot] of SPLIT_SPOTS.entries()) {
+      writeFileSync(at('spot'), noise(8192, index));
+      run(dir, 'qemu-io', '-f', 'vmdk', '-c', `write -q -s spot ${spot} 8192`, name);
+    }
+    run(dir, 'qemu-io', '-f', 'vmdk', '-c', `write -q -P 9 ${3000 * MIB} 1M`, name);
+    if (subformat === 'twoGbMaxExtentSparse') run(dir, 'qemu-img', 'check', '-f', 'vmdk', name);
+    image = await openImage(at(name), nodeStorageHost, { format: 'vmdk' });
+    const bytes = new Uint8Array(8192);
+    await image.read(4094 * MIB - 4096, bytes);
+    assert.deepEqual(bytes, noise(8192, 3));
+    await image.read(3000 * MIB, bytes);
+    assert.deepEqual(bytes, new Uint8Array(8192).fill(9));
+    await image.close();
+  });
+}
+
+it('a split disk has its old size or its new one when power is lost while it becomes longer', async () => {
+  const host = new RecordingHost();
+  await createImage(vmdk, host, '/d.vmdk', SPLIT_START, { subformat: 'twoGbMaxExtentSparse' });
+  const first = noise(MIB, 7);
+  const image = await openImage('/d.vmdk', host, { format: 'vmdk' });
+  await image.write(0, first);
+  await image.flush();
+  const start = new MemoryHost();
+  for (const [name, file] of host.files) start.files.set(name, file.clone());
+  host.events.length = 0;
+  await image.resize?.(SPLIT_END);
+  await image.close();
+  const sizes = new Set<number>();
+  for (const crash of crashes(start, host.events, 5)) {
+    const after = await openImage('/d.vmdk', crash.host, { format: 'vmdk', readOnly: true });
+    sizes.add(after.sizeBytes);
+    const kept = new Uint8Array(first.length);
+    await after.read(0, kept);
+    assert.deepEqual(kept, first);
+    if (after.sizeBytes === SPLIT_END) await checkSplit(after, first);
+    const { corruptions, messages } = await checkImage(vmdk, crash.host, '/d.vmdk', 'none');
+    assert.equal(corruptions, 0, messages.join('\n'));
+  }
+  assert.deepEqual(
+    [...sizes].toSorted((a, b) => a - b),
+    [SPLIT_START, SPLIT_END],
+  );
+});
+
+it('no file that is there becomes a part of a split disk', async () => {
+  const host = new MemoryHost();
+  await createImage(vmdk, host, '/d.vmdk', MIB, { subformat: 'twoGbMaxExtentFlat' });
+  await createImage(vmdk, host, '/d-f002.vmdk', MIB);
+  const image = await openImage('/d.vmdk', host, { format: 'vmdk' });
+  await assert.rejects(async () => await image.resize?.(SPLIT_END), /d-f002\.vmdk: .*move it away/);
+  assert.equal(image.sizeBytes, MIB);
+  await image.close();
 });
 
 describe('VMDK images that differ from others', () => {

@@ -1,0 +1,54 @@
+import { type HostFile, ImageError, type StorageHost } from '../../image.ts';
+import { type NewEnd, resizedDescriptor } from './descriptor.ts';
+import { type Located, readDescriptor } from './parent.ts';
+
+/** The descriptor of an open disk, in a file of its own or within the sparse one. */
+export class DescriptorFile {
+  readonly #files: HostFile[];
+  readonly #host: StorageHost;
+  #located: Located;
+
+  /** `files` are the disk's, that with the descriptor first: a new one takes its place there. */
+  constructor(files: HostFile[], located: Located, host: StorageHost) {
+    this.#files = files;
+    this.#located = located;
+    this.#host = host;
+  }
+
+  /** Images that differ from this one know by its identifier that it has changed. */
+  async changeId(): Promise<void> {
+    const { descriptor, offsetBytes } = this.#located;
+    if (descriptor.cid.length !== 8) return;
+    const value = crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
+    const cid = Math.min(value, 0xffff_fffe).toString(16).padStart(8, '0');
+    await this.#files[0]?.write(offsetBytes + descriptor.cidAt, new TextEncoder().encode(cid));
+  }
+
+  /** Other programs go by the extents' lines, and some by the geometry. */
+  async setSize(sizeBytes: number, end: NewEnd): Promise<void> {
+    const [file] = this.#files;
+    if (file === undefined) return;
+    const { offsetBytes, lengthBytes } = this.#located;
+    const old = new Uint8Array(lengthBytes);
+    await file.read(offsetBytes, old);
+    const text = new TextDecoder('latin1').decode(old).replace(/\0.*$/s, '');
+    const changed = resizedDescriptor(text, sizeBytes, end);
+    const bytes = Uint8Array.from(changed, (char) => char.charCodeAt(0));
+    if (offsetBytes === 0) {
+      // A text of several sectors would tear.
+      const next = await this.#host.replace(file.path, bytes);
+      this.#files[0] = next;
+      await file.close();
+      this.#located = await readDescriptor(next);
+      return;
+    }
+    if (bytes.length > lengthBytes)
+      throw new ImageError('no-space', `${file.path}: its descriptor has no room; convert it`, {
+        path: file.path,
+      });
+    const padded = new Uint8Array(lengthBytes);
+    padded.set(bytes);
+    await file.write(offsetBytes, padded);
+    await file.flush();
+  }
+}

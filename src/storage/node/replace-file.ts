@@ -1,0 +1,34 @@
+import { chmod, open, realpath, rename, rm, stat } from 'node:fs/promises';
+import path from 'node:path';
+import type { HostFile } from '../image.ts';
+import { NodeFile } from './node-file.ts';
+
+/** `StorageHost.replace`: the new file is written beside its place, and renamed when it is on the disk. */
+export async function replaceFile(name: string, bytes: Uint8Array): Promise<HostFile> {
+  const place = await realpath(name);
+  const folder = path.dirname(place);
+  const temporary = path.join(folder, `.${path.basename(place)}.ring0-${process.pid}`);
+  const file = await NodeFile.open(temporary, { access: 'create', name });
+  try {
+    await file.write(0, bytes);
+    await file.flush();
+    await chmod(temporary, (await stat(place)).mode & 0o7777);
+    await rename(temporary, place);
+    await flushFolder(folder);
+    return file;
+  } catch (error) {
+    await rm(temporary, { force: true });
+    await file.close();
+    throw error;
+  }
+}
+
+/** Names are on the disk when their folder is. */
+async function flushFolder(folder: string): Promise<void> {
+  const handle = await open(folder);
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
