@@ -5,6 +5,8 @@ import type { BitmapRun, BitmapStore, DiskImage, ImageError, StorageHost } from 
 import { openImage } from '../../open.ts';
 import { MemoryHost, noise } from '../../testing.ts';
 import { checkImage, createImage } from '../testing.ts';
+import { readBitmaps } from './bitmaps.ts';
+import { readHeader } from './header.ts';
 import { qcow2 } from './qcow2.ts';
 
 const KIB = 1024;
@@ -50,6 +52,35 @@ describe('qcow2 bitmaps', () => {
     assert.deepEqual(await runsOf(image, 'off'), [[(3 * MIB) / KIB, (3 * MIB) / KIB + 64]]);
     await image.close();
     await assertSound(host);
+  });
+
+  it('are not to be trusted when their table leads nowhere, and nothing is written there', async () => {
+    for (const nowhere of [0x3f_d8_00_00_00_00_00n, 0x4000_0000n, 0x1_0200n]) {
+      const host = new MemoryHost();
+      await createImage(qcow2, host, '/d', 8 * MIB);
+      let image = await open(host);
+      await bitmapsOf(image).add('damaged');
+      await bitmapsOf(image).add('sound');
+      await image.write(0, noise(512, 1));
+      await image.close();
+      const file = await host.openFile('/d');
+      const [damaged] = (await readBitmaps(file, await readHeader(file)))?.entries ?? [];
+      const entry = new Uint8Array(8);
+      new DataView(entry.buffer).setBigUint64(0, nowhere);
+      await file.write(damaged?.table.offsetBytes ?? 0, entry);
+      const sizeBytes = await file.size();
+      image = await open(host);
+      await image.write(MIB, noise(512, 2));
+      await image.close();
+      assert.ok((await file.size()) < sizeBytes + MIB, 'the file reaches to nowhere');
+      image = await open(host, true);
+      const states = (await bitmapsOf(image).list()).map(({ name, inconsistent }) => [name, inconsistent]);
+      assert.deepEqual(states, [
+        ['damaged', true],
+        ['sound', false],
+      ]);
+      await image.close();
+    }
   });
 
   it('are merged whatever their granularity is, cleared and removed, and leave nothing behind', async () => {

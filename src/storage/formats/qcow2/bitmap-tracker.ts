@@ -34,7 +34,7 @@ export class BitmapTracker {
 
   /** Marks the bitmaps as in use; to be called before each change. */
   begin(): Promise<void> {
-    this.#begun ??= this.#setFlags((flags) => flags | FLAG_IN_USE);
+    this.#begun ??= this.#setFlags(this.#tracked, (flags) => flags | FLAG_IN_USE);
     return this.#begun;
   }
 
@@ -57,16 +57,18 @@ export class BitmapTracker {
     }
   }
 
-  /** Writes the bits, and says that they hold again. All else must be durable. */
+  /** Writes the bits, and says that they hold again, those apart that a damaged table leads to. All else must be durable. */
   async store(): Promise<void> {
     if (this.#begun === undefined) return;
     await this.#begun;
-    for (const tracked of this.#tracked) await this.#storeOne(tracked);
+    const stored: Tracked[] = [];
+    for (const tracked of this.#tracked) if (await this.#storeOne(tracked)) stored.push(tracked);
     await this.#meta.settle();
-    await this.#setFlags((flags) => flags & ~FLAG_IN_USE);
+    await this.#setFlags(stored, (flags) => flags & ~FLAG_IN_USE);
   }
 
-  async #storeOne({ entry, marks }: Tracked): Promise<void> {
+  /** False: its table leads to where no cluster of bits can be. */
+  async #storeOne({ entry, marks }: Tracked): Promise<boolean> {
     const { file, clusterBytes, counts } = this.#meta;
     const place = new Uint8Array(8);
     const view = new DataView(place.buffer);
@@ -77,6 +79,8 @@ export class BitmapTracker {
       let offset = fromTableEntry(view, 0);
       if (offset === ALL_ONES) continue;
       if (offset !== 0) {
+        const isCluster = offset % clusterBytes === 0 && offset < (await file.size());
+        if (!isCluster) return false;
         const old = new Uint8Array(clusterBytes);
         await file.read(offset, old);
         for (let one = 0; one < old.length; one++) bytes[one] = (bytes[one] ?? 0) | (old[one] ?? 0);
@@ -90,11 +94,12 @@ export class BitmapTracker {
       }
       await file.write(offset, bytes);
     }
+    return true;
   }
 
-  async #setFlags(change: (flags: number) => number): Promise<void> {
+  async #setFlags(those: readonly Tracked[], change: (flags: number) => number): Promise<void> {
     const { file } = this.#meta;
-    for (const { entry } of this.#tracked) {
+    for (const { entry } of those) {
       const bytes = new Uint8Array(4);
       const view = new DataView(bytes.buffer);
       await file.read(entry.flagsOffset, bytes);
