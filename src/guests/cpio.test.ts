@@ -85,6 +85,8 @@ describe('buildInitramfs', () => {
       'proc',
       'sys',
       'dev',
+      'etc/load',
+      'etc/plugged',
       'etc/session',
       'lib/modules/a.ko',
     ])

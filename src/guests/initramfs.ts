@@ -15,11 +15,11 @@ mkdir -p /dev/pts
 mount -t devpts -o gid=5,mode=620 devpts /dev/pts
 hostname ring0
 ip link set lo up
-load() { for module in $(cat /lib/modules/$1); do insmod /lib/modules/$module; done; }
 mmio=$(echo /sys/bus/acpi/devices/LNRO0005:*)
-if [ -e "\${mmio%% *}" ] || grep -qs 0x1af4 /sys/bus/pci/devices/*/vendor; then load virtio; fi
-if [ -e "\${mmio%% *}" ]; then load mmio; fi
-if grep -qs 0x0008 /sys/bus/virtio/devices/*/device; then load scsi; fi
+if [ -e "\${mmio%% *}" ] || grep -qs 0x1af4 /sys/bus/pci/devices/*/vendor; then /etc/load virtio; fi
+if [ -e "\${mmio%% *}" ]; then /etc/load mmio; fi
+if grep -qs 0x0008 /sys/bus/virtio/devices/*/device; then /etc/load scsi; fi
+uevent /etc/plugged &
 
 trap 'poweroff -f' USR2
 trap 'reboot -f' TERM
@@ -29,6 +29,19 @@ while :; do
   sleep 86400 &
   wait $!
 done
+`;
+
+/** Loads the drivers of a group, those that are not there yet. */
+const LOAD = `#!/bin/sh
+for module in $(cat /lib/modules/$1); do insmod /lib/modules/$module 2>/dev/null; done
+`;
+
+/** Told of each device that comes and goes: a disk that is plugged in may be the first that needs its drivers. */
+const PLUGGED = `#!/bin/sh
+case $ACTION-$MODALIAS in
+  add-pci:v00001AF4*) exec /etc/load virtio ;;
+  add-virtio:d00000008*) exec /etc/load scsi ;;
+esac
 `;
 
 /** A shell that owns the console (setsid, cttyhack), so that it has job control. Its end is the guest's. */
@@ -84,6 +97,8 @@ export function buildInitramfs(busybox: Uint8Array, modules: readonly GuestModul
       bytes: text('root:x:0:0:root:/root:/bin/sh\n'),
     },
     { type: 'file', path: 'etc/group', mode: 0o644, bytes: text('root:x:0:\ntty:x:5:\n') },
+    { type: 'file', path: 'etc/load', mode: 0o755, bytes: text(LOAD) },
+    { type: 'file', path: 'etc/plugged', mode: 0o755, bytes: text(PLUGGED) },
     { type: 'file', path: 'etc/session', mode: 0o755, bytes: text(SESSION) },
     ...MODULE_GROUPS.map((group): CpioEntry => {
       const names = modules.filter((module) => module.group === group).map(({ name }) => name);

@@ -74,7 +74,10 @@ describe('qcow2 bitmaps', () => {
       await image.close();
       assert.ok((await file.size()) < sizeBytes + MIB, 'the file reaches to nowhere');
       image = await open(host, true);
-      const states = (await bitmapsOf(image).list()).map(({ name, inconsistent }) => [name, inconsistent]);
+      const states = (await bitmapsOf(image).list()).map(({ name, inconsistent }) => [
+        name,
+        inconsistent,
+      ]);
       assert.deepEqual(states, [
         ['damaged', true],
         ['sound', false],
