@@ -19,6 +19,7 @@ interface Behaviour {
   failures: number;
   hasRanges: boolean;
   surplus: number;
+  grown: number;
 }
 
 let base = '';
@@ -42,7 +43,7 @@ function answer(request: IncomingMessage, response: ServerResponse): void {
   const part = body.subarray(Number(from), Number(to) + 1);
   response.writeHead(206, {
     etag: behaviour.etag,
-    'content-range': `bytes ${from}-${Number(from) + part.length - 1}/${body.length}`,
+    'content-range': `bytes ${from}-${Number(from) + part.length - 1}/${body.length + behaviour.grown}`,
   });
   response.end(Buffer.concat([part, Buffer.alloc(requests.length > 1 ? behaviour.surplus : 0)]));
 }
@@ -64,7 +65,7 @@ after(() => {
   server.closeAllConnections();
 });
 beforeEach(() => {
-  behaviour = { etag: '"1"', failures: 0, hasRanges: true, surplus: 0 };
+  behaviour = { etag: '"1"', failures: 0, hasRanges: true, surplus: 0, grown: 0 };
   requests.length = 0;
 });
 
@@ -129,6 +130,12 @@ describe('a file of an HTTP server', () => {
   it('is not mixed with another that took its place', async () => {
     const file = await HttpFile.open(`${base}/disk`);
     behaviour.etag = '"2"';
+    await assert.rejects(bytesAt(file, 0, 10), /was changed on the server/);
+  });
+
+  it('is not mixed with a longer one, from a server that gives no tags', async () => {
+    const file = await HttpFile.open(`${base}/disk`);
+    behaviour.grown = 4096;
     await assert.rejects(bytesAt(file, 0, 10), /was changed on the server/);
   });
 

@@ -122,18 +122,22 @@ export class HttpFile implements HostFile {
   }
 
   async #fetchOnce(start: number, end: number): Promise<Uint8Array> {
-    const { url, headers } = this.#remote;
+    const { url, headers, sizeBytes } = this.#remote;
     const signal = AbortSignal.any([this.#closed.signal, AbortSignal.timeout(TIMEOUT_MS)]);
     const range = `bytes=${start}-${end - 1}`;
     const response = await fetch(url, { headers: { ...headers, Range: range }, signal });
     if (response.status >= 500) throw new Error(`the server says ${response.status}`);
-    const isRange = response.headers.get('content-range')?.startsWith(`bytes ${start}-${end - 1}/`);
-    if (response.status !== 206 || isRange !== true) {
+    const given = response.headers.get('content-range');
+    const wanted = `bytes ${start}-${end - 1}/`;
+    const total = given?.startsWith(wanted) === true ? given.slice(wanted.length) : undefined;
+    const hasChanged =
+      response.status === 200 ||
+      (total !== undefined && total !== '*' && Number(total) !== sizeBytes);
+    if (response.status !== 206 || total === undefined || hasChanged) {
       await response.body?.cancel();
-      const what =
-        response.status === 200
-          ? 'was changed on the server since it was opened; open it again'
-          : `the server says ${response.status} to a request for bytes ${start} to ${end - 1}`;
+      const what = hasChanged
+        ? 'was changed on the server since it was opened; open it again'
+        : `the server says ${response.status} to a request for bytes ${start} to ${end - 1}`;
       throw new ImageError('io', `${this.path}: ${what}`, { path: this.path, offsetBytes: start });
     }
     return await bodyOf(response, end - start);
