@@ -37,7 +37,7 @@ import {
 const UNWIND = { name: 'unwind' };
 /** Functions that the core imports from its host. */
 const IMPORTS =
-  'unwind tsc mmio_read mmio_write port_read port_write random32 cpuid apic_msr_read apic_msr_write tsc_moved unknown_msr task_priority set_task_priority predecode patched_block block_dropped block_hot trace_event x87_unmasked x87_error'.split(
+  'unwind tsc mmio_read mmio_write port_read port_write random32 cpuid apic_msr_read apic_msr_write tsc_moved unknown_msr task_priority set_task_priority predecode learn_insn patched_block block_dropped block_hot trace_event x87_unmasked x87_error'.split(
     ' ',
   );
 const RAM_BYTES = 4 << 20;

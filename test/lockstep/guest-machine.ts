@@ -69,6 +69,8 @@ export interface GuestOptions {
   readonly boundary?: (machine: GuestMachine) => void;
   /** Called when the guest has written to a port. */
   readonly portWritten?: (machine: GuestMachine) => void;
+  /** Nanoseconds that an interrupt lets a halted guest sleep; without it, guests do not halt. */
+  readonly sleepNs?: number;
   /** Stands between the translator and the vCPU. */
   readonly translator?: (real: Translator, machine: GuestMachine) => Translator;
 }
@@ -121,6 +123,7 @@ export class GuestMachine {
   #invalid: number[] = [];
   #ended = false;
   #boundaries = 0;
+  #asleepNs = 0;
 
   constructor(options: GuestOptions) {
     const layout = layOut(1, RAM_BYTES, 0);
@@ -272,7 +275,12 @@ export class GuestMachine {
       setTaskPriority: () => {},
       taskPriority: () => 0,
       beforeSleep: () => {
-        throw new Error('the guest has halted: an exception that it does not expect');
+        const { sleepNs } = this.#options;
+        if (sleepNs === undefined)
+          throw new Error('the guest has halted: an exception that it does not expect');
+        this.#asleepNs += sleepNs;
+        this.irq = true;
+        this.attention();
       },
       hasInterrupt: () => this.irq,
       acknowledge: () => {
@@ -282,7 +290,7 @@ export class GuestMachine {
       takeNmi: () => false,
       nextDeadlineNs: () => Number.POSITIVE_INFINITY,
       // Slices stay short.
-      nowNs: () => -this.#boundaries * 1e6,
+      nowNs: () => this.#asleepNs - this.#boundaries * 1e6,
       poll: () => {
         if (--this.#boundaries < 0) this.end();
         this.#options.boundary?.(this);
