@@ -324,6 +324,13 @@ export class SoftwareVcpu {
     return this.#chilled > 0 ? Math.min(insns, this.#chilled) : insns;
   }
 
+  /** Of STI: an instruction that stands still behind it waits for interrupts. */
+  #endShadow(): void {
+    this.#view.setBigUint64(this.#cpu + S_STI_NEXT, 0n, true);
+    this.#set(S_INHIBIT, 0);
+    this.core.updateKey(this.#cpu);
+  }
+
   /** After a fault in the instruction that was stepped: the handler begins without traps of its own. */
   #stopStepping(): void {
     if (this.#get(S_INHIBIT) === INHIBIT_STEPPING) this.#set(S_INHIBIT, 0);
@@ -361,7 +368,10 @@ export class SoftwareVcpu {
     if (this.#x87.precedes()) this.#reportX87();
     if (this.#host.intercept?.(this.#get(S_EXC_VECTOR)) === true) return true;
     this.core.begin_exception(this.#cpu);
-    if (this.#get(S_EXC_VECTOR) === X87_FREEZE) return true;
+    if (this.#get(S_EXC_VECTOR) === X87_FREEZE) {
+      this.#endShadow();
+      return true;
+    }
     if (this.#get(S_EXC_VECTOR) === VECTOR_UD) this.#host.undefinedInstruction?.();
     for (;;) {
       try {
