@@ -71,6 +71,8 @@ export interface HostFile {
 export interface FileOptions {
   /** `create` makes the file, or empties it; `create-new` fails with `exists` when it is there. Default: `read`. */
   readonly access?: 'read' | 'write' | 'create' | 'create-new';
+  /** A file whose owner and mode one of `create-new` gets, where the host has such. */
+  readonly like?: string;
   /** Whether to hold the writer's lock, so that a second writer gets `locked`. Default: true when not `read`. */
   readonly lock?: boolean;
 }

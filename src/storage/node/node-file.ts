@@ -69,6 +69,11 @@ export class NodeFile implements HostFile {
         isOnLocalFilesystem(where),
       ]);
       checkKind(path, stats);
+      if (access === 'create-new' && options.like !== undefined) {
+        const { mode, uid, gid } = await stat(options.like);
+        await handle.chown(uid, gid);
+        await handle.chmod(mode & 0o7777);
+      }
       const wantsLock = options.lock ?? access !== 'read';
       const [device, inode] = stats.isBlockDevice() ? [0n, stats.rdev] : [stats.dev, stats.ino];
       const unlock = wantsLock ? await lockForWriting(path, device, inode) : async () => {};

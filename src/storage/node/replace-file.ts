@@ -1,4 +1,5 @@
-import { chmod, open, realpath, rename, rm, stat } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { chmod, chown, open, realpath, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { HostFile } from '../image.ts';
 import { NodeFile } from './node-file.ts';
@@ -7,12 +8,17 @@ import { NodeFile } from './node-file.ts';
 export async function replaceFile(name: string, bytes: Uint8Array): Promise<HostFile> {
   const place = await realpath(name);
   const folder = path.dirname(place);
-  const temporary = path.join(folder, `.${path.basename(place)}.ring0-${process.pid}`);
-  const file = await NodeFile.open(temporary, { access: 'create', name });
+  const temporary = path.join(
+    folder,
+    `.${path.basename(place)}.ring0-${randomBytes(8).toString('hex')}`,
+  );
+  const file = await NodeFile.open(temporary, { access: 'create-new', name });
   try {
     await file.write(0, bytes);
     await file.flush();
-    await chmod(temporary, (await stat(place)).mode & 0o7777);
+    const { mode, uid, gid } = await stat(place);
+    await chown(temporary, uid, gid);
+    await chmod(temporary, mode & 0o7777);
     await rename(temporary, place);
     await flushFolder(folder);
     return file;

@@ -51,7 +51,8 @@ export function planOf(request: CreateRequest): Plan {
   const parent = backing === undefined ? undefined : new Map<string, string>();
   const shape = { sizeBytes, blockBytes, sectorBytes: SECTOR_BYTES, parent };
   const { entries, units, chunkRatio } = batOf(shape, batOffset);
-  const room = units === 0 && backing === undefined ? entriesOfNone(chunkRatio) : entries;
+  const none = units === 0 && backing === undefined ? entriesOfNone(chunkRatio) : 0;
+  const room = none * v.ENTRY_BYTES <= MOST_OF_NONE ? Math.max(none, entries) : entries;
   const batBytes = Math.max(1, Math.ceil((room * v.ENTRY_BYTES) / v.MIB)) * v.MIB;
   const dataOffset = batOffset + batBytes;
   return {
@@ -59,6 +60,9 @@ export function planOf(request: CreateRequest): Plan {
     backing,
   };
 }
+
+/** Blocks above 8 MiB would need more, up to 2 GiB: QEMU does not open such disks of 0 bytes. */
+const MOST_OF_NONE = 64 * v.MIB;
 
 /** What QEMU wants room for where there are no units: it counts one less than none, in 32 bits. Its own images have it too. */
 function entriesOfNone(chunkRatio: number): number {

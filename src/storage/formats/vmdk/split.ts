@@ -55,7 +55,8 @@ export async function addParts(
       const lengthBytes = Math.min(v.SPLIT_BYTES, range.sizeBytes - startBytes);
       const count = String(Number(number) + files.length + 1).padStart(number.length, '0');
       const name = `${stem}${count}.vmdk`;
-      const file = await openNew(host.resolve(imagePath, name), host);
+      const like = fileOf(last)?.path ?? imagePath;
+      const file = await openNew(host.resolve(imagePath, name), like, host);
       files.push(file);
       extents.push({ startBytes, lengthBytes, content: await fill(file, last, lengthBytes, host) });
       lines.push(lineOf(name, last.content.kind === 'flat', lengthBytes));
@@ -69,9 +70,9 @@ export async function addParts(
 }
 
 /** Not over a file that is there: it may be another disk's. */
-async function openNew(path: string, host: StorageHost): Promise<HostFile> {
+async function openNew(path: string, like: string, host: StorageHost): Promise<HostFile> {
   try {
-    return await host.openFile(path, { access: 'create-new' });
+    return await host.openFile(path, { access: 'create-new', like });
   } catch (error) {
     if (!(error instanceof ImageError) || error.kind !== 'exists') throw error;
     const why = `${path}: is there already, where a new part is to be; move it away`;

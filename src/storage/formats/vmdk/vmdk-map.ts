@@ -174,8 +174,9 @@ export class VmdkMap implements BlockMap {
       throw refuse('sparse VMDK extents end at 2 TiB; convert it to another subformat or format');
   }
 
-  /** Of parts of 2 GB, to which others can be added. */
+  /** Of parts of 2 GB, to which others can be added: those that a descriptor in a file of its own names. */
   get #isSplit(): boolean {
+    if (this.#parts.files.length <= this.#parts.extents.length) return false;
     const type = this.#parts.info.specific?.['create-type'];
     return type === 'twoGbMaxExtentSparse' || type === 'twoGbMaxExtentFlat';
   }
