@@ -15,11 +15,11 @@ mkdir -p /dev/pts
 mount -t devpts -o gid=5,mode=620 devpts /dev/pts
 hostname ring0
 ip link set lo up
+uevent /etc/plugged &
 mmio=$(echo /sys/bus/acpi/devices/LNRO0005:*)
 if [ -e "\${mmio%% *}" ] || grep -qs 0x1af4 /sys/bus/pci/devices/*/vendor; then /etc/load virtio; fi
 if [ -e "\${mmio%% *}" ]; then /etc/load mmio; fi
 if grep -qs 0x0008 /sys/bus/virtio/devices/*/device; then /etc/load scsi; fi
-uevent /etc/plugged &
 
 trap 'poweroff -f' USR2
 trap 'reboot -f' TERM

@@ -1,17 +1,13 @@
-import { randomBytes } from 'node:crypto';
 import { chmod, chown, open, realpath, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { HostFile } from '../image.ts';
 import { NodeFile } from './node-file.ts';
+import { temporaryName } from './temporary-name.ts';
 
 /** `StorageHost.replace`: the new file is written beside its place, and renamed when it is on the disk. */
 export async function replaceFile(name: string, bytes: Uint8Array): Promise<HostFile> {
   const place = await realpath(name);
-  const folder = path.dirname(place);
-  const temporary = path.join(
-    folder,
-    `.${path.basename(place)}.ring0-${randomBytes(8).toString('hex')}`,
-  );
+  const temporary = temporaryName(place);
   const file = await NodeFile.open(temporary, { access: 'create-new', name });
   try {
     await file.write(0, bytes);
@@ -20,7 +16,7 @@ export async function replaceFile(name: string, bytes: Uint8Array): Promise<Host
     await chown(temporary, uid, gid);
     await chmod(temporary, mode & 0o7777);
     await rename(temporary, place);
-    await flushFolder(folder);
+    await flushFolder(path.dirname(place));
     return file;
   } catch (error) {
     await rm(temporary, { force: true });

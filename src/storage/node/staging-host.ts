@@ -3,6 +3,7 @@ import { chmod, realpath, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import type { FileOptions, HostFile, StorageHost } from '../image.ts';
 import { NodeFile, type NodeFileOptions } from './node-file.ts';
+import { temporaryName } from './temporary-name.ts';
 
 interface Staged {
   readonly temporary: string;
@@ -91,12 +92,9 @@ export class StagingHost implements StorageHost {
     if (info !== undefined && (!info.isFile() || options.access === 'create-new'))
       return await NodeFile.open(name, this.#with(name, options));
     const old = info === undefined ? undefined : await NodeFile.open(place, { access: 'write' });
-    const temporary = path.join(
-      path.dirname(place),
-      `.${path.basename(place)}.ring0-${process.pid}`,
-    );
+    const temporary = temporaryName(place);
     try {
-      const file = await NodeFile.open(temporary, this.#hidden(name, { access: 'create' }));
+      const file = await NodeFile.open(temporary, this.#hidden(name, { access: 'create-new' }));
       this.#staged.set(place, {
         temporary,
         old,
