@@ -6,3 +6,9 @@ export async function settle<T>(parts: readonly Promise<T>[]): Promise<T[]> {
     return result.value;
   });
 }
+
+/** A part that is waited for later: that it fails before is no failure that nobody hears of. */
+export function begun<T>(part: Promise<T>): Promise<T> {
+  part.catch(() => {});
+  return part;
+}

@@ -240,7 +240,12 @@ export class MappedImage implements DiskImage {
         path: this.path,
       });
     this.#firstChange ??= this.#map.beforeChange?.() ?? Promise.resolve();
-    await this.#firstChange;
+    try {
+      await this.#firstChange;
+    } catch (error) {
+      this.#firstChange = undefined;
+      throw error;
+    }
   }
 
   async #resize(sizeBytes: number, options: ResizeOptions): Promise<void> {
@@ -346,11 +351,14 @@ export class MappedImage implements DiskImage {
       const now = await this.#run(offsetBytes, from.length);
       const places: Place[] = [];
       // Somebody else has written to some of them meanwhile: these stay where they are.
-      if (isInPlace(now) || now.lengthBytes < from.length)
-        for (const [index, unit] of units.entries())
-          places.push(await this.#placeOf(unit, offsetBytes + index * this.unitBytes));
-      else for (const unit of units) places.push(await this.#allocate(unit, offsetBytes));
-      await this.#orAbandon(places, () => this.#writePlaces(places, from));
+      const isMixed = isInPlace(now) || now.lengthBytes < from.length;
+      await this.#orAbandon(places, async () => {
+        for (const [index, unit] of units.entries()) {
+          const at = offsetBytes + index * this.unitBytes;
+          places.push(await (isMixed ? this.#placeOf(unit, at) : this.#allocate(unit, at)));
+        }
+        await this.#writePlaces(places, from);
+      });
       for (const [index, unit] of units.entries())
         await this.#map.link?.(unit, places[index] ?? this.#never());
     });

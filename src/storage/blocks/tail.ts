@@ -9,6 +9,8 @@ export class Tail implements FreedRoom {
   #writtenBytes: number;
   #endBytes: number;
   #growing = false;
+  /** Under way: the host makes the file as long as this one knew it to be. */
+  #extending: Promise<void> | undefined;
   /** What the tables in the file may still lead to, or a request that is under way. */
   #pending: Freed[] = [];
   readonly #ready: Place[] = [];
@@ -29,13 +31,18 @@ export class Tail implements FreedRoom {
     return this.#ready;
   }
 
-  take(lengthBytes: number): Place {
-    const freed = this.#ready.pop();
-    if (freed !== undefined) return freed;
-    return this.takeNew(lengthBytes);
+  async take(lengthBytes: number): Promise<Place> {
+    return this.#ready.pop() ?? (await this.takeEnd(lengthBytes));
   }
 
-  /** Room at the end, for what is not as long as a unit, or must not lie lower. */
+  /** Room at the end. It waits for a change of the file's length that is under way, which would cut it off. */
+  async takeEnd(lengthBytes: number): Promise<Place> {
+    const place = this.takeNew(lengthBytes);
+    await this.#extending?.catch(() => {});
+    return place;
+  }
+
+  /** Room at the end that is written by a commit, or while no request is under way. */
   takeNew(lengthBytes: number): Place {
     const hostOffsetBytes = this.#endBytes;
     this.#endBytes += lengthBytes;
@@ -99,7 +106,16 @@ export class Tail implements FreedRoom {
   async grow(): Promise<void> {
     if (!this.#growing) return;
     this.#growing = false;
-    if ((await this.#file.size()) < this.#endBytes) await this.#file.truncate(this.#endBytes);
+    try {
+      if ((await this.#file.size()) >= this.#endBytes) return;
+      this.#extending = this.#file.truncate(this.#endBytes);
+      await this.#extending;
+    } catch (error) {
+      this.#growing = true;
+      throw error;
+    } finally {
+      this.#extending = undefined;
+    }
   }
 }
 

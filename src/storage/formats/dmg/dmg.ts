@@ -73,6 +73,8 @@ class DmgMap implements BlockMap {
     const unpacked = this.#unpacked.get(key) ?? this.#unpack(chunk);
     this.#unpacked.delete(key);
     this.#unpacked.set(key, unpacked);
+    // A failure is told to who waits for it, and the next one tries again.
+    unpacked.catch(() => this.#unpacked.delete(key));
     for (const oldest of this.#unpacked.keys()) {
       if (this.#unpacked.size <= KEPT_CHUNKS) break;
       this.#unpacked.delete(oldest);

@@ -61,7 +61,7 @@ export class ParallelsMap implements BlockMap {
   }
 
   allocate(): Promise<Place> {
-    return Promise.resolve(this.tail.take(this.unitBytes));
+    return this.tail.take(this.unitBytes);
   }
 
   abandon(place: Place): void {

@@ -1,4 +1,5 @@
 import { type Codec, ImageError } from '../../image.ts';
+import { settle } from '../../settle.ts';
 import { encodeCompressed, maxCompressedOffset } from './l2-entry.ts';
 import type { Mapping } from './mapping.ts';
 import type { Metadata } from './metadata.ts';
@@ -39,7 +40,7 @@ export class Packer {
       clusters.push(
         this.#writeCluster(offsetBytes + done, from.subarray(done, done + clusterBytes)),
       );
-    await Promise.all(clusters);
+    await settle(clusters);
   }
 
   async #writeCluster(offsetBytes: number, from: Uint8Array): Promise<void> {

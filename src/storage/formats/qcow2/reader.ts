@@ -34,7 +34,9 @@ export class Reader {
     for (let done = 0; done < into.length; ) {
       const run = this.#mapping.run(offsetBytes + done, into.length - done);
       if (run === undefined) {
-        await this.#mapping.load(offsetBytes + done);
+        // What was begun uses the memory until it ends, also when this fails.
+        await settle([this.#mapping.load(offsetBytes + done), ...(pending ?? [])]);
+        pending = undefined;
         continue;
       }
       if (run.lengthBytes === into.length) {
@@ -97,6 +99,8 @@ export class Reader {
     if (known !== undefined) return known;
     const bytes = this.#inflate(place, run.compressedBytes);
     this.#decompressed.set(place, bytes);
+    // A failure is told to who waits for it, and the next one tries again.
+    bytes.catch(() => this.#decompressed.delete(place));
     for (const oldest of this.#decompressed.keys()) {
       if (this.#decompressed.size <= KEPT_CLUSTERS) break;
       this.#decompressed.delete(oldest);

@@ -1,4 +1,5 @@
 import type { HostFile } from '../../image.ts';
+import { settle } from '../../settle.ts';
 
 /** As QEMU's L2 slices: a random read of a large disk costs no more than a page of its table. */
 const MAX_SLICE_BYTES = 4096;
@@ -165,9 +166,10 @@ export class TableCache {
     return runs;
   }
 
+  /** What fails waits for the rest: an older state of a table must not come behind a newer one. */
   async write(runs: readonly DirtyRun[]): Promise<void> {
     for (let at = 0; at < runs.length; at += 16)
-      await Promise.all(
+      await settle(
         runs.slice(at, at + 16).map(({ start, bytes }) => this.#file.write(start, bytes)),
       );
   }

@@ -1,4 +1,4 @@
-import { settle } from '../../settle.ts';
+import { begun, settle } from '../../settle.ts';
 import { encodeEntry, hostClusters, isPlaced, type L2Entry } from './l2-entry.ts';
 import type { EntryPlace, Mapping } from './mapping.ts';
 import type { Metadata } from './metadata.ts';
@@ -48,7 +48,7 @@ export class Writer {
         if (plan.kind === 'write') {
           const rest = from.subarray(done, done + plan.lengthBytes);
           done += plan.lengthBytes;
-          pending.push(this.#meta.data.write(plan.hostOffset, rest));
+          pending.push(begun(this.#meta.data.write(plan.hostOffset, rest)));
         } else done += await this.#step(plan, offset, from.subarray(done));
       }
     } catch (error) {

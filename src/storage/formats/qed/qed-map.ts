@@ -1,5 +1,6 @@
 import type { BlockMap, Place, Run } from '../../blocks/block-map.ts';
 import { badAt } from '../../blocks/fields.ts';
+import { KeyLock } from '../../blocks/key-lock.ts';
 import { MetadataCache } from '../../blocks/metadata-cache.ts';
 import { Tail } from '../../blocks/tail.ts';
 import { type HostFile, ImageError, type ImageInfo } from '../../image.ts';
@@ -16,7 +17,7 @@ export class QedMap implements BlockMap {
   readonly #cache: MetadataCache;
   readonly #tail: Tail;
   /** L2 tables that are being added, by their place in the L1 table. */
-  readonly #adding = new Map<number, Promise<number>>();
+  readonly #adding = new KeyLock();
   #sizeBytes: number;
   #backing: Pick<ImageInfo, 'backingName' | 'backingFormat'>;
 
@@ -82,7 +83,7 @@ export class QedMap implements BlockMap {
   }
 
   allocate(): Promise<Place> {
-    return Promise.resolve(this.#tail.take(this.unitBytes));
+    return this.#tail.take(this.unitBytes);
   }
 
   abandon(place: Place): void {
@@ -106,16 +107,14 @@ export class QedMap implements BlockMap {
 
   /** Units that are written at once may need the same new table. */
   #addTable(place: number): Promise<number> {
-    const adding = this.#adding.get(place) ?? this.#newTable(place);
-    this.#adding.set(place, adding);
-    return adding.finally(() => this.#adding.delete(place));
-  }
-
-  async #newTable(place: number): Promise<number> {
-    const { hostOffsetBytes } = this.#tail.takeNew(this.#header.tableBytes);
-    this.#cache.clear(hostOffsetBytes, this.#header.tableBytes, 1);
-    await this.#cache.setU64(place, hostOffsetBytes, 2);
-    return hostOffsetBytes;
+    return this.#adding.run([place], async () => {
+      const added = await this.#cache.u64(place);
+      if (added !== 0) return added;
+      const { hostOffsetBytes } = this.#tail.takeNew(this.#header.tableBytes);
+      this.#cache.clear(hostOffsetBytes, this.#header.tableBytes, 1);
+      await this.#cache.setU64(place, hostOffsetBytes, 2);
+      return hostOffsetBytes;
+    });
   }
 
   /** Features that only hold while all writers know them. */

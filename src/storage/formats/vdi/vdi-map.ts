@@ -78,10 +78,8 @@ export class VdiMap implements BlockMap {
 
   async allocate(): Promise<Place> {
     const { blockExtra } = this.#header;
-    const place = this.tail.take(this.#slotBytes);
-    // Before what leads to the block: another program would give it out again.
-    if (this.#grow(place.hostOffsetBytes))
-      await this.#cache.setU32(v.H_ALLOCATED, this.#allocated, 0);
+    const place = await this.tail.take(this.#slotBytes);
+    await this.#count(place.hostOffsetBytes);
     return { ...place, hostOffsetBytes: place.hostOffsetBytes + blockExtra };
   }
 
@@ -93,11 +91,11 @@ export class VdiMap implements BlockMap {
     return (hostOffsetBytes - this.#header.dataOffset) / this.#slotBytes;
   }
 
-  /** Counts the block as allocated; false: it was before. */
-  #grow(hostOffsetBytes: number): boolean {
-    const before = this.#allocated;
-    this.#allocated = Math.max(before, this.#indexOf(hostOffsetBytes) + 1);
-    return this.#allocated > before;
+  /** Counts the block as allocated, before what leads to it: another program would give it out again. */
+  async #count(hostOffsetBytes: number): Promise<void> {
+    this.#allocated = Math.max(this.#allocated, this.#indexOf(hostOffsetBytes) + 1);
+    // Also when it was counted before: what is counted may have failed to be written.
+    await this.#cache.setU32(v.H_ALLOCATED, this.#allocated, 0);
   }
 
   abandon(place: Place): void {
@@ -155,8 +153,7 @@ export class VdiMap implements BlockMap {
         }
       },
       moved: async (unit, hostOffsetBytes) => {
-        if (this.#grow(hostOffsetBytes))
-          await this.#cache.setU32(v.H_ALLOCATED, this.#allocated, 0);
+        await this.#count(hostOffsetBytes);
         await this.#setBlock(unit, hostOffsetBytes);
       },
       commit: () => this.commit(),

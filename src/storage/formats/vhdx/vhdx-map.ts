@@ -120,7 +120,7 @@ export class VhdxMap implements BlockMap {
       const hostOffsetBytes = this.#blockAt(await this.#cache.u64(place), unit);
       return { file, hostOffsetBytes, zeroed: false };
     }
-    return this.tail.take(this.unitBytes);
+    return await this.tail.take(this.unitBytes);
   }
 
   abandon(place: Place): void {

@@ -1,6 +1,7 @@
 import type { Place, Run } from '../../blocks/block-map.ts';
 import { type Blocks, compact, evacuate } from '../../blocks/compact.ts';
 import { badAt, Fields } from '../../blocks/fields.ts';
+import { KeyLock } from '../../blocks/key-lock.ts';
 import { MetadataCache } from '../../blocks/metadata-cache.ts';
 import { Tail } from '../../blocks/tail.ts';
 import { type Codec, type HostFile, ImageError, SECTOR_BYTES } from '../../image.ts';
@@ -16,6 +17,7 @@ export class SparseExtent {
   readonly #codec: Codec;
   readonly #cache: MetadataCache;
   readonly tail: Tail;
+  readonly #adding = new KeyLock();
   #header: SparseHeader;
   /** The grain that was decompressed last. */
   #inflated: { readonly at: number; readonly bytes: Promise<Uint8Array> } | undefined;
@@ -108,7 +110,7 @@ export class SparseExtent {
     }
   }
 
-  allocate(): Place {
+  allocate(): Promise<Place> {
     return this.tail.take(this.header.grainBytes);
   }
 
@@ -131,7 +133,7 @@ export class SparseExtent {
     view.setBigUint64(0, BigInt((grain * this.header.grainBytes) / SECTOR_BYTES), true);
     view.setUint32(v.M_SIZE, data.length, true);
     bytes.set(data, v.MARKER_BYTES);
-    const { hostOffsetBytes } = this.tail.takeNew(length);
+    const { hostOffsetBytes } = await this.tail.takeEnd(length);
     await this.file.write(hostOffsetBytes, bytes);
     await this.link(grain, hostOffsetBytes);
   }
@@ -149,12 +151,16 @@ export class SparseExtent {
     }
   }
 
+  /** Grains that are written at once may need the same new table. */
   async #addTable(directory: number, grain: number): Promise<number> {
-    const { hostOffsetBytes } = this.tail.takeNew(this.#tableRoom);
-    this.#cache.clear(hostOffsetBytes, v.ENTRIES_PER_TABLE * 4, 1);
-    const table = Math.floor(grain / v.ENTRIES_PER_TABLE);
-    await this.#cache.setU32(directory + table * 4, hostOffsetBytes / SECTOR_BYTES, 2);
-    return hostOffsetBytes + (grain % v.ENTRIES_PER_TABLE) * 4;
+    const entry = directory + Math.floor(grain / v.ENTRIES_PER_TABLE) * 4;
+    await this.#adding.run([entry], async () => {
+      if ((await this.#cache.u32(entry)) !== 0) return;
+      const { hostOffsetBytes } = this.tail.takeNew(this.#tableRoom);
+      this.#cache.clear(hostOffsetBytes, v.ENTRIES_PER_TABLE * 4, 1);
+      await this.#cache.setU32(entry, hostOffsetBytes / SECTOR_BYTES, 2);
+    });
+    return await this.#place(directory, grain);
   }
 
   async free(grain: number, asZeros: boolean): Promise<boolean> {

@@ -104,7 +104,7 @@ export class VmdkMap implements BlockMap {
   }
 
   async allocate(unit: number): Promise<Place> {
-    return await Promise.resolve(this.#grainOf(unit).sparse.allocate());
+    return await this.#grainOf(unit).sparse.allocate();
   }
 
   async link(unit: number, place: Place): Promise<void> {

@@ -103,7 +103,7 @@ export class VpcMap implements BlockMap {
       const hostOffsetBytes = this.#blockStart(entry, unit) + bitmapBytes;
       return { file: this.#file, hostOffsetBytes, zeroed: false };
     }
-    const place = this.tail.take(this.#slotBytes);
+    const place = await this.tail.take(this.#slotBytes);
     const start = place.hostOffsetBytes;
     // The old footer lies where the bitmap goes.
     const zeroed = place.zeroed || start + bitmapBytes >= this.#state.fileBytes;
