@@ -1,13 +1,15 @@
 import type { FlagKind, Inst } from '#ir/block.ts';
 import { type FlagOperation, pushAux, pushCondition, pushRes, type RawFlags } from './flags.ts';
+import { type SignPart, signParts } from './sign-parts.ts';
 import type { FunctionBody } from './wasm.ts';
 
 /**
  * Where the flags are: computed (`raw`), in the operands of the last operation, in either of these (`mixed`: a local says
- * which, for loops that are entered with computed ones), or in values not yet computed.
+ * which, for loops that are entered with computed ones), in values not yet computed, or CF in a local, and no other.
  */
 export type FlagForm =
   | { readonly at: 'raw' }
+  | { readonly at: 'carry' }
   | { readonly at: 'operation' | 'mixed'; readonly kind: FlagKind; readonly size: number }
   | {
       readonly at: 'values';
@@ -18,9 +20,10 @@ export type FlagForm =
     };
 
 export const RAW: FlagForm = { at: 'raw' };
+export const CARRY: FlagForm = { at: 'carry' };
 
 export function sameForm(a: FlagForm, b: FlagForm): boolean {
-  return a.at === b.at && (a.at === 'raw' || isSameOperation(a, b));
+  return a.at === b.at && (a.at === 'raw' || a.at === 'carry' || isSameOperation(a, b));
 }
 
 /** True when both have the operands of operations of the same kind, in the same locals. */
@@ -47,6 +50,8 @@ export interface FlagLocals {
   readonly scratch: number;
   /** In the mixed form: not 0 while the flags are computed. */
   readonly isRaw: number;
+  /** In the form `carry`: CF, 0 or 1. */
+  readonly carry: number;
 }
 
 /** The flags of a region while it is emitted: kept as the operands of the last operation until something reads them. */
@@ -92,6 +97,12 @@ export class HotFlags {
     this.form = { at: 'operation', kind, size };
   }
 
+  /** Puts CF into the local of the form `carry`, and leaves the flags in the form they have. */
+  saveCarry(): void {
+    this.pushCondition(CC_CARRY);
+    this.#f.set(this.#locals.carry);
+  }
+
   /** Computes the flags into the locals of the raw form. */
   settle(): void {
     if (this.form.at === 'raw') return;
@@ -126,13 +137,40 @@ export class HotFlags {
 
   pushCondition(cc: number): void {
     const { form } = this;
-    if (form.at !== 'operation' || !this.#direct(form.kind, form.size, cc))
+    if (cc >> 1 === CC_CARRY >> 1 && this.#pushCarry()) {
+      if (cc !== CC_CARRY) this.#f.op(0x45);
+    } else if (form.at !== 'operation' || !this.#direct(form.kind, form.size, cc))
       pushCondition(this.#f, this.#raw(), cc);
+  }
+
+  /** CF where it is short; false where it has to be got from AUX or the operands. */
+  #pushCarry(): boolean {
+    const { form } = this;
+    const f = this.#f;
+    if (form.at === 'carry') {
+      f.get(this.#locals.carry);
+      return true;
+    }
+    if (form.at !== 'values') return false;
+    signParts(form.aux).forEach((part, i) => {
+      this.#pushSign(part, form.leaves);
+      if (i > 0) f.op(0x72);
+    });
+    if (signParts(form.aux).length === 0) f.i32(0);
+    return true;
+  }
+
+  #pushSign({ value, isBit }: SignPart, leaves: ReadonlyMap<Inst, number>): void {
+    this.#pushValue(value, leaves);
+    if (isBit) this.#f.op(0xa7).i32(1).op(0x71);
+    else this.#f.i64(0).op(0x53);
   }
 
   #raw(): RawFlags {
     const { form } = this;
     const f = this.#f;
+    if (form.at === 'carry')
+      throw new Error('codegen: more than CF is read where CF alone is kept');
     if (form.at === 'raw') {
       return {
         res: () => f.get(this.#locals.res),

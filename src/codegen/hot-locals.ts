@@ -36,5 +36,6 @@ export function declareLocals(f: FunctionBody): HotLocals {
     r64: i64('r64'),
     scratch: i32('scratch'),
     isRaw: i32('is_raw'),
+    carry: i32('carry'),
   };
 }

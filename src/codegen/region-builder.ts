@@ -13,15 +13,15 @@ import {
 import { analyse, type ControlFlow } from './control-flow.ts';
 import { planFpu } from './fpu-plan.ts';
 import { HotEmitter } from './hot-emitter.ts';
-import { type FlagForm, RAW } from './hot-flags.ts';
+import { CARRY, type FlagForm, RAW } from './hot-flags.ts';
 import { declareLocals, type HotLocals } from './hot-locals.ts';
 import { HotState } from './hot-state.ts';
 import { mayGiveUp } from './may-give-up.ts';
 import { PageStreams } from './page-streams.ts';
 import type { Region, RegionEdge, RegionNode } from './region.ts';
-import { flagForms, flagsDead } from './region-flags.ts';
+import { type FlagNeed, flagForms, flagNeeds } from './region-flags.ts';
 import { helpersOf } from './region-helpers.ts';
-import { chain, checkPages } from './region-links.ts';
+import { chain, checkPages, checkTargets } from './region-links.ts';
 import type { RegionMark, RegionObserver } from './region-observer.ts';
 import { type TargetTable, targetTable } from './target-table.ts';
 import { FunctionBody } from './wasm.ts';
@@ -32,8 +32,6 @@ const I32_STORE = 0x36;
 const I64_STORE = 0x37;
 /** MXCSR bits 12:7: all exceptions masked. */
 const MXCSR_MASKS = 0x1f80;
-/** Canonical addresses, as signed numbers, are those from minus this to below this. */
-const CANONICAL_HALF = 2 ** 47;
 const OFFSET_BITS = 16;
 
 /** What the table of regions holds: `cpu` → REGION_…. */
@@ -57,7 +55,7 @@ export class RegionBuilder {
   readonly #region: Region;
   readonly #flow: ControlFlow;
   readonly #forms: readonly FlagForm[];
-  readonly #flagsDead: readonly boolean[];
+  readonly #needs: readonly FlagNeed[];
   readonly #locals: HotLocals;
   readonly #state: HotState;
   readonly #emitter: HotEmitter;
@@ -89,7 +87,7 @@ export class RegionBuilder {
     this.#slot = slot;
     this.#flow = analyse(region);
     this.#forms = flagForms(region, this.#flow);
-    this.#flagsDead = flagsDead(region);
+    this.#needs = flagNeeds(region);
     this.#locals = declareLocals(f);
     this.#ripOut = f.local('i64', 'rip_out');
     this.#code = f.local('i32', 'code');
@@ -111,7 +109,7 @@ export class RegionBuilder {
     streams.forget();
     f.block();
     this.#exit = f.depth;
-    this.#emitter.flags.become(this.#formAt(0));
+    this.#prepareFlags(0);
     this.#tree(0, this.#formAt(0));
     this.#mark('exit');
     f.end();
@@ -144,7 +142,7 @@ export class RegionBuilder {
       .op(0x0f)
       .end();
     f.get(0).mem(I64_LOAD, S_RIP).set(base);
-    this.#checkTargets();
+    checkTargets(f, this.#region, base);
     checkPages(f, this.#region.pages, this.#locals, { slot: this.#slot, helper });
     if (this.#state.usesVectors) {
       f.get(0).mem(I32_LOAD, S_MXCSR).i32(MXCSR_MASKS).op(0x71).i32(MXCSR_MASKS).op(0x47);
@@ -155,22 +153,6 @@ export class RegionBuilder {
     f.get(0).mem(I64_LOAD, S_FLAGS_AUX).set(aux);
     this.#state.load();
     this.#emitter.fpu?.load();
-  }
-
-  /** A direct branch to an address that is not canonical faults where it stands: the interpreter's, as is all around it. */
-  #checkTargets(): void {
-    if (!this.#region.code64) return;
-    let [low, high] = [0, 0];
-    for (const { taken, next } of this.#region.nodes) {
-      low = Math.min(low, next.offset, taken?.offset ?? 0);
-      high = Math.max(high, next.offset, taken?.offset ?? 0);
-    }
-    const f = this.#f;
-    f.get(this.#locals.base)
-      .i64(CANONICAL_HALF + low)
-      .op(0x7c);
-    f.i64(2 * CANONICAL_HALF + low - high).op(0x5a);
-    f.hint(false).if().i32(REGION_COLD).op(0x0f).end();
   }
 
   #epilogue(): void {
@@ -257,7 +239,17 @@ export class RegionBuilder {
 
   /** The form of the flags in which all edges that meet at a node leave them. */
   #formAt(n: number): FlagForm {
-    return this.#flagsDead[n] === true ? RAW : (this.#forms[n] ?? RAW);
+    const need = this.#needs[n];
+    if (need === 'carry') return CARRY;
+    return need === 'nothing' ? RAW : (this.#forms[n] ?? RAW);
+  }
+
+  /** Computes what a node needs of the flags. What is more stays as it is, for those who leave before they are there. */
+  #prepareFlags(to: number): void {
+    const { flags } = this.#emitter;
+    const need = this.#needs[to];
+    if (need === 'carry') flags.saveCarry();
+    else if (need !== 'nothing') flags.become(this.#formAt(to));
   }
 
   #nodeCode(n: number, form: FlagForm): void {
@@ -456,7 +448,7 @@ export class RegionBuilder {
     }
     // What follows here alone takes the flags as they are.
     const isAlone = this.#flow.isMerge[to] !== true && this.#flow.isLoop[to] !== true;
-    if (!isAlone && this.#flagsDead[to] !== true) flags.become(this.#formAt(to));
+    if (!isAlone) this.#prepareFlags(to);
     const loop = this.#loops.get(to);
     if (
       loop !== undefined &&

@@ -31,22 +31,34 @@ function lastForm(node: RegionNode): FlagForm | undefined {
 const OVERWRITING = new Set(['add', 'sub', 'logic']);
 const READING = new Set(['cond', 'get_flags_res', 'get_flags_aux']);
 
-/** True when a node sets all flags before it reads them, and before it may be left: what they are on the way in is nobody's business. */
-function setsFlagsFirst(node: RegionNode): boolean {
+/** What a node's predecessors owe it of the flags. */
+export type FlagNeed = 'all' | 'carry' | 'nothing';
+
+/** What a node needs that sets flags before it can be left. */
+function needOf(node: RegionNode): FlagNeed {
   for (const { ir } of node.insns) {
-    if (mayGiveUp(ir.insts)) return false;
-    for (const { op, attr } of ir.insts) {
-      if (op.family === 'call' || op.terminator === true || READING.has(op.name)) return false;
-      if (op.name === 'set_flags_raw') return true;
-      if (op.name.startsWith('flags')) return OVERWRITING.has(attr.kind ?? '');
+    if (mayGiveUp(ir.insts)) return 'all';
+    for (const inst of ir.insts) {
+      const need = needAt(inst);
+      if (need !== undefined) return need;
     }
   }
-  return false;
+  return 'all';
 }
 
-/** For each node whether its predecessors may leave the flags in any form. */
-export function flagsDead(region: Region): boolean[] {
-  return region.nodes.map(setsFlagsFirst);
+/** What an op needs; undefined when it does nothing with flags. INC and DEC keep CF, others set all. */
+function needAt({ op, attr }: Inst): FlagNeed | undefined {
+  if (op.family === 'call' || op.terminator === true || READING.has(op.name)) return 'all';
+  if (op.name === 'set_flags_raw') return 'nothing';
+  if (!op.name.startsWith('flags')) return undefined;
+  const kind = attr.kind ?? '';
+  if (OVERWRITING.has(kind)) return 'nothing';
+  return kind === 'inc' || kind === 'dec' ? 'carry' : 'all';
+}
+
+/** What each node needs of the flags: where not all, its predecessors may leave them in any form. */
+export function flagNeeds(region: Region): FlagNeed[] {
+  return region.nodes.map(needOf);
 }
 
 /** What edges must settle for: their forms do not go together. Stays so, whatever comes. */

@@ -11,12 +11,31 @@ import {
   S_KEY,
 } from '#ir/state.ts';
 import type { HotLocals } from './hot-locals.ts';
+import type { Region } from './region.ts';
 import type { FunctionBody } from './wasm.ts';
 
 const I32_LOAD = 0x28;
 const I64_LOAD = 0x29;
 const RETURN_CALL_INDIRECT = 0x13;
 const GLOBAL_GET = 0x23;
+
+/** Canonical addresses, as signed numbers, are those from minus this to below this. */
+const CANONICAL_HALF = 2 ** 47;
+
+/** A direct branch to an address that is not canonical faults where it stands: the interpreter's, as is all around it. */
+export function checkTargets(f: FunctionBody, { code64, nodes }: Region, base: number): void {
+  if (!code64) return;
+  let [low, high] = [0, 0];
+  for (const { taken, next } of nodes) {
+    low = Math.min(low, next.offset, taken?.offset ?? 0);
+    high = Math.max(high, next.offset, taken?.offset ?? 0);
+  }
+  f.get(base)
+    .i64(CANONICAL_HALF + low)
+    .op(0x7c);
+  f.i64(2 * CANONICAL_HALF + low - high).op(0x5a);
+  f.hint(false).if().i32(REGION_COLD).op(0x0f).end();
+}
 
 /**
  * At a region's entry: its pages besides the first, of which `pages` has an offset each, are looked at when translations
