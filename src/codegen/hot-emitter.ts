@@ -26,6 +26,7 @@ import type { HotState } from './hot-state.ts';
 import { LocalPool } from './local-pool.ts';
 import type { PageStreams } from './page-streams.ts';
 import type { RegionInsn } from './region.ts';
+import { ReturnAddresses } from './return-addresses.ts';
 import type { FunctionBody } from './wasm.ts';
 
 const I32_LOAD = 0x28;
@@ -77,6 +78,9 @@ export class HotEmitter extends BlockEmitter {
   /** Locals that hold what the flags in the form `values` are computed from. */
   readonly #kept: LocalPool;
   readonly #written = new Map<Inst, number>();
+  readonly #returns = new ReturnAddresses();
+  /** The load of the instruction whose value is a known return address, and that, from the region's entry. */
+  #returned: { readonly load: Inst; readonly next: number } | undefined;
   #where = 0;
   #insn: RegionInsn | undefined;
   #mayKill = false;
@@ -113,7 +117,10 @@ export class HotEmitter extends BlockEmitter {
       inLocal: (inst) => this.inLocal(inst),
       callInState: (inst, name) =>
         helperKind(name) === 'fpu' ? this.#callFpu(inst, name) : this.#callWhole(inst, name),
-      pushHost: (address, width) => this.#memory.pushHost(address, width, true),
+      pushHost: (address, width) => {
+        this.#returns.forget();
+        this.#memory.pushHost(address, width, true);
+      },
     });
   }
 
@@ -124,6 +131,7 @@ export class HotEmitter extends BlockEmitter {
     this.#mayKill = false;
     this.#mayAskAttention = false;
     this.#written.clear();
+    this.#returned = undefined;
     this.float.facts.enter(insn.ir.insts, isFloatHelper);
     this.emit(insn.ir);
     this.pool.releaseAll();
@@ -145,6 +153,7 @@ export class HotEmitter extends BlockEmitter {
   forget(): void {
     this.#cx.state.forget();
     this.groups.reset();
+    this.#returns.forget();
     this.float.facts.reset();
   }
 
@@ -153,8 +162,10 @@ export class HotEmitter extends BlockEmitter {
     const groups = this.groups.save();
     const facts = this.float.facts.save();
     const recallState = this.#cx.state.remember();
+    const recallReturns = this.#returns.remember();
     return () => {
       recallState();
+      recallReturns();
       this.groups.restore(groups);
       this.float.facts.restore(facts);
     };
@@ -162,6 +173,12 @@ export class HotEmitter extends BlockEmitter {
 
   pushValue(inst: Inst): void {
     this.push(inst);
+  }
+
+  /** Where a jump to an address goes, from the region's entry: known of a return whose call was seen. */
+  knownTarget(target: Inst): number | undefined {
+    const inner = target.op.name === 'i64.extend_i32_u' ? target.args[0] : target;
+    return this.#returned?.load === inner ? this.#returned?.next : undefined;
   }
 
   /** Flags that nobody reads are not computed: of their values only the leaves are, while they can be. */
@@ -242,6 +259,7 @@ export class HotEmitter extends BlockEmitter {
         f.end();
         break;
       case 'check_goto':
+        if (a !== undefined && this.knownTarget(a) !== undefined) break;
         this.pushArgs(inst);
         pushIsUncanonical(f);
         f.hint(false).if();
@@ -390,6 +408,7 @@ export class HotEmitter extends BlockEmitter {
     if (kept !== undefined) f.set(kept);
     // It may have changed what addresses mean.
     this.groups.checks.clear();
+    this.#returns.forget();
     this.#cx.streams.forget();
     if (!keepsRegisters(name)) {
       state.load();
@@ -407,8 +426,17 @@ export class HotEmitter extends BlockEmitter {
     const forWrite = inst.op.family === 'loadw';
     const key = inst.op.width;
     const operand = inst.args[0] as Inst;
+    const start = this.#insn?.start ?? 0;
+    const width = WIDTHS[key] ?? 4;
+    const next = this.#returns.loaded(this.groups.accessOf(start, inst), width);
+    if (next !== undefined && !forWrite) {
+      this.#returned = { load: inst, next };
+      this.pushRip(next);
+      if (inst.op.result === 'i32') this.f.op(0xa7);
+      return;
+    }
     const address = this.inLocal(operand);
-    this.#memory.pushHostOf(this.#insn?.start ?? 0, inst, address, WIDTHS[key] ?? 4);
+    this.#memory.pushHostOf(start, inst, address, width);
     if (forWrite) {
       const host = this.pool.take('i32');
       this.f.tee(host);
@@ -423,10 +451,15 @@ export class HotEmitter extends BlockEmitter {
     const known = this.#written.get(operand);
     const address = this.inLocal(operand);
     const value = this.inLocal(inst.args[1] as Inst);
-    if (known === undefined)
-      this.#memory.pushHostOf(this.#insn?.start ?? 0, inst, address, WIDTHS[key] ?? 4);
+    const start = this.#insn?.start ?? 0;
+    const width = WIDTHS[key] ?? 4;
+    if (known === undefined) this.#memory.pushHostOf(start, inst, address, width);
     else this.f.get(known);
     this.f.get(value).mem(STORES[key] ?? I32_STORE, 0);
+    this.#returns.stored(this.#insn, inst.args[1], {
+      access: this.groups.accessOf(start, inst),
+      width,
+    });
   }
 }
 

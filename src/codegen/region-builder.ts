@@ -312,7 +312,6 @@ export class RegionBuilder {
     const node = this.#region.nodes[this.#node];
     const operand = inst.args[0];
     if (node === undefined) return;
-    const f = this.#f;
     const { flags } = this.#emitter;
     switch (inst.op.name) {
       case 'jump':
@@ -324,9 +323,7 @@ export class RegionBuilder {
         this.#branch(node);
         break;
       case 'goto':
-        if (operand !== undefined) this.#emitter.pushValue(operand);
-        f.set(this.#locals.target);
-        this.#goto(node);
+        if (operand !== undefined) this.#goto(node, operand);
         break;
       default:
         throw new Error(`codegen: ${inst.op.name} in a region`);
@@ -356,11 +353,19 @@ export class RegionBuilder {
     this.#follow(node.next);
   }
 
-  /** The target is in its local. */
-  #goto(node: RegionNode): void {
+  #goto(node: RegionNode, to: Inst): void {
     const f = this.#f;
     const { flags } = this.#emitter;
     const { target } = this.#locals;
+    const known = this.#emitter.knownTarget(to);
+    if (known !== undefined) {
+      this.#closeRun();
+      const edge = node.predicted.find(({ offset }) => offset === known);
+      this.#follow(edge ?? { offset: known, node: undefined });
+      return;
+    }
+    this.#emitter.pushValue(to);
+    f.set(target);
     this.#closeRun();
     const edges = node.predicted;
     if (this.#emitter.mayKill && edges.length > 0) {
