@@ -26,6 +26,7 @@ import type { HotState } from './hot-state.ts';
 import { LocalPool } from './local-pool.ts';
 import type { PageStreams } from './page-streams.ts';
 import type { RegionInsn } from './region.ts';
+import type { RegionBudget } from './region-budget.ts';
 import { ReturnAddresses } from './return-addresses.ts';
 import type { FunctionBody } from './wasm.ts';
 
@@ -57,6 +58,7 @@ export interface HotContext {
   readonly locals: HotLocals;
   readonly state: HotState;
   readonly streams: PageStreams;
+  readonly budget: RegionBudget;
   /** Undefined where the x87 stays in the CPU's state. */
   readonly fpu: FpuPlan | undefined;
   readonly code64: boolean;
@@ -163,9 +165,11 @@ export class HotEmitter extends BlockEmitter {
     const facts = this.float.facts.save();
     const recallState = this.#cx.state.remember();
     const recallReturns = this.#returns.remember();
+    const recallBudget = this.#cx.budget.remember();
     return () => {
       recallState();
       recallReturns();
+      recallBudget();
       this.groups.restore(groups);
       this.float.facts.restore(facts);
     };
@@ -394,11 +398,9 @@ export class HotEmitter extends BlockEmitter {
     f.get(cpu).get(locals.aux).mem(I64_STORE, S_FLAGS_AUX);
     this.#storeRip();
     f.get(cpu).i32(0).mem(I32_STORE, S_REC);
-    f.get(cpu)
-      .get(locals.budget)
-      .i32(this.#where >> 16)
-      .op(0x6a)
-      .mem(I32_STORE, S_BUDGET);
+    f.get(cpu);
+    this.#cx.budget.push(this.#where >> 16);
+    f.mem(I32_STORE, S_BUDGET);
     f.get(cpu).mem(I32_LOAD, S_KILLS).set(locals.kills);
     f.get(cpu);
     for (const arg of args) f.get(arg);

@@ -19,6 +19,7 @@ import { HotState } from './hot-state.ts';
 import { mayGiveUp } from './may-give-up.ts';
 import { PageStreams } from './page-streams.ts';
 import type { Region, RegionEdge, RegionNode } from './region.ts';
+import { RegionBudget } from './region-budget.ts';
 import { type FlagNeed, flagForms, flagNeeds } from './region-flags.ts';
 import { helpersOf } from './region-helpers.ts';
 import { chain, checkPages, checkTargets } from './region-links.ts';
@@ -57,6 +58,7 @@ export class RegionBuilder {
   readonly #forms: readonly FlagForm[];
   readonly #needs: readonly FlagNeed[];
   readonly #locals: HotLocals;
+  readonly #budget: RegionBudget;
   readonly #state: HotState;
   readonly #emitter: HotEmitter;
   readonly #ripOut: number;
@@ -89,6 +91,7 @@ export class RegionBuilder {
     this.#forms = flagForms(region, this.#flow);
     this.#needs = flagNeeds(region);
     this.#locals = declareLocals(f);
+    this.#budget = new RegionBudget(f, this.#locals.budget);
     this.#ripOut = f.local('i64', 'rip_out');
     this.#code = f.local('i32', 'code');
     this.#state = new HotState(f, 0, region);
@@ -98,6 +101,7 @@ export class RegionBuilder {
       streams,
       fpu: planFpu(region),
       locals: this.#locals,
+      budget: this.#budget,
       state: this.#state,
       code64: region.code64,
       helper,
@@ -169,10 +173,11 @@ export class RegionBuilder {
     f.get(this.#code);
   }
 
-  /** Leaves the region; the RIP has been pushed. */
-  #leave(code: number): void {
+  /** Leaves the region; the RIP has been pushed. `pushUndone`: see `RegionBudget.leave`. */
+  #leave(code: number, pushUndone?: () => void): void {
     this.#f.set(this.#ripOut);
     this.#emitter.flags.settle();
+    this.#budget.leave(pushUndone);
     this.#f.i32(code).set(this.#code).branch(this.#exit);
   }
 
@@ -191,18 +196,17 @@ export class RegionBuilder {
   #closeRun(): void {
     if (this.#run === undefined) return;
     const f = this.#f;
-    const { where, budget } = this.#locals;
+    const { where } = this.#locals;
     const { flags } = this.#emitter;
     const now = flags.form;
     flags.form = this.#run.form;
     f.branch(this.#run.done).end();
     this.#mark('to-interpreter');
     this.#run = undefined;
-    f.get(budget).get(where).i32(OFFSET_BITS).op(0x76).op(0x6a).set(budget);
     this.#emitter.pushRip(this.#region.nodes[this.#node]?.offset ?? 0);
     f.get(where).i32(0xffff).op(0x71).op(0xad).op(0x7c);
     if (!this.#region.code64) f.i64(0xffffffff).op(0x83);
-    this.#leave(REGION_COLD);
+    this.#leave(REGION_COLD, () => f.get(where).i32(OFFSET_BITS).op(0x76));
     flags.form = now;
     f.end();
     this.#mark('insn');
@@ -231,6 +235,7 @@ export class RegionBuilder {
       f.end();
       this.#blocks.delete(child);
       this.#emitter.forget();
+      this.#budget.meet();
       this.#tree(child, this.#formAt(child));
     }
     if (isLoop) f.end();
@@ -255,7 +260,6 @@ export class RegionBuilder {
   #nodeCode(n: number, form: FlagForm): void {
     const node = this.#region.nodes[n];
     if (node === undefined) return;
-    const { budget } = this.#locals;
     this.#node = n;
     this.#insn = 0;
     this.#mark('node');
@@ -263,7 +267,7 @@ export class RegionBuilder {
     this.#emitter.groups.enter(node);
     this.#emitter.fpu?.enter(n);
     const count = node.insns.length;
-    if (count > 0) this.#f.get(budget).i32(count).op(0x6b).set(budget);
+    this.#budget.spend(count);
     let ended = false;
     node.insns.forEach((insn, i) => {
       // Those before leave with the flags as they were: nothing is given up behind an instruction's first change.
@@ -293,15 +297,13 @@ export class RegionBuilder {
   /** After a helper that may have changed code: on only if it has not. `undone`: instructions counted and not run. */
   #checkKills(next: number, undone: number): void {
     const f = this.#f;
-    const { budget } = this.#locals;
     const { flags } = this.#emitter;
     this.#closeRun();
     this.#emitter.pushMustLeave();
     f.hint(false).if();
-    f.get(budget).i32(undone).op(0x6a).set(budget);
     const { form } = flags;
     this.#emitter.pushRip(next);
-    this.#leave(REGION_DONE);
+    this.#leave(REGION_DONE, () => f.i32(undone));
     flags.form = form;
     f.end();
   }
@@ -453,7 +455,10 @@ export class RegionBuilder {
     }
     // What follows here alone takes the flags as they are.
     const isAlone = this.#flow.isMerge[to] !== true && this.#flow.isLoop[to] !== true;
-    if (!isAlone) this.#prepareFlags(to);
+    if (!isAlone) {
+      this.#prepareFlags(to);
+      this.#budget.settle();
+    }
     const loop = this.#loops.get(to);
     if (
       loop !== undefined &&
