@@ -34,6 +34,7 @@ function keepsPage(index: Index, count: number): boolean {
     taken: undefined,
     next: { offset: (n + 1) % count, node: (n + 1) % count },
     predicted: [],
+    calls: false,
     leavesCold: false,
   }));
   const region: Region = { nodes, code64: true, pages: [] };

@@ -378,7 +378,7 @@ export class RegionBuilder {
       flags.form = form;
       f.end();
     }
-    const table = targetTable(edges);
+    const table = targetTable(edges, node.calls);
     if (table !== undefined) this.#switch(edges, table);
     else {
       this.#alike(edges, (edge) => {
@@ -417,11 +417,12 @@ export class RegionBuilder {
   /** Goes along the edge of the target by a table; on when it is none of them. */
   #switch(edges: readonly RegionEdge[], { first, shift, indexes }: TargetTable): void {
     const f = this.#f.block();
-    const { target, base } = this.#locals;
     const other = f.depth;
     const labels = edges.map(() => f.block().depth).reverse();
-    f.get(target).get(base).op(0x7d);
-    if (first !== 0) f.i64(first).op(0x7d);
+    // The sum comes first, since the target is there last.
+    f.get(this.#locals.target).get(this.#locals.base);
+    if (first !== 0) f.i64(first).op(0x7c);
+    f.op(0x7d);
     if (this.#region.code64) {
       const distance = f.local('i64');
       f.tee(distance)

@@ -25,6 +25,8 @@ export interface RegionNode {
   readonly next: RegionEdge;
   /** Where an indirect jump may go: the return address of the call that led here. */
   readonly predicted: readonly RegionEdge[];
+  /** The indirect jump is a call. */
+  readonly calls: boolean;
   /** The instruction behind the last one is left to the interpreter. */
   readonly leavesCold: boolean;
 }

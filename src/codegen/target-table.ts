@@ -11,11 +11,13 @@ export interface TargetTable {
 
 /** Fewer than these are compared one by one. */
 const FEWEST = 6;
+/** The same of calls: where their targets cannot be foreseen, a comparison tells sooner than the load of a table's entry. */
+const FEWEST_CALLED = 9;
 const MOST_INDEXES = 512;
 
 /** The table of an indirect jump's edges; undefined where they are few, or too far apart. */
-export function targetTable(edges: readonly RegionEdge[]): TargetTable | undefined {
-  if (edges.length < FEWEST) return undefined;
+export function targetTable(edges: readonly RegionEdge[], calls: boolean): TargetTable | undefined {
+  if (edges.length < (calls ? FEWEST_CALLED : FEWEST)) return undefined;
   const first = Math.min(...edges.map(({ offset }) => offset));
   const distances = edges.map(({ offset }) => offset - first);
   const all = distances.reduce((bits, distance) => bits | distance, 0);

@@ -237,6 +237,7 @@ export class RegionPlanner {
       taken: direct && last !== undefined ? edge(end + last.rel) : undefined,
       next: edge(end),
       predicted: indirect ? edges.filter((e) => e.node !== undefined) : repeats ? [edge(end)] : [],
+      calls: last?.row.name === 'callInd',
       leavesCold: lifted.leavesCold,
     };
   }
