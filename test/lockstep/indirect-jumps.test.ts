@@ -31,6 +31,10 @@ const MEETINGS = [
   { name: 'reads the zero flag', code: 'setz %al\n movzbl %al, %eax\n add %rax, %r8' },
   { name: 'may be left before it sets them', code: 'mov word, %rax\n add %rax, %r8\n incq word' },
   { name: 'keeps the carry', code: 'inc %r8\n adc $0, %r9' },
+  {
+    name: 'keeps the carry, and may be left with it',
+    code: 'dec %r8\n mov word, %rax\n adc %rax, %r9\n incq word',
+  },
   { name: 'branches', code: 'js 4f\n add $7, %r9\n 4: jc 5f\n lea 1(%r9), %r9\n 5:' },
   { name: 'goes on to a branch', code: 'lea 1(%r9), %r9\n test $1, %r9b\n jp 4f\n inc %r8\n 4:' },
   { name: 'stores them', code: 'pushf\n pop %rax\n and $0x8d5, %eax\n add %rax, %r14' },
