@@ -88,6 +88,11 @@ export class BlockView {
     return HEAT_START - Math.max(0, this.#get(block.address + B_HEAT) | 0);
   }
 
+  /** Whether a region is entered at a block. */
+  hasRegion({ address }: BlockInfo): boolean {
+    return (this.#get(address + B_HEAT) | 0) < 0;
+  }
+
   find(paddr: number, key: number): BlockInfo | undefined {
     const hash = (paddr ^ (paddr >>> 13) ^ Math.imul(key, 0x9e35)) & (BLOCK_BUCKETS - 1);
     let at = this.#get(this.#get(this.#cpu + S_AREA) + A_BLOCK_TABLE + hash * 4);

@@ -74,8 +74,9 @@ class CodeExplainer {
     const { at } = this.#code;
     const found = this.#follow();
     const entry = found.get(at);
-    const lifter = new HotLifter(this.#blocks.view, this.#features);
-    const plan = entry && RegionPlanner.plan(this.#blocks.view, lifter, entry.address, at);
+    const { view } = this.#blocks;
+    const lifter = new HotLifter(view, this.#features);
+    const plan = entry && RegionPlanner.plan({ view, lifter }, entry.address, at);
     const built = plan && this.#build(plan.region);
     const parts = built?.parts ?? [];
     const shown = new Set(parts.map((p) => p.address));

@@ -146,6 +146,8 @@ export class HotTier {
   readonly #mostWasmBytes: number;
   /** Blocks that a region has been asked for and that are still there, in this epoch. */
   readonly #asked = new Set<number>();
+  /** Blocks for which a region was made that is entered elsewhere. */
+  readonly #moved = new Set<number>();
   /** Blocks for which a region of an earlier run may stand, and how often each was looked for in vain. */
   #waiting: RegionRequest[] = [];
   readonly #tries = new Map<number, number>();
@@ -204,7 +206,8 @@ export class HotTier {
 
   /** A block has been entered often enough. RIP is at it. */
   blockHot(block: number): void {
-    const request = { block, rip: this.#view.getBigUint64(this.#cpu + S_RIP, true) };
+    const rip = this.#view.getBigUint64(this.#cpu + S_RIP, true);
+    const request = { block, rip, here: this.#moved.has(block) };
     const entry = this.#kept.isEmpty ? undefined : this.#blocks.read(block);
     const tries = this.#tries.get(block) ?? 0;
     if (entry !== undefined && tries < MOST_TRIES && this.#places(entry).length > 0)
@@ -222,6 +225,7 @@ export class HotTier {
       this.#waiting = [];
       this.#tries.clear();
       this.#asked.clear();
+      this.#moved.clear();
       for (const slot of [...this.#live.keys()]) this.#drop(slot);
       return;
     }
@@ -230,6 +234,7 @@ export class HotTier {
       return;
     }
     this.#asked.delete(block);
+    this.#moved.delete(block);
     for (const slot of this.#users.get(block) ?? []) this.#drop(slot);
   }
 
@@ -242,6 +247,7 @@ export class HotTier {
     this.#tries.clear();
     for (const block of this.#asked) this.#setHeat(block, HEAT_START);
     this.#asked.clear();
+    this.#moved.clear();
   }
 
   /** Puts to use what has been translated. Between blocks only. */
@@ -286,6 +292,7 @@ export class HotTier {
   #install(batch: TranslatedBatch): void {
     this.#stats.translateMs += batch.ms;
     this.#stats.refused += batch.refused;
+    if (batch.epoch === this.#epoch) for (const block of batch.elsewhere) this.#move(block);
     if (batch.regions.length === 0) return;
     this.#stats.wasmBytes += batch.wasm.length;
     const unit: Unit = {
@@ -305,6 +312,13 @@ export class HotTier {
       else if (batch.epoch === this.#epoch)
         this.#setHeat(region.blocks[0]?.address ?? 0, HEAT_START);
     }
+  }
+
+  /** A block that is hot is in a region now, which is entered elsewhere; it may become hot again. */
+  #move(block: number): void {
+    this.#asked.delete(block);
+    this.#moved.add(block);
+    this.#setHeat(block, HEAT_START);
   }
 
   /** Keeps a module; the oldest go where there are too many. */

@@ -7,7 +7,8 @@ import { HELPERS } from '#translate/x86/helpers.ts';
 import { BlockView } from './block-view.ts';
 import { HotLifter } from './hot-lift.ts';
 import { FEWEST_PAGES } from './layout.ts';
-import { type RegionBlock, RegionPlanner } from './region-planner.ts';
+import { betterEntry } from './region-entry.ts';
+import { type RegionBlock, type RegionPlan, RegionPlanner } from './region-planner.ts';
 
 const MAX_MEMORY_PAGES = 65536;
 
@@ -16,6 +17,8 @@ export interface RegionRequest {
   /** Its address in linear memory, and RIP where it was met. */
   readonly block: number;
   readonly rip: bigint;
+  /** It is to be entered at this block, and at no better one: that was tried. */
+  readonly here: boolean;
 }
 
 /** The function of a region, and what it was made of. */
@@ -35,13 +38,20 @@ export interface CompiledBatch {
   readonly regions: readonly CompiledRegion[];
   /** Blocks that do not make a region. */
   readonly refused: number;
+  /** Blocks that are in a region which is entered elsewhere. */
+  readonly elsewhere: readonly number[];
 }
+
+/** Regions of which that is remembered. */
+const MOST_BEGUN = 1024;
 
 /** Makes one module of the regions of several hot blocks. Reads the blocks of a vCPU, from whatever thread. */
 export class RegionCompiler {
   readonly #view: BlockView;
   readonly #lifter: HotLifter;
   readonly #cpu: number;
+  /** The blocks of regions that have been made, by that at which they are entered. */
+  readonly #begun = new Map<number, ReadonlySet<number>>();
 
   constructor(memory: WebAssembly.Memory, cpu: number, features: ReadonlySet<Feature>) {
     this.#cpu = cpu;
@@ -51,10 +61,18 @@ export class RegionCompiler {
 
   compile(requests: readonly RegionRequest[]): CompiledBatch {
     const planned: { region: Region; compiled: CompiledRegion }[] = [];
-    for (const { block, rip } of requests) {
-      const plan = RegionPlanner.plan(this.#view, this.#lifter, block, rip);
+    const elsewhere: number[] = [];
+    let refused = 0;
+    if (this.#begun.size > MOST_BEGUN) this.#begun.clear();
+    for (const request of requests) {
+      const found = this.#plan(request);
+      if (found === undefined) refused++;
+      if (found === undefined) continue;
+      const { plan, rip } = found;
+      if (rip !== request.rip) elsewhere.push(request.block);
       if (plan === undefined) continue;
       const { region, blocks, pages } = plan;
+      this.#begun.set(blocks[0]?.address ?? 0, new Set(blocks.map(({ address }) => address)));
       const insns = region.nodes.reduce((sum, node) => sum + node.insns.length, 0);
       planned.push({
         region,
@@ -67,8 +85,33 @@ export class RegionCompiler {
         this.#cpu,
       ),
       regions: planned.map((p) => p.compiled),
-      refused: requests.length - planned.length,
+      refused,
+      elsewhere,
     };
+  }
+
+  /** The region for a hot block, and where it is entered; no plan if it has been made already. */
+  #plan({
+    block,
+    rip,
+    here,
+  }: RegionRequest): { plan: RegionPlan | undefined; rip: bigint } | undefined {
+    const parts = { view: this.#view, lifter: this.#lifter };
+    const plan = RegionPlanner.plan(parts, block, rip);
+    if (plan === undefined) return undefined;
+    const better = betterEntry(plan.region, plan.uses);
+    const node = better === undefined ? undefined : plan.region.nodes[better];
+    const entry = node && plan.blocks.find(({ offset }) => offset === node.offset);
+    if (entry === undefined) return { plan, rip };
+    const entryRip = this.#view.linearOf(rip, entry.offset, entry.key);
+    const begun = this.#begun.get(entry.address)?.has(block) === true;
+    if (begun && !here) return { plan: undefined, rip: entryRip };
+    if (begun)
+      return { plan: RegionPlanner.plan({ ...parts, without: entry.offset }, block, rip), rip };
+    if (here || this.#view.hasRegion(entry)) return { plan, rip };
+    const moved = RegionPlanner.plan(parts, entry.address, entryRip);
+    if (moved?.blocks.some(({ address }) => address === block) !== true) return { plan, rip };
+    return { plan: moved, rip: entryRip };
   }
 }
 

@@ -3,6 +3,7 @@ import { KEY_CODE64, REGION_PAGES } from '#ir/state.ts';
 import type { BlockInfo, BlockView } from './block-view.ts';
 import { isFlatKey } from './hot-context.ts';
 import type { HotLifter, LiftedBlock } from './hot-lift.ts';
+import type { NodeUse } from './region-entry.ts';
 
 /** Guest instructions in a region at most: TurboFan's time grows faster than the code. */
 const MAX_INSNS = 400;
@@ -56,6 +57,16 @@ export interface RegionPlan {
   readonly blocks: readonly RegionBlock[];
   /** The physical pages of `region.pages`. */
   readonly pages: readonly number[];
+  /** By node. */
+  readonly uses: readonly NodeUse[];
+}
+
+/** What a region is planned with. */
+export interface RegionParts {
+  readonly view: BlockView;
+  readonly lifter: HotLifter;
+  /** Offset from the entry of a block that is to stay outside: a region of its own begins there. */
+  readonly without?: number;
 }
 
 /** Chooses what goes into a region: from its entry along the ways that have been gone, calls included. */
@@ -70,8 +81,11 @@ export class RegionPlanner {
   /** Where calls of the region's own entry return to. */
   readonly #returns = new Map<string, Way>();
   #insns = 0;
+  /** Offset of a block that is left out. */
+  readonly #without: number | undefined;
 
-  private constructor(view: BlockView, lifter: HotLifter, rip: bigint, entry: BlockInfo) {
+  private constructor({ view, lifter, without }: RegionParts, rip: bigint, entry: BlockInfo) {
+    this.#without = without;
     this.#view = view;
     this.#lifter = lifter;
     this.#rip = rip;
@@ -80,15 +94,10 @@ export class RegionPlanner {
   }
 
   /** The region that is entered at the block with the given address, met at `rip`; undefined if there is none. */
-  static plan(
-    view: BlockView,
-    lifter: HotLifter,
-    address: number,
-    rip: bigint,
-  ): RegionPlan | undefined {
-    const entry = view.read(address);
+  static plan(parts: RegionParts, address: number, rip: bigint): RegionPlan | undefined {
+    const entry = parts.view.read(address);
     if (entry === undefined || !isFlatKey(entry.key)) return undefined;
-    return new RegionPlanner(view, lifter, rip, entry).#plan(entry);
+    return new RegionPlanner(parts, rip, entry).#plan(entry);
   }
 
   #plan(entry: BlockInfo): RegionPlan | undefined {
@@ -101,6 +110,7 @@ export class RegionPlanner {
       for (const way of ways) this.#consider(way);
       for (const way of this.#returns.values()) this.#consider(way);
     }
+    this.#cutAtHeads();
     const order = [...this.#nodes.keys()];
     const numbers = new Map(order.map((name, i) => [name, i]));
     const candidates = [...this.#nodes.values()];
@@ -119,7 +129,38 @@ export class RegionPlanner {
       },
       blocks: [...blocks.values()],
       pages: others.map(([, page]) => page),
+      uses: candidates.map(({ block, context }) => ({
+        entries: this.#view.entries(block),
+        isOuter: context === ROOT,
+      })),
     };
+  }
+
+  /**
+   * Ends nodes where a loop begins: the block that leads into one goes on to the loop's first jump, since it was made
+   * before anything jumped back, and from there would enter the loop in its middle.
+   */
+  #cutAtHeads(): void {
+    const heads = new Set<string>();
+    for (const { lifted, context, ways } of this.#nodes.values())
+      for (const way of ways)
+        if (way.context === context && way.offset < lifted.end)
+          heads.add(nameOf(way.offset, context));
+    for (const [name, candidate] of this.#nodes) {
+      const { context, lifted } = candidate;
+      const at = lifted.insns.findIndex(({ start }, i) => {
+        const head = nameOf(start, context);
+        return i > 0 && heads.has(head) && this.#nodes.has(head);
+      });
+      const head = lifted.insns[at];
+      if (head === undefined) continue;
+      const insns = lifted.insns.slice(0, at);
+      this.#nodes.set(name, {
+        ...candidate,
+        lifted: { insns, last: undefined, end: head.start, leavesCold: false },
+        ways: [{ offset: head.start, context, least: 0 }],
+      });
+    }
   }
 
   #add(way: Way, block: BlockInfo, lifted: LiftedBlock): void {
@@ -131,6 +172,7 @@ export class RegionPlanner {
 
   #consider(way: Way): void {
     const { offset, context, least } = way;
+    if (offset === this.#without) return;
     if (this.#nodes.has(nameOf(offset, context)) || this.#insns >= MAX_INSNS) return;
     const block = this.#find(offset);
     if (block === undefined || this.#view.entries(block) < least) return;
