@@ -1,5 +1,4 @@
 // The Node that ring0 runs on. Plain JavaScript: it must load on older ones.
-import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
@@ -34,8 +33,10 @@ export function complainAboutNode() {
  * Runs that Node with `args`; resolves with the status to exit with, or ends this process by the signal that ended the
  * child. The signals that end a process go to the child, which decides. `extraStdio` may hold 'ipc': see `endWithLauncher`.
  */
-export function runNode(node, args, extraStdio = []) {
-  return new Promise((resolve) => {
+export async function runNode(node, args, extraStdio = []) {
+  // Loaded here: a start that needs no other Node does without it.
+  const { spawn } = await import('node:child_process');
+  return await new Promise((resolve) => {
     const child = spawn(node, args, { stdio: ['inherit', 'inherit', 'inherit', ...extraStdio] });
     for (const signal of ENDING) {
       process.on(signal, () => setTimeout(() => child.kill(signal), FORWARD_AFTER_MS).unref());

@@ -3,10 +3,12 @@ import { RequestError } from '#base/errors.ts';
 import { DEFAULT_APPEND, DEFAULT_CPU_MODEL } from '#control/config.ts';
 import { DEFAULT_GUEST_APPEND } from '#guests/default-append.ts';
 import manifest from '../../package.json' with { type: 'json' };
+import { defineAppliance } from './appliance/commands.ts';
 import type { ExplainFlags } from './explain-request.ts';
 import type { GuestBuildFlags, GuestFlags } from './guest-command.ts';
 import { type CliHost, processHost } from './host.ts';
-import { addImage, protectSizes } from './image/commands.ts';
+import { defineImage, protectSizes, starter } from './image/commands.ts';
+import { type AddCommand, definingNamed } from './lazy-command.ts';
 import type { RunFlags } from './run-request.ts';
 import { usageError } from './usage-error.ts';
 
@@ -56,7 +58,7 @@ Examples:
 /** Runs a command line (without the program's name) and resolves with the exit status; never throws. */
 export async function main(argv: string[], host: CliHost = processHost()): Promise<number> {
   let status = 0;
-  const program = makeProgram(host, (result) => {
+  const program = makeProgram(host, definingNamed(argv), (result) => {
     status = result;
   });
   try {
@@ -68,7 +70,7 @@ export async function main(argv: string[], host: CliHost = processHost()): Promi
 }
 
 /** Each command is loaded when it runs: the others' modules would take longer than many a command does. */
-function makeProgram(host: CliHost, done: (status: number) => void): Command {
+function makeProgram(host: CliHost, add: AddCommand, done: (status: number) => void): Command {
   const program = new Command('ring0')
     .description(
       'A hypervisor in TypeScript: runs unmodified x86 systems where there is no hypervisor.',
@@ -80,17 +82,31 @@ function makeProgram(host: CliHost, done: (status: number) => void): Command {
     .exitOverride()
     // Errors are said once, in our words, by `reportError`.
     .configureOutput({ writeOut: (text) => void host.stdout.write(text), writeErr: () => {} });
-  addRun(program, host, done);
-  addExplain(program, host, done);
-  addGuest(program, host, done);
-  addImage(program, host, done);
+  add(program, 'run', 'run a guest until it powers off', (run) => {
+    defineRun(run, host, done);
+  });
+  add(
+    program,
+    'explain',
+    'show how guest code is translated: instructions, IR, WebAssembly',
+    (explain) => {
+      defineExplain(explain, host, done);
+    },
+  );
+  add(program, 'guest', 'manage the default guest', (guest) => {
+    defineGuest(guest, host, done);
+  });
+  add(program, 'image', 'make, inspect and convert disk images', (image) => {
+    defineImage(image, add, starter(host, done));
+  });
+  add(program, 'appliance', 'take machines in and out as OVF packages', (appliance) => {
+    defineAppliance(appliance, starter(host, done));
+  });
   return program;
 }
 
-function addRun(program: Command, host: CliHost, done: (status: number) => void): void {
-  program
-    .command('run')
-    .description('run a guest until it powers off')
+function defineRun(run: Command, host: CliHost, done: (status: number) => void): void {
+  run
     .argument('[disk]', 'disk image to boot: FILE[,options], the first of the --disk ones')
     .option('-g, --guest <bits>', '64 or 32: which default guest, amd64 (default) or i686')
     .option('-k, --kernel <file>', 'bzImage, ELF vmlinux or Multiboot 1 kernel')
@@ -145,10 +161,8 @@ function addRun(program: Command, host: CliHost, done: (status: number) => void)
     });
 }
 
-function addExplain(program: Command, host: CliHost, done: (status: number) => void): void {
-  program
-    .command('explain')
-    .description('show how guest code is translated: instructions, IR, WebAssembly')
+function defineExplain(explain: Command, host: CliHost, done: (status: number) => void): void {
+  explain
     .option('-k, --kernel <file>', 'bzImage, ELF or Multiboot kernel')
     .option('--raw <file>', 'code without a format, at --base')
     .option('--code <bytes>', "the code itself, in hexadecimal: '48 01 d8'")
@@ -167,8 +181,8 @@ function addExplain(program: Command, host: CliHost, done: (status: number) => v
     });
 }
 
-function addGuest(program: Command, host: CliHost, done: (status: number) => void): void {
-  const guest = program.command('guest').description('manage the default guest').helpCommand(false);
+function defineGuest(guest: Command, host: CliHost, done: (status: number) => void): void {
+  guest.helpCommand(false);
   const commands = [
     {
       name: 'fetch',
@@ -224,7 +238,7 @@ function collect(value: string, previous: readonly string[] = []): string[] {
 /** One line that says what is wrong and what to do; the stack only when the mistake is ours. */
 function reportError(error: unknown, host: CliHost, command: string): number {
   if (error instanceof CommanderError && error.exitCode === 0) return 0; // --help, --version
-  const request = error instanceof CommanderError ? explain(error, command) : error;
+  const request = error instanceof CommanderError ? explained(error, command) : error;
   if (request instanceof RequestError) {
     const flag = request.field === undefined ? '' : `--${request.field}: `;
     host.stderr.write(`ring0: ${flag}${request.message}\n`);
@@ -235,7 +249,7 @@ function reportError(error: unknown, host: CliHost, command: string): number {
   return STATUS_INTERNAL_ERROR;
 }
 
-function explain(error: CommanderError, command: string): RequestError {
+function explained(error: CommanderError, command: string): RequestError {
   if (error.code === 'commander.help')
     return new RequestError(
       `a command is missing after \`${command}\`; \`ring0 ${command} --help\` names them`,

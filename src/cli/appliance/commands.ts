@@ -13,13 +13,9 @@ type Start = (
   run: (context: ImageContext) => Promise<number>,
 ) => Promise<void>;
 
-/** Adds `ring0 appliance` with its commands, which `start` runs. */
-export function addAppliance(program: Command, start: Start): void {
-  const appliance = program
-    .command('appliance')
-    .description('take machines in and out as OVF packages')
-    .helpCommand(false)
-    .addHelpText('after', HELP);
+/** Adds the commands of `ring0 appliance`, which `start` runs. */
+export function defineAppliance(appliance: Command, start: Start): void {
+  appliance.helpCommand(false).addHelpText('after', HELP);
   appliance
     .command('info <file>')
     .description('what is in an .ovf or .ova, and whether it is as it was made')

@@ -1,8 +1,8 @@
 import type { Command } from 'commander';
 import { RequestError } from '#base/errors.ts';
-import { addAppliance } from '../appliance/commands.ts';
 import type { CliHost } from '../host.ts';
 import { catchInterrupts, Interrupted } from '../interrupts.ts';
+import type { AddCommand } from '../lazy-command.ts';
 import type { AmendFlags } from './amend.ts';
 import type { BenchFlags } from './bench.ts';
 import type { BitmapAction, BitmapFlags } from './bitmap.ts';
@@ -40,26 +40,27 @@ interface ProgressFlags {
   readonly quiet?: boolean;
 }
 
-/** Adds `ring0 image` with its commands, and `ring0 appliance`, which works on images too. */
-export function addImage(program: Command, host: CliHost, done: (status: number) => void): void {
-  const image = program
-    .command('image')
-    .description('make, inspect and convert disk images')
-    .helpCommand(false)
-    .addHelpText('after', HELP);
+/** How a command on images, or on appliances, is run. */
+export function starter(host: CliHost, done: (status: number) => void): Start {
+  return async (flags, run) => done(await runWith(host, flags, run));
+}
+
+/** Adds the commands of `ring0 image`. */
+export function defineImage(image: Command, add: AddCommand, start: Start): void {
+  image.helpCommand(false).addHelpText('after', HELP);
   image.hook('preAction', async (_image, command) => {
     if (command.opts<{ imageOpts?: boolean }>().imageOpts !== true) return;
     (await import('./image-opts.ts')).applyImageOpts(command);
   });
-  const start: Start = async (flags, run) => done(await runWith(host, flags, run));
-  addInspection(image, start);
-  addMaking(image, start);
-  addChanges(image, start);
-  addChains(image, start);
-  addBench(image, start);
-  addAmend(image, start);
-  addBitmap(image, start);
-  addAppliance(program, start);
+  addInspection(image, add, start);
+  addComparison(image, add, start);
+  addMaking(image, add, start);
+  addCopying(image, add, start);
+  addChanges(image, add, start);
+  addChains(image, add, start);
+  addBench(image, add, start);
+  addAmend(image, add, start);
+  addBitmap(image, add, start);
 }
 
 /**
@@ -103,10 +104,6 @@ function outputFormat(text: string): string {
   throw new RequestError(`'${text}' is no form of output; give human or json`, 'output');
 }
 
-function command(parent: Command, words: string, about: string): Command {
-  return parent.command(words).description(about);
-}
-
 const FORMAT = ['-f, --format <name>', 'the format; probed when it is not named'] as const;
 const IMAGE_OPTS = ['--image-opts', 'the file is given as driver=NAME,file.filename=FILE'] as const;
 const SHARED = ['-U, --force-share', 'accepted: reading takes no lock'] as const;
@@ -118,245 +115,285 @@ const RATE = ['-r, --rate <size>', 'bytes a second at most'] as const;
 const SNAPSHOT = ['-l, --snapshot <which>', 'the disk as it was at this snapshot'] as const;
 const OUTPUT = ['--output <form>', 'human or json', outputFormat, 'human'] as const;
 
-function addInspection(image: Command, start: Start): void {
-  command(image, 'info <file...>', 'what an image is')
-    .option(...FORMAT)
-    .option(...IMAGE_OPTS)
-    .option(...OUTPUT)
-    .option('--backing-chain', 'the images behind it, too')
-    .option(...SHARED)
-    .action((files: string[], flags: InfoFlags) =>
-      start({}, async (context) => (await import('./info.ts')).imageInfo(files, flags, context)),
-    );
-  command(image, 'map <file>', 'where the parts of the disk lie')
-    .option(...FORMAT)
-    .option(...IMAGE_OPTS)
-    .option(...OUTPUT)
-    .option('-s, --start-offset <size>', 'from here on')
-    .option('-l, --max-length <size>', 'this much of it')
-    .option(...SHARED)
-    .action((file: string, flags: MapFlags) =>
-      start({}, async (context) => (await import('./map.ts')).imageMap(file, flags, context)),
-    );
-  command(image, 'check <file>', "whether an image's tables are sound (0 yes, 2 no, 3 leaks)")
-    .option(...FORMAT)
-    .option(...IMAGE_OPTS)
-    .option(...OUTPUT)
-    .option('-r, --repair <what>', 'mend leaks, or all')
-    .option(...SOURCE_CACHE)
-    .option(...SHARED)
-    .option(...QUIET)
-    .action((file: string, flags: CheckFlags & ProgressFlags) =>
-      start(flags, async (context) =>
-        (await import('./check.ts')).imageCheck(file, flags, context),
+function addInspection(image: Command, add: AddCommand, start: Start): void {
+  add(image, 'info <file...>', 'what an image is', (one) =>
+    one
+      .option(...FORMAT)
+      .option(...IMAGE_OPTS)
+      .option(...OUTPUT)
+      .option('--backing-chain', 'the images behind it, too')
+      .option(...SHARED)
+      .action((files: string[], flags: InfoFlags) =>
+        start({}, async (context) => (await import('./info.ts')).imageInfo(files, flags, context)),
       ),
-    );
-  command(image, 'compare <file1> <file2>', 'whether two disks are the same (0 yes, 1 no)')
-    .option(...FORMAT)
-    .option(...IMAGE_OPTS)
-    .option('-F, --second-format <name>', 'the format of the second')
-    .option('-s, --strict', 'size and allocation must be the same, too')
-    .option(...SOURCE_CACHE)
-    .option(...PROGRESS)
-    .option(...QUIET)
-    .option(...SHARED)
-    .action((first: string, second: string, flags: CompareFlags & ProgressFlags) =>
-      start(flags, async (context) =>
-        (await import('./compare.ts')).imageCompare([first, second], flags, context),
+  );
+  add(image, 'map <file>', 'where the parts of the disk lie', (one) =>
+    one
+      .option(...FORMAT)
+      .option(...IMAGE_OPTS)
+      .option(...OUTPUT)
+      .option('-s, --start-offset <size>', 'from here on')
+      .option('-l, --max-length <size>', 'this much of it')
+      .option(...SHARED)
+      .action((file: string, flags: MapFlags) =>
+        start({}, async (context) => (await import('./map.ts')).imageMap(file, flags, context)),
       ),
-    );
-  command(image, 'measure [file]', 'how large a new file would be')
-    .option(...FORMAT)
-    .option(...IMAGE_OPTS)
-    .option(...SNAPSHOT)
-    .option('-O, --target-format <name>', 'the format of the new file', 'raw')
-    .option('-o, --options <list>', 'options of the new file', collect)
-    .option('--size <size>', 'of an empty disk of this size')
-    .option(...OUTPUT)
-    .option(...SHARED)
-    .action((file: string | undefined, flags: MeasureFlags) =>
-      start({}, async (context) =>
-        (await import('./measure.ts')).imageMeasure(file, flags, context),
-      ),
-    );
-}
-
-function addBench(image: Command, start: Start): void {
-  command(image, 'bench <file>', 'how fast requests are served')
-    .option(...FORMAT)
-    .option(...IMAGE_OPTS)
-    .option('-c, --count <n>', 'requests', '75000')
-    .option('-d, --depth <n>', 'requests under way at once', '64')
-    .option('-s, --buffer-size <size>', 'bytes of a request', '4096')
-    .option('-S, --step-size <size>', 'from one request to the next')
-    .option('-o, --offset <size>', 'of the first request', '0')
-    .option('-w, --write', 'write to it, instead of reading')
-    .option('--pattern <byte>', 'what is written', '0')
-    .option('--flush-interval <n>', 'flush after each so many')
-    .option(...CACHE)
-    .option(...QUIET)
-    .option(...SHARED)
-    .action((file: string, flags: BenchFlags & ProgressFlags) =>
-      start(flags, async (context) =>
-        (await import('./bench.ts')).imageBench(file, flags, context),
-      ),
-    );
-}
-
-function addMaking(image: Command, start: Start): void {
-  command(image, 'create [file] [size]', 'make an empty image')
-    .option('-f, --format <name>', 'the format', 'raw')
-    .option('-o, --options <list>', 'name=value,…; help lists them', collect)
-    .option('-b, --backing <file>', 'what it reads from until it is written to')
-    .option('-F, --backing-format <name>', "the backing file's format")
-    .option('-u, --unsafe', 'do not look at the backing file')
-    .option(...QUIET)
-    .action(
-      (file: string | undefined, size: string | undefined, flags: CreateFlags & ProgressFlags) =>
+  );
+  add(image, 'check <file>', "whether an image's tables are sound (0 yes, 2 no, 3 leaks)", (one) =>
+    one
+      .option(...FORMAT)
+      .option(...IMAGE_OPTS)
+      .option(...OUTPUT)
+      .option('-r, --repair <what>', 'mend leaks, or all')
+      .option(...SOURCE_CACHE)
+      .option(...SHARED)
+      .option(...QUIET)
+      .action((file: string, flags: CheckFlags & ProgressFlags) =>
         start(flags, async (context) =>
-          (await import('./create.ts')).imageCreate(file, size, flags, context),
+          (await import('./check.ts')).imageCheck(file, flags, context),
         ),
-    );
-  command(image, 'convert [files...]', 'copy disks, one after the other, to the last file')
-    .option(...FORMAT)
-    .option(...IMAGE_OPTS)
-    .option(...SNAPSHOT)
-    .option('-O, --target-format <name>', 'the format to write', 'raw')
-    .option('-o, --options <list>', 'name=value,…; help lists them', collect)
-    .option('-c, --compress', 'write compressed')
-    .option('-B, --backing <file>', 'write only what is not in this backing file')
-    .option('-b <file>', 'the same')
-    .option('-F, --backing-format <name>', "the backing file's format")
-    .option('-S, --sparse <size>', 'leave out zeros of this length; 0: write all', '4k')
-    .option('-n, --no-create', 'write into a file that is there')
-    .option('--target-is-zero', 'with -n: it reads as zeros')
-    .option('-m, --coroutines <n>', 'requests under way at once', '8')
-    .option('-W, --out-of-order', 'write as reads come in')
-    .option('-C, --copy-offload', 'accepted')
-    .option('--salvage', 'zeros instead of what cannot be read')
-    .option('--bitmaps', 'copy the bitmaps, too')
-    .option('--skip-broken-bitmaps', 'leave those out that were not closed')
-    .option(...CACHE)
-    .option(...SOURCE_CACHE)
-    .option(...RATE)
-    .option(...PROGRESS)
-    .option(...QUIET)
-    .option(...SHARED)
-    .action((files: string[], flags: ConvertFlags & ProgressFlags & { readonly b?: string }) =>
-      start(flags, async (context) => {
-        const all = flags.b === undefined ? flags : { ...flags, backing: flags.b };
-        return (await import('./convert.ts')).imageConvert(files, all, context);
-      }),
-    );
-  command(image, 'dd <operands...>', 'copy a part: if=FILE of=FILE bs=SIZE count=N skip=N')
-    .option(...FORMAT)
-    .option('-O, --target-format <name>', 'the format to write', 'raw')
-    .option(...SHARED)
-    .option(...QUIET)
-    .action((words: string[], flags: DdFlags & ProgressFlags) =>
-      start(flags, async (context) => (await import('./dd.ts')).imageDd(words, flags, context)),
-    );
+      ),
+  );
 }
 
-function addChanges(image: Command, start: Start): void {
-  command(image, 'resize <file> <size>', 'make the disk larger or smaller: 20G, +5G, -1G')
-    .option(...FORMAT)
-    .option(...IMAGE_OPTS)
-    .option('--preallocation <mode>', 'reserve the new room')
-    .option('--shrink', 'what lies beyond the new size may go')
-    .option(...QUIET)
-    .action((file: string, size: string, flags: ResizeFlags & ProgressFlags) =>
-      start(flags, async (context) =>
-        (await import('./resize.ts')).imageResize(file, size, flags, context),
+function addComparison(image: Command, add: AddCommand, start: Start): void {
+  add(image, 'compare <file1> <file2>', 'whether two disks are the same (0 yes, 1 no)', (one) =>
+    one
+      .option(...FORMAT)
+      .option(...IMAGE_OPTS)
+      .option('-F, --second-format <name>', 'the format of the second')
+      .option('-s, --strict', 'size and allocation must be the same, too')
+      .option(...SOURCE_CACHE)
+      .option(...PROGRESS)
+      .option(...QUIET)
+      .option(...SHARED)
+      .action((first: string, second: string, flags: CompareFlags & ProgressFlags) =>
+        start(flags, async (context) =>
+          (await import('./compare.ts')).imageCompare([first, second], flags, context),
+        ),
       ),
-    );
-  command(image, 'snapshot <file>', 'states of the disk, kept inside the image')
-    .option(...FORMAT)
-    .option(...IMAGE_OPTS)
-    .option('-l, --list', 'list them')
-    .option('-c, --create <name>', 'keep the state of now')
-    .option('-a, --apply <which>', 'go back to a state')
-    .option('-d, --delete <which>', 'forget a state')
-    .option(...SHARED)
-    .option(...QUIET)
-    .action((file: string, flags: SnapshotFlags & ProgressFlags) =>
-      start(flags, async (context) =>
-        (await import('./snapshot.ts')).imageSnapshot(file, flags, context),
+  );
+  add(image, 'measure [file]', 'how large a new file would be', (one) =>
+    one
+      .option(...FORMAT)
+      .option(...IMAGE_OPTS)
+      .option(...SNAPSHOT)
+      .option('-O, --target-format <name>', 'the format of the new file', 'raw')
+      .option('-o, --options <list>', 'options of the new file', collect)
+      .option('--size <size>', 'of an empty disk of this size')
+      .option(...OUTPUT)
+      .option(...SHARED)
+      .action((file: string | undefined, flags: MeasureFlags) =>
+        start({}, async (context) =>
+          (await import('./measure.ts')).imageMeasure(file, flags, context),
+        ),
       ),
-    );
+  );
 }
 
-function addChains(image: Command, start: Start): void {
-  command(image, 'commit <file>', "write an image's changes into its backing file")
-    .option(...FORMAT)
-    .option(...IMAGE_OPTS)
-    .option('-b, --base <file>', 'into this one of the chain; the image keeps its data')
-    .option('-d, --drop', 'the image keeps its data')
-    .option(...CACHE)
-    .option(...RATE)
-    .option(...PROGRESS)
-    .option(...QUIET)
-    .action((file: string, flags: CommitFlags & ProgressFlags) =>
-      start(flags, async (context) =>
-        (await import('./commit.ts')).imageCommit(file, flags, context),
+function addBench(image: Command, add: AddCommand, start: Start): void {
+  add(image, 'bench <file>', 'how fast requests are served', (one) =>
+    one
+      .option(...FORMAT)
+      .option(...IMAGE_OPTS)
+      .option('-c, --count <n>', 'requests', '75000')
+      .option('-d, --depth <n>', 'requests under way at once', '64')
+      .option('-s, --buffer-size <size>', 'bytes of a request', '4096')
+      .option('-S, --step-size <size>', 'from one request to the next')
+      .option('-o, --offset <size>', 'of the first request', '0')
+      .option('-w, --write', 'write to it, instead of reading')
+      .option('--pattern <byte>', 'what is written', '0')
+      .option('--flush-interval <n>', 'flush after each so many')
+      .option(...CACHE)
+      .option(...QUIET)
+      .option(...SHARED)
+      .action((file: string, flags: BenchFlags & ProgressFlags) =>
+        start(flags, async (context) =>
+          (await import('./bench.ts')).imageBench(file, flags, context),
+        ),
       ),
-    );
-  command(image, 'rebase <file>', 'give an image another backing file')
-    .option(...FORMAT)
-    .option(...IMAGE_OPTS)
-    .requiredOption('-b, --backing <file>', 'the new one; empty: none')
-    .option('-F, --backing-format <name>', "the new one's format")
-    .option('-u, --unsafe', 'change the name alone: both hold the same')
-    .option(...CACHE)
-    .option(...SOURCE_CACHE)
-    .option(...PROGRESS)
-    .option(...QUIET)
-    .option(...SHARED)
-    .action((file: string, flags: RebaseFlags & ProgressFlags) =>
-      start(flags, async (context) =>
-        (await import('./rebase.ts')).imageRebase(file, flags, context),
-      ),
-    );
+  );
 }
 
-function addAmend(image: Command, start: Start): void {
-  command(image, 'amend [file]', "change an image's options")
-    .option(...FORMAT)
-    .option(...IMAGE_OPTS)
-    .requiredOption('-o, --options <list>', 'name=value,…; help lists them', collect)
-    .option('--force', 'accepted: nothing that is refused may be forced')
-    .option(...CACHE)
-    .option(...PROGRESS)
-    .option(...QUIET)
-    .action((file: string | undefined, flags: AmendFlags & ProgressFlags) =>
-      start(flags, async (context) =>
-        (await import('./amend.ts')).imageAmend(file, flags, context),
+function addMaking(image: Command, add: AddCommand, start: Start): void {
+  add(image, 'create [file] [size]', 'make an empty image', (one) =>
+    one
+      .option('-f, --format <name>', 'the format', 'raw')
+      .option('-o, --options <list>', 'name=value,…; help lists them', collect)
+      .option('-b, --backing <file>', 'what it reads from until it is written to')
+      .option('-F, --backing-format <name>', "the backing file's format")
+      .option('-u, --unsafe', 'do not look at the backing file')
+      .option(...QUIET)
+      .action(
+        (file: string | undefined, size: string | undefined, flags: CreateFlags & ProgressFlags) =>
+          start(flags, async (context) =>
+            (await import('./create.ts')).imageCreate(file, size, flags, context),
+          ),
       ),
-    );
+  );
 }
 
-function addBitmap(image: Command, start: Start): void {
+function addCopying(image: Command, add: AddCommand, start: Start): void {
+  add(image, 'convert [files...]', 'copy disks, one after the other, to the last file', (one) =>
+    one
+      .option(...FORMAT)
+      .option(...IMAGE_OPTS)
+      .option(...SNAPSHOT)
+      .option('-O, --target-format <name>', 'the format to write', 'raw')
+      .option('-o, --options <list>', 'name=value,…; help lists them', collect)
+      .option('-c, --compress', 'write compressed')
+      .option('-B, --backing <file>', 'write only what is not in this backing file')
+      .option('-b <file>', 'the same')
+      .option('-F, --backing-format <name>', "the backing file's format")
+      .option('-S, --sparse <size>', 'leave out zeros of this length; 0: write all', '4k')
+      .option('-n, --no-create', 'write into a file that is there')
+      .option('--target-is-zero', 'with -n: it reads as zeros')
+      .option('-m, --coroutines <n>', 'requests under way at once', '8')
+      .option('-W, --out-of-order', 'write as reads come in')
+      .option('-C, --copy-offload', 'accepted')
+      .option('--salvage', 'zeros instead of what cannot be read')
+      .option('--bitmaps', 'copy the bitmaps, too')
+      .option('--skip-broken-bitmaps', 'leave those out that were not closed')
+      .option(...CACHE)
+      .option(...SOURCE_CACHE)
+      .option(...RATE)
+      .option(...PROGRESS)
+      .option(...QUIET)
+      .option(...SHARED)
+      .action((files: string[], flags: ConvertFlags & ProgressFlags & { readonly b?: string }) =>
+        start(flags, async (context) => {
+          const all = flags.b === undefined ? flags : { ...flags, backing: flags.b };
+          return (await import('./convert.ts')).imageConvert(files, all, context);
+        }),
+      ),
+  );
+  add(image, 'dd <operands...>', 'copy a part: if=FILE of=FILE bs=SIZE count=N skip=N', (one) =>
+    one
+      .option(...FORMAT)
+      .option('-O, --target-format <name>', 'the format to write', 'raw')
+      .option(...SHARED)
+      .option(...QUIET)
+      .action((words: string[], flags: DdFlags & ProgressFlags) =>
+        start(flags, async (context) => (await import('./dd.ts')).imageDd(words, flags, context)),
+      ),
+  );
+}
+
+function addChanges(image: Command, add: AddCommand, start: Start): void {
+  add(image, 'resize <file> <size>', 'make the disk larger or smaller: 20G, +5G, -1G', (one) =>
+    one
+      .option(...FORMAT)
+      .option(...IMAGE_OPTS)
+      .option('--preallocation <mode>', 'reserve the new room')
+      .option('--shrink', 'what lies beyond the new size may go')
+      .option(...QUIET)
+      .action((file: string, size: string, flags: ResizeFlags & ProgressFlags) =>
+        start(flags, async (context) =>
+          (await import('./resize.ts')).imageResize(file, size, flags, context),
+        ),
+      ),
+  );
+  add(image, 'snapshot <file>', 'states of the disk, kept inside the image', (one) =>
+    one
+      .option(...FORMAT)
+      .option(...IMAGE_OPTS)
+      .option('-l, --list', 'list them')
+      .option('-c, --create <name>', 'keep the state of now')
+      .option('-a, --apply <which>', 'go back to a state')
+      .option('-d, --delete <which>', 'forget a state')
+      .option(...SHARED)
+      .option(...QUIET)
+      .action((file: string, flags: SnapshotFlags & ProgressFlags) =>
+        start(flags, async (context) =>
+          (await import('./snapshot.ts')).imageSnapshot(file, flags, context),
+        ),
+      ),
+  );
+}
+
+function addChains(image: Command, add: AddCommand, start: Start): void {
+  add(image, 'commit <file>', "write an image's changes into its backing file", (one) =>
+    one
+      .option(...FORMAT)
+      .option(...IMAGE_OPTS)
+      .option('-b, --base <file>', 'into this one of the chain; the image keeps its data')
+      .option('-d, --drop', 'the image keeps its data')
+      .option(...CACHE)
+      .option(...RATE)
+      .option(...PROGRESS)
+      .option(...QUIET)
+      .action((file: string, flags: CommitFlags & ProgressFlags) =>
+        start(flags, async (context) =>
+          (await import('./commit.ts')).imageCommit(file, flags, context),
+        ),
+      ),
+  );
+  add(image, 'rebase <file>', 'give an image another backing file', (one) =>
+    one
+      .option(...FORMAT)
+      .option(...IMAGE_OPTS)
+      .requiredOption('-b, --backing <file>', 'the new one; empty: none')
+      .option('-F, --backing-format <name>', "the new one's format")
+      .option('-u, --unsafe', 'change the name alone: both hold the same')
+      .option(...CACHE)
+      .option(...SOURCE_CACHE)
+      .option(...PROGRESS)
+      .option(...QUIET)
+      .option(...SHARED)
+      .action((file: string, flags: RebaseFlags & ProgressFlags) =>
+        start(flags, async (context) =>
+          (await import('./rebase.ts')).imageRebase(file, flags, context),
+        ),
+      ),
+  );
+}
+
+function addAmend(image: Command, add: AddCommand, start: Start): void {
+  add(image, 'amend [file]', "change an image's options", (one) =>
+    one
+      .option(...FORMAT)
+      .option(...IMAGE_OPTS)
+      .requiredOption('-o, --options <list>', 'name=value,…; help lists them', collect)
+      .option('--force', 'accepted: nothing that is refused may be forced')
+      .option(...CACHE)
+      .option(...PROGRESS)
+      .option(...QUIET)
+      .action((file: string | undefined, flags: AmendFlags & ProgressFlags) =>
+        start(flags, async (context) =>
+          (await import('./amend.ts')).imageAmend(file, flags, context),
+        ),
+      ),
+  );
+}
+
+function addBitmap(image: Command, add: AddCommand, start: Start): void {
   const actions: BitmapAction[] = [];
-  const bitmap = command(image, 'bitmap <file> <bitmap>', 'records of what is written, in qcow2')
-    .option(...FORMAT)
-    .option(...IMAGE_OPTS)
-    .option('--add', 'make it')
-    .option('--remove', 'forget it')
-    .option('--clear', 'nothing has been written')
-    .option('--enable', 'follow what is written')
-    .option('--disable', 'stay as it is')
-    .option('--merge <source>', 'add what this bitmap has')
-    .option('-b, --source-file <file>', 'the image that has the source of --merge')
-    .option('-F, --source-format <name>', 'its format')
-    .option('-g, --granularity <size>', 'of --add: what a bit stands for')
-    .option(...QUIET);
   // They are carried out in the order in which they are given.
-  for (const kind of ['add', 'remove', 'clear', 'enable', 'disable'] as const)
-    bitmap.on(`option:${kind}`, () => actions.push({ kind }));
-  bitmap.on('option:merge', (from: string) => actions.push({ kind: 'merge', from }));
-  bitmap.action((file: string, name: string, flags: BitmapFlags & ProgressFlags) =>
-    start(flags, async (context) =>
-      (await import('./bitmap.ts')).imageBitmap(file, name, actions, flags, context),
-    ),
+  const noted = (kind: Exclude<BitmapAction['kind'], 'merge'>) => (): true => {
+    actions.push({ kind });
+    return true;
+  };
+  add(image, 'bitmap <file> <bitmap>', 'records of what is written, in qcow2', (one) =>
+    one
+      .option(...FORMAT)
+      .option(...IMAGE_OPTS)
+      .option('--add', 'make it', noted('add'))
+      .option('--remove', 'forget it', noted('remove'))
+      .option('--clear', 'nothing has been written', noted('clear'))
+      .option('--enable', 'follow what is written', noted('enable'))
+      .option('--disable', 'stay as it is', noted('disable'))
+      .option('--merge <source>', 'add what this bitmap has', (from) => {
+        actions.push({ kind: 'merge', from });
+        return from;
+      })
+      .option('-b, --source-file <file>', 'the image that has the source of --merge')
+      .option('-F, --source-format <name>', 'its format')
+      .option('-g, --granularity <size>', 'of --add: what a bit stands for')
+      .option(...QUIET)
+      .action((file: string, name: string, flags: BitmapFlags & ProgressFlags) =>
+        start(flags, async (context) =>
+          (await import('./bitmap.ts')).imageBitmap(file, name, actions, flags, context),
+        ),
+      ),
   );
 }

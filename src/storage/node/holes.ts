@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process';
 import type { FileHandle } from 'node:fs/promises';
 
 export interface Run {
@@ -38,12 +37,13 @@ export function parseFilefrag(text: string): readonly Run[] | undefined {
   return lines === 0 ? undefined : runs;
 }
 
-function outputOf(
+async function outputOf(
   command: string,
   args: readonly string[],
   fd: number,
 ): Promise<string | undefined> {
-  return new Promise((resolve) => {
+  const { spawn } = await import('node:child_process');
+  return await new Promise((resolve) => {
     const child = spawn(command, args, {
       stdio: ['ignore', 'pipe', 'ignore', fd],
       env: { ...process.env, PATH: `${process.env['PATH'] ?? ''}:/usr/sbin:/sbin`, LC_ALL: 'C' },

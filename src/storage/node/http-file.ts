@@ -9,10 +9,6 @@ const TIMEOUT_MS = 30_000;
 const ATTEMPTS = 3;
 const RETRY_MS = 200;
 
-export function isUrl(path: string): boolean {
-  return /^https?:\/\//i.test(path);
-}
-
 interface Remote {
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;

@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process';
 import { type BigIntStats, constants } from 'node:fs';
 import { type FileHandle, open, readFile, stat } from 'node:fs/promises';
 import { type FileOptions, type HostFile, ImageError } from '../image.ts';
@@ -247,8 +246,9 @@ export class NodeFile implements HostFile {
   }
 
   #fallocate(args: readonly string[]): Promise<boolean> {
-    const run = () =>
-      new Promise<boolean>((resolve) => {
+    const run = async () => {
+      const { spawn } = await import('node:child_process');
+      return await new Promise<boolean>((resolve) => {
         // The file goes by its descriptor: its name may have moved on.
         const child = spawn('fallocate', [...args, '/dev/fd/3'], {
           stdio: ['ignore', 'ignore', 'ignore', this.#handle.fd],
@@ -256,6 +256,7 @@ export class NodeFile implements HostFile {
         child.once('error', () => resolve(false));
         child.once('exit', (status) => resolve(status === 0));
       });
+    };
     return this.#alone(run);
   }
 }

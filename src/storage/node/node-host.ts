@@ -1,16 +1,23 @@
 import { readdir, realpath } from 'node:fs/promises';
 import path from 'node:path';
-import type { StorageHost } from '../image.ts';
-import { HttpFile, isUrl } from './http-file.ts';
-import { nodeCodec } from './node-codec.ts';
+import type { FileOptions, HostFile, StorageHost } from '../image.ts';
+import { lazyCodec } from './lazy-codec.ts';
 import { NodeFile } from './node-file.ts';
 import { replaceFile } from './replace-file.ts';
 
+function isUrl(file: string): boolean {
+  return /^https?:\/\//i.test(file);
+}
+
+async function openUrl(url: string, options: FileOptions | undefined): Promise<HostFile> {
+  return await (await import('./http-file.ts')).HttpFile.open(url, options);
+}
+
 /** Storage on the files of this host, and, for reading, on those of HTTP servers. */
 export const nodeStorageHost: StorageHost = {
-  codec: nodeCodec,
+  codec: lazyCodec,
   openFile: (file, options) =>
-    isUrl(file) ? HttpFile.open(file, options) : NodeFile.open(file, options),
+    isUrl(file) ? openUrl(file, options) : NodeFile.open(file, options),
   replace: replaceFile,
   resolve: (imagePath, name) => {
     if (isUrl(name)) return name;
@@ -31,7 +38,5 @@ export const nodeStorageHost: StorageHost = {
 export const directStorageHost = (told: (line: string) => void): StorageHost => ({
   ...nodeStorageHost,
   openFile: (file, options) =>
-    isUrl(file)
-      ? HttpFile.open(file, options)
-      : NodeFile.open(file, { ...options, onNotDirect: told }),
+    isUrl(file) ? openUrl(file, options) : NodeFile.open(file, { ...options, onNotDirect: told }),
 });

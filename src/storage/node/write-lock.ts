@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises';
-import { createServer, type Server } from 'node:net';
+import type { Server } from 'node:net';
 import { ImageError } from '../image.ts';
 
 /** The byte of an image that QEMU locks while it may write it (RAW_LOCK_PERM_BASE and BLK_PERM_WRITE of QEMU's file driver). */
@@ -16,6 +16,8 @@ export async function lockForWriting(
   inode: bigint,
 ): Promise<() => Promise<void>> {
   if (process.platform !== 'linux') return () => Promise.resolve();
+  // Loaded here: who only reads has no need of it.
+  const { createServer } = await import('node:net');
   const server = createServer((socket) => socket.destroy());
   await listen(server, `\0ring0-image-${device}-${inode}`, path);
   server.unref();

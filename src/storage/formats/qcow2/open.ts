@@ -6,7 +6,6 @@ import {
   SECTOR_BYTES,
 } from '../../image.ts';
 import { BitmapTracker, trackedBitmaps } from './bitmap-tracker.ts';
-import { check } from './check.ts';
 import { type Header, readHeader } from './header.ts';
 import { HeaderStore } from './header-store.ts';
 import * as q from './layout.ts';
@@ -83,6 +82,7 @@ async function prepareForWriting(
       { path: file.path, offsetBytes: q.H_INCOMPATIBLE },
     );
   if ((header.incompatible & q.INCOMPATIBLE_DIRTY) !== 0) {
+    const { check } = await import('./check.ts');
     await check(file, { repair: 'all' }, context);
     return await prepareForWriting(file, await readHeader(file), context);
   }

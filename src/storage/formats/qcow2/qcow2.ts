@@ -1,5 +1,4 @@
 import type { CreateRequest, HostFile, ImageFormat, StorageHost } from '../../image.ts';
-import { check } from './check.ts';
 import { AMEND_OPTIONS, CREATE_OPTIONS, chooseOptions, measure, writeEmpty } from './create.ts';
 import { readHeader } from './header.ts';
 import * as q from './layout.ts';
@@ -42,6 +41,7 @@ export const qcow2: ImageFormat = {
   createOptions: CREATE_OPTIONS,
   amendOptions: AMEND_OPTIONS,
   create,
-  check,
+  // Loaded with the first check: most who open an image make none.
+  check: async (...given) => (await import('./check.ts')).check(...given),
   measure,
 };

@@ -10,7 +10,6 @@ import {
   type ImageInfo,
   type OpenContext,
 } from '../../image.ts';
-import { check } from './check.ts';
 import { create, layoutOf } from './create.ts';
 import { type Header, readHeader } from './header.ts';
 import * as v from './layout.ts';
@@ -94,6 +93,7 @@ export const vdi: ImageFormat = {
     backingFileOption(FORMAT),
   ],
   create,
-  check,
+  // Loaded with the first check: most who open an image make none.
+  check: async (file, request) => (await import('./check.ts')).check(file, request),
   measure,
 };

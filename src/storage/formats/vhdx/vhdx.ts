@@ -3,7 +3,6 @@ import { badAt } from '../../blocks/fields.ts';
 import { MappedImage } from '../../blocks/mapped-image.ts';
 import type { CreateRequest, DiskImage, HostFile, ImageFormat, OpenContext } from '../../image.ts';
 import { batOf, fits } from './bat.ts';
-import { check } from './check.ts';
 import { create, planOf } from './create.ts';
 import { readHeader, readRegions, regionOf } from './header.ts';
 import * as v from './layout.ts';
@@ -81,6 +80,7 @@ export const vhdx: ImageFormat = {
     backingFileOption(FORMAT),
   ],
   create,
-  check,
+  // Loaded with the first check: most who open an image make none.
+  check: async (file, request) => (await import('./check.ts')).check(file, request),
   measure,
 };
