@@ -260,7 +260,8 @@ export function read64(cpu: usize, vaddr: u64): u64 {
 /** Linear-memory address for a write of `size` bytes where nothing else is to be looked at; 0 otherwise. */
 function hitForWrite(cpu: usize, vaddr: u64, size: u32): usize {
   const entry = tlbEntry(load<u32>(cpu, S_TLB_WRITE), vaddr);
-  return (vaddr ^ entry.tag) > 4096 - size ? 0 : <usize>(<u32>vaddr + entry.delta);
+  if ((vaddr ^ entry.tag) <= 4096 - size) return <usize>(<u32>vaddr + entry.delta);
+  return splits(vaddr, size) || watched(cpu) ? 0 : besideCode(cpu, vaddr, size, dataMode(cpu));
 }
 
 export function write8(cpu: usize, vaddr: u64, value: u32): void {

@@ -260,9 +260,9 @@ function covers(block: usize, paddr: u32, size: u32): bool {
 
 /** True when a block was made from a byte of [paddr, paddr + size), which lies in one page. */
 export function hasCode(cpu: usize, paddr: u32, size: u32): bool {
-  if (!(load<u64>(linesAt(cpu, paddr)) & linesOf(paddr, size))) return false;
   const known: usize = load<u32>(cpu, S_AREA) + A_NO_CODE;
   if (paddr >= load<u32>(known) && paddr + size <= load<u32>(known, 4)) return false;
+  if (!(load<u64>(linesAt(cpu, paddr)) & linesOf(paddr, size))) return false;
   const page = paddr >> 12;
   let link: usize = load<u32>(pageHead(cpu, page));
   while (link != 0) {
