@@ -13,6 +13,7 @@ import {
 import { AddressGroups } from './address-groups.ts';
 import { BlockEmitter } from './block-emitter.ts';
 import { pushIsUncanonical } from './cold-emitter.ts';
+import { leavesOf } from './flag-leaves.ts';
 import { type FpuPlan, fpuEffect } from './fpu-plan.ts';
 import { emitDivision } from './hot-divide.ts';
 import { HotFlags } from './hot-flags.ts';
@@ -28,6 +29,7 @@ import type { PageStreams } from './page-streams.ts';
 import type { RegionInsn } from './region.ts';
 import type { RegionBudget } from './region-budget.ts';
 import { ReturnAddresses } from './return-addresses.ts';
+import { bitsOf } from './value-bits.ts';
 import type { FunctionBody } from './wasm.ts';
 
 const I32_LOAD = 0x28;
@@ -224,7 +226,10 @@ export class HotEmitter extends BlockEmitter {
     const low = value?.op.name === 'i64.extend_i32_u' ? value.args[0] : undefined;
     if (value !== undefined && low !== undefined && state.isNarrow(slot) && this.isInline(value))
       state.set(slot, '32', () => this.push(low));
-    else state.set(slot, inst.op.width, () => this.pushArgs(inst));
+    else {
+      const fits = value !== undefined && bitsOf(value) <= Number(inst.op.width);
+      state.set(slot, inst.op.width, () => this.pushArgs(inst), fits);
+    }
   }
 
   #flagsAndRip(inst: Inst, name: string): void {
@@ -470,30 +475,4 @@ function fixedSlot(inst: Inst): number {
   if (slot === undefined || !('fixed' in slot))
     throw new Error('codegen: a slot of a record in a region');
   return slot.fixed;
-}
-
-const LEAVES = new WeakMap<Inst, readonly Inst[]>();
-
-/** What the flags' values come from that cannot be computed later: everything but pure ops and constants. */
-function leavesOf(flags: Inst): readonly Inst[] {
-  const known = LEAVES.get(flags);
-  if (known !== undefined) return known;
-  const found = findLeaves(flags.args);
-  LEAVES.set(flags, found);
-  return found;
-}
-
-function findLeaves(values: readonly Inst[]): readonly Inst[] {
-  const leaves = new Set<Inst>();
-  const seen = new Set<Inst>();
-  const visit = (inst: Inst): void => {
-    if (seen.has(inst)) return;
-    seen.add(inst);
-    const { op } = inst;
-    if (op.family === 'const') return;
-    if (op.family === 'pure' || op.family === 'select') inst.args.forEach(visit);
-    else leaves.add(inst);
-  };
-  values.forEach(visit);
-  return [...leaves];
 }

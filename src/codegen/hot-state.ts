@@ -25,6 +25,13 @@ interface Cached {
   written: boolean;
 }
 
+/** What of a register is written: `width` bits from a byte on; `fits` when the value has no more. */
+interface Part {
+  readonly byte: number;
+  readonly width: string;
+  readonly fits: boolean;
+}
+
 /** The low part of a register that was written alone, in a local of its own. */
 interface LowPart {
   readonly local: number;
@@ -160,8 +167,8 @@ export class HotState {
     if (width === '16') f.i32(0xffff).op(0x71);
   }
 
-  /** Stores what `push` pushes to a slot of the state. */
-  set(offset: number, width: string, push: () => void): void {
+  /** Stores what `push` pushes to a slot of the state; `fits`: it has no more bits than `width`. */
+  set(offset: number, width: string, push: () => void, fits = false): void {
     const f = this.#f;
     const home = this.#home(offset);
     if (home === 'zero') throw new Error('codegen: a store to the zero register');
@@ -180,16 +187,21 @@ export class HotState {
       else if (width === '32') f.op(0xfd1c).code.byte(byte >> 2);
       else if (width !== 'v') throw new Error(`codegen: set${width} of a vector`);
     } else {
-      this.#setPart(cached, byte, width, push);
+      this.#setPart(cached, { byte, width, fits }, push);
     }
     f.set(cached.local);
   }
 
   /** Pushes a register of which a part is what `push` pushes. */
-  #setPart(cached: Cached, byte: number, width: string, push: () => void): void {
-    const alone = byte === 0 && Number(width) < 32;
-    const low = alone ? this.#setLow(cached, Number(width), push) : undefined;
-    const pushPart = low === undefined ? push : () => this.#f.get(low);
+  #setPart(cached: Cached, { byte, width, fits }: Part, push: () => void): void {
+    const bits = Number(width);
+    const pushCut = () => {
+      push();
+      if (bits < 32 && !fits) this.#f.i32((1 << bits) - 1).op(0x71);
+    };
+    const alone = byte === 0 && bits < 32;
+    const low = alone ? this.#setLow(cached, bits, pushCut) : undefined;
+    const pushPart = low === undefined ? pushCut : () => this.#f.get(low);
     if (cached.type === 'i32') this.#insertNarrow(cached, byte, width, pushPart);
     else this.#insert(cached, byte, width, pushPart);
     if (low === undefined) this.#low.delete(cached.offset);
@@ -200,10 +212,7 @@ export class HotState {
     const local = this.#lowLocals.get(offset) ?? this.#f.local('i32');
     this.#lowLocals.set(offset, local);
     push();
-    this.#f
-      .i32((1 << bits) - 1)
-      .op(0x71)
-      .set(local);
+    this.#f.set(local);
     this.#low.set(offset, { local, bits });
     return local;
   }
@@ -228,7 +237,6 @@ export class HotState {
       .i32(~(part << (byte * 8)))
       .op(0x71);
     push();
-    f.i32(part).op(0x71);
     if (byte !== 0) f.i32(byte * 8).op(0x74);
     f.op(0x72);
   }
@@ -244,8 +252,6 @@ export class HotState {
     const mask = ((1n << BigInt(bits)) - 1n) << BigInt(byte * 8);
     f.get(local).i64(~mask).op(0x83);
     push();
-    // What is pushed may have more bits than the part.
-    if (bits < 32) f.i32((1 << bits) - 1).op(0x71);
     f.op(0xad);
     if (byte !== 0) f.i64(byte * 8).op(0x86);
     f.op(0x84);
