@@ -1,6 +1,7 @@
 import type { FlagKind, Inst } from '#ir/block.ts';
 import { type FlagOperation, pushAux, pushCondition, pushRes, type RawFlags } from './flags.ts';
 import { type SignPart, signParts } from './sign-parts.ts';
+import { bitsOf } from './value-bits.ts';
 import type { FunctionBody } from './wasm.ts';
 
 /**
@@ -162,8 +163,10 @@ export class HotFlags {
 
   #pushSign({ value, isBit }: SignPart, leaves: ReadonlyMap<Inst, number>): void {
     this.#pushValue(value, leaves);
-    if (isBit) this.#f.op(0xa7).i32(1).op(0x71);
-    else this.#f.i64(0).op(0x53);
+    if (isBit) {
+      this.#f.op(0xa7);
+      if (bitsOf(value) > 1) this.#f.i32(1).op(0x71);
+    } else this.#f.i64(0).op(0x53);
   }
 
   #raw(): RawFlags {

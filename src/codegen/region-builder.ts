@@ -383,7 +383,7 @@ export class RegionBuilder {
     else {
       this.#alike(edges, (edge) => {
         this.#pushIsTarget(edge);
-        f.hint(true).if();
+        (edges.length < 3 ? f.hint(true) : f).if();
         this.#follow(edge);
         f.end();
       });
