@@ -45,6 +45,20 @@ describe('explain', () => {
     assert.equal(partOf(found, /^hlt/).part, 'interpreted');
   });
 
+  it('makes a loop once, though the block before it goes on into it', () => {
+    const kernel = smallKernel(`
+_start: mov $10, %ecx
+1: add $8, %eax
+  jnc 2f
+  inc %ebx
+2: dec %ecx
+  jnz 1b
+  hlt
+`);
+    const { parts } = explain({ ...base, kernel, at: '_start' });
+    assert.equal(parts.filter(({ text }) => text?.startsWith('add')).length, 1);
+  });
+
   it('says what becomes of flags', () => {
     const found = explain({ ...base, kernel: smallKernel(KERNEL), at: 'sum' });
     const flags = (text: RegExp) => partOf(found, text).optimised?.find((l) => l.includes('flags'));
