@@ -140,7 +140,8 @@ export class HotFlags {
     const { form } = this;
     if (cc >> 1 === CC_CARRY >> 1 && this.#pushCarry()) {
       if (cc !== CC_CARRY) this.#f.op(0x45);
-    } else if (form.at !== 'operation' || !this.#direct(form.kind, form.size, cc))
+    } else if (form.at === 'mixed') this.#pushMixed(form.kind, form.size, cc);
+    else if (form.at !== 'operation' || !this.#direct(form.kind, form.size, cc))
       pushCondition(this.#f, this.#raw(), cc);
   }
 
@@ -167,6 +168,23 @@ export class HotFlags {
       this.#f.op(0xa7);
       if (bitsOf(value) > 1) this.#f.i32(1).op(0x71);
     } else this.#f.i64(0).op(0x53);
+  }
+
+  #pushMixed(kind: FlagKind, size: number, cc: number): void {
+    const f = this.#f;
+    const { res, aux, scratch, isRaw } = this.#locals;
+    f.get(isRaw).if('i32');
+    pushCondition(f, { res: () => f.get(res), aux: () => f.get(aux) }, cc);
+    f.else();
+    if (!this.#direct(kind, size, cc)) {
+      const operation = this.#operation(kind, size);
+      const computed = {
+        res: () => pushRes(f, operation),
+        aux: () => pushAux(f, operation, scratch),
+      };
+      pushCondition(f, computed, cc);
+    }
+    f.end();
   }
 
   #raw(): RawFlags {

@@ -64,14 +64,25 @@ export function flagNeeds(region: Region): FlagNeed[] {
 /** What edges must settle for: their forms do not go together. Stays so, whatever comes. */
 const SETTLED: FlagForm = { at: 'raw' };
 
-/** What edges of two forms into one node make of it. A loop may be entered with computed flags, and go round with others. */
-function join(known: FlagForm | undefined, out: FlagForm, isLoop: boolean): FlagForm {
+/** What edges of two forms into one node make of it. */
+function join(known: FlagForm | undefined, out: FlagForm): FlagForm {
   if (known === undefined || known === SETTLED) return known ?? out;
   if (sameForm(known, out)) return known;
-  if (isSameOperation(known, out)) return { ...known, at: 'mixed' } as FlagForm;
-  const operation = known.at === 'raw' ? out : known;
-  const isMixed = isLoop && (known.at === 'raw' || out.at === 'raw') && 'kind' in operation;
-  return isMixed ? { at: 'mixed', kind: operation.kind, size: operation.size } : SETTLED;
+  return isSameOperation(known, out) ? ({ ...known, at: 'mixed' } as FlagForm) : SETTLED;
+}
+
+/** A loop may be entered with any flags, which are computed then, and go round with the operands of an operation. */
+function joinLoop(known: FlagForm | undefined, out: FlagForm, prefersOut: boolean): FlagForm {
+  if (known === undefined || sameForm(known, out)) return known ?? out;
+  const [better, other] = prefersOut ? [out, known] : [known, out];
+  const operation = 'kind' in better ? better : other;
+  return 'kind' in operation
+    ? { at: 'mixed', kind: operation.kind, size: operation.size }
+    : SETTLED;
+}
+
+function isBack({ position }: ControlFlow, from: number, to: number): boolean {
+  return (position[to] ?? 0) <= (position[from] ?? 0);
 }
 
 /**
@@ -81,6 +92,15 @@ function join(known: FlagForm | undefined, out: FlagForm, isLoop: boolean): Flag
 export function flagForms(region: Region, flow: ControlFlow): FlagForm[] {
   const after = region.nodes.map(lastForm);
   const forms = new Map<number, FlagForm>([[0, RAW]]);
+  /** Loops whose form is that of a way back. */
+  const decided = new Set<number>();
+  const joinAt = (from: number, to: number, out: FlagForm): FlagForm => {
+    const known = forms.get(to);
+    if (flow.isLoop[to] !== true) return join(known, out);
+    const decides = isBack(flow, from, to) && out.at === 'operation' && !decided.has(to);
+    if (decides) decided.add(to);
+    return joinLoop(known, out, decides);
+  };
   const waiting = [0];
   for (let n = waiting.pop(); n !== undefined; n = waiting.pop()) {
     const out = after[n] ?? forms.get(n);
@@ -89,7 +109,7 @@ export function flagForms(region: Region, flow: ControlFlow): FlagForm[] {
     for (const to of successors(node)) {
       if (!flow.isKept(n, to)) continue;
       const known = forms.get(to);
-      const joined = join(known, out, flow.isLoop[to] === true);
+      const joined = joinAt(n, to, out);
       if (known !== undefined && known !== RAW && sameForm(known, joined)) continue;
       if (known === joined) continue;
       forms.set(to, joined);
