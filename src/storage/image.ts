@@ -93,16 +93,27 @@ export interface Codec {
   zstdDecompress(from: Uint8Array, maxBytes: number): Promise<Uint8Array>;
 }
 
+/** A file in the place of another. */
+export interface Replaced {
+  /** Whoever opens the path finds it now. */
+  readonly file: HostFile;
+  /** Resolves when it is found after a loss of power, too. */
+  settle(): Promise<void>;
+}
+
 /** What formats reach the world through. */
 export interface StorageHost {
   readonly codec: Codec;
   /** @throws {ImageError} `not-found`, `exists`, `locked`, `read-only`, `io`. */
   openFile(path: string, options?: FileOptions): Promise<HostFile>;
   /**
-   * Puts a file of `bytes` in the place of the one at `path`, for writing and on stable storage, as all made before in its
-   * folder: whoever opens it meets the old or the new one, after a loss of power too. What has the old one open keeps that.
+   * Puts a file of `bytes` in the place of the one at `path`, for writing and on stable storage: whoever opens it meets the
+   * old or the new one, after a loss of power too; the new one, and all made before in its folder, after `settle`. What has
+   * the old one open keeps that.
    */
-  replace(path: string, bytes: Uint8Array): Promise<HostFile>;
+  replace(path: string, bytes: Uint8Array): Promise<Replaced>;
+  /** Removes a file; that there is none is no error. */
+  remove(path: string): Promise<void>;
   /** The path that `name`, written in the image at `imagePath`, means: relative names start at the image's folder. */
   resolve(imagePath: string, name: string): string;
   /** Equal for two paths exactly when they lead to one file. */

@@ -1,4 +1,10 @@
-import { type FileOptions, type HostFile, ImageError, type StorageHost } from './image.ts';
+import {
+  type FileOptions,
+  type HostFile,
+  ImageError,
+  type Replaced,
+  type StorageHost,
+} from './image.ts';
 import { nodeCodec } from './node/node-codec.ts';
 
 const PAGE_BYTES = 4096;
@@ -173,10 +179,15 @@ export class MemoryHost implements StorageHost {
     return file;
   }
 
-  async replace(path: string, bytes: Uint8Array): Promise<HostFile> {
+  async replace(path: string, bytes: Uint8Array): Promise<Replaced> {
     const file = await this.openFile(path, { access: 'create' });
     await file.write(0, bytes);
-    return file;
+    return { file, settle: async () => {} };
+  }
+
+  remove(path: string): Promise<void> {
+    this.files.delete(path);
+    return Promise.resolve();
   }
 
   resolve(imagePath: string, name: string): string {

@@ -248,7 +248,7 @@ function addCopying(image: Command, add: AddCommand, start: Start): void {
       .option('-S, --sparse <size>', 'leave out zeros of this length; 0: write all', '4k')
       .option('-n, --no-create', 'write into a file that is there')
       .option('--target-is-zero', 'with -n: it reads as zeros')
-      .option('-m, --coroutines <n>', 'requests under way at once', '8')
+      .option('-m, --coroutines <n>', 'requests under way at once', '4')
       .option('-W, --out-of-order', 'write as reads come in')
       .option('-C, --copy-offload', 'accepted')
       .option('--salvage', 'zeros instead of what cannot be read')

@@ -1,4 +1,10 @@
-import { type FileOptions, type HostFile, ImageError, type StorageHost } from '../image.ts';
+import {
+  type FileOptions,
+  type HostFile,
+  ImageError,
+  type Replaced,
+  type StorageHost,
+} from '../image.ts';
 import { parseManifest } from './manifest.ts';
 import { type Ovf, type OvfDisk, parseOvf } from './ovf.ts';
 import { PartFile } from './part-file.ts';
@@ -145,14 +151,22 @@ class ArchiveHost implements StorageHost {
 
   openFile(path: string, options: FileOptions = {}): Promise<HostFile> {
     const member = this.#members.find(({ name }) => path === `${this.#archive.path}/${name}`);
-    if ((options.access ?? 'read') !== 'read') return this.replace(path);
+    if ((options.access ?? 'read') !== 'read') return this.#refuse(path);
     if (member !== undefined) return Promise.resolve(this.part(member));
     return Promise.reject(
       new ImageError('not-found', `${path}: the archive has no such file`, { path }),
     );
   }
 
-  replace(path: string): Promise<HostFile> {
+  replace(path: string): Promise<Replaced> {
+    return this.#refuse(path);
+  }
+
+  remove(path: string): Promise<void> {
+    return this.#refuse(path);
+  }
+
+  #refuse(path: string): Promise<never> {
     return Promise.reject(
       new ImageError('read-only', `${path}: is in an archive, and can only be read`, { path }),
     );

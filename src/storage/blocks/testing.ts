@@ -1,4 +1,4 @@
-import { type FileOptions, type HostFile, SECTOR_BYTES } from '../image.ts';
+import { type FileOptions, type HostFile, type Replaced, SECTOR_BYTES } from '../image.ts';
 import { MemoryFile, MemoryHost } from '../testing.ts';
 
 type Change =
@@ -28,10 +28,11 @@ export class RecordingHost extends MemoryHost {
     return recording(file, this.events);
   }
 
-  override async replace(path: string, bytes: Uint8Array): Promise<HostFile> {
+  override async replace(path: string, bytes: Uint8Array): Promise<Replaced> {
     await (await super.openFile(path, { access: 'create' })).write(0, bytes);
-    this.events.push({ path, change: { kind: 'replace', bytes } }, { path, change: 'flush' });
-    return await this.openFile(path, { access: 'write' });
+    this.events.push({ path, change: { kind: 'replace', bytes } });
+    const settle = async (): Promise<void> => void this.events.push({ path, change: 'flush' });
+    return { file: await this.openFile(path, { access: 'write' }), settle };
   }
 }
 

@@ -1,4 +1,4 @@
-import { readdir, realpath } from 'node:fs/promises';
+import { readdir, realpath, rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { FileOptions, HostFile, StorageHost } from '../image.ts';
 import { lazyCodec } from './lazy-codec.ts';
@@ -19,6 +19,7 @@ export const nodeStorageHost: StorageHost = {
   openFile: (file, options) =>
     isUrl(file) ? openUrl(file, options) : NodeFile.open(file, options),
   replace: replaceFile,
+  remove: (file) => rm(file, { force: true }),
   resolve: (imagePath, name) => {
     if (isUrl(name)) return name;
     // What a server has leads to nothing on this host.

@@ -1,11 +1,11 @@
 import { chmod, chown, open, realpath, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
-import type { HostFile } from '../image.ts';
+import type { Replaced } from '../image.ts';
 import { NodeFile } from './node-file.ts';
 import { temporaryName } from './temporary-name.ts';
 
 /** `StorageHost.replace`: the new file is written beside its place, and renamed when it is on the disk. */
-export async function replaceFile(name: string, bytes: Uint8Array): Promise<HostFile> {
+export async function replaceFile(name: string, bytes: Uint8Array): Promise<Replaced> {
   const place = await realpath(name);
   const temporary = temporaryName(place);
   const file = await NodeFile.open(temporary, { access: 'create-new', name });
@@ -16,8 +16,7 @@ export async function replaceFile(name: string, bytes: Uint8Array): Promise<Host
     await chown(temporary, uid, gid);
     await chmod(temporary, mode & 0o7777);
     await rename(temporary, place);
-    await flushFolder(path.dirname(place));
-    return file;
+    return { file, settle: () => flushFolder(path.dirname(place)) };
   } catch (error) {
     await rm(temporary, { force: true });
     await file.close();

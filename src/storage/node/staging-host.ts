@@ -1,7 +1,7 @@
 import { rmSync } from 'node:fs';
 import { chmod, realpath, rename, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
-import type { FileOptions, HostFile, StorageHost } from '../image.ts';
+import type { FileOptions, HostFile, Replaced, StorageHost } from '../image.ts';
 import { NodeFile, type NodeFileOptions } from './node-file.ts';
 import { temporaryName } from './temporary-name.ts';
 
@@ -40,11 +40,20 @@ export class StagingHost implements StorageHost {
     return await NodeFile.open(staged.temporary, this.#hidden(name, options));
   }
 
-  async replace(name: string, bytes: Uint8Array): Promise<HostFile> {
+  async replace(name: string, bytes: Uint8Array): Promise<Replaced> {
     if (!this.#staged.has(await realPlace(name))) return await this.#host.replace(name, bytes);
     const file = await this.openFile(name, { access: 'create' });
     await file.write(0, bytes);
-    return file;
+    return { file, settle: async () => {} };
+  }
+
+  async remove(name: string): Promise<void> {
+    const place = await realPlace(name);
+    const staged = this.#staged.get(place);
+    if (staged === undefined) return await this.#host.remove(name);
+    await rm(staged.temporary, { force: true });
+    await staged.old?.close();
+    this.#staged.delete(place);
   }
 
   resolve(imagePath: string, name: string): string {

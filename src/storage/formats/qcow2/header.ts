@@ -182,7 +182,11 @@ class HeaderParser {
     const [high, low] = this.#words(q.H_SIZE);
     const size = high * q.TWO_32 + low;
     if (!Number.isSafeInteger(size))
-      throw this.#bad('unsupported', q.H_SIZE, 'a disk beyond 2^53 bytes');
+      throw this.#bad(
+        'unsupported',
+        q.H_SIZE,
+        `a disk of ${this.#view.getBigUint64(q.H_SIZE)} bytes; less than 8 PiB (2^53) are`,
+      );
     return Math.floor(size / 512) * 512;
   }
 

@@ -140,6 +140,7 @@ describe('qcow2 headers from strangers', () => {
     { name: 'clusters of 2^31', kind: 'unsupported', change: (v) => v.setUint32(20, 31) },
     { name: 'LUKS', kind: 'unsupported', change: (v) => v.setUint32(32, 2) },
     { name: 'an L1 table of 32 GiB', kind: 'unsupported', change: (v) => v.setUint32(36, -1) },
+    { name: 'a disk of 8 PiB', kind: 'unsupported', change: (v) => v.setUint32(24, 1 << 21) },
     { name: 'an L1 table too short', kind: 'corrupt', change: (v) => v.setUint32(24, 1) },
     { name: 'an L1 table beyond the file', kind: 'corrupt', change: (v) => v.setUint32(40, 1) },
     { name: 'an L1 table off a cluster', kind: 'corrupt', change: (v) => v.setUint32(44, 512) },

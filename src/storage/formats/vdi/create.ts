@@ -20,8 +20,11 @@ interface Layout {
 
 export function layoutOf(sizeBytes: number): Layout {
   const blocks = Math.ceil(sizeBytes / v.BLOCK_BYTES);
-  if (blocks > v.MAX_BLOCKS)
-    throw new ImageError('bad-option', `VDI images hold at most ${v.MAX_BLOCKS} MiB`);
+  if (blocks > v.MAX_NEW_BLOCKS)
+    throw new ImageError(
+      'bad-option',
+      `VDI images that QEMU opens hold at most ${v.MAX_NEW_BLOCKS} MiB (512 TiB); use qcow2`,
+    );
   const mapEnd = v.HEADER_BYTES + blocks * 4;
   return { blocks, dataOffset: Math.ceil(mapEnd / v.BLOCK_BYTES) * v.BLOCK_BYTES };
 }

@@ -35,7 +35,9 @@ export const BLOCK_BYTES = 1 << 20;
 /** Entries of the block map that lead nowhere: ask the parent, and zeros. */
 export const ENTRY_FREE = 0xffff_ffff;
 export const ENTRY_ZERO = 0xffff_fffe;
-/** QEMU's limit, which keeps all offsets far from 2^63. */
+/** What the map's size in bytes fits into 32 bits with. */
 export const MAX_BLOCKS = 0x3fff_ffff;
+/** QEMU opens no image with more: it reads the map in one request, of less than 2 GiB and of whole sectors. */
+export const MAX_NEW_BLOCKS = 0x1fff_ff80;
 /** Blocks that have been freed and may not be taken yet, beyond as many as the disk has. */
 export const MAX_FREED = 1024;

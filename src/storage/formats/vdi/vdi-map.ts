@@ -173,10 +173,10 @@ export class VdiMap implements BlockMap {
 
   checkResize(sizeBytes: number): void {
     const { path } = this.#file;
-    if (Math.ceil(sizeBytes / this.unitBytes) > v.MAX_BLOCKS)
+    if (sizeBytes > this.sizeBytes && Math.ceil(sizeBytes / this.unitBytes) > v.MAX_NEW_BLOCKS)
       throw new ImageError(
         'unsupported',
-        `${path}: VDI images have at most ${v.MAX_BLOCKS} blocks; convert it`,
+        `${path}: VDI images that QEMU opens have at most ${v.MAX_NEW_BLOCKS} blocks; convert it`,
         { path },
       );
   }

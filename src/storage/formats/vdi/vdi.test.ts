@@ -102,6 +102,20 @@ it('a VDI image does not differ from images of other formats', async () => {
   );
 });
 
+it('no VDI image is made that QEMU would not open', async () => {
+  const host = new MemoryHost();
+  const tooLarge = 0x1fff_ff81 * MIB;
+  await assert.rejects(createImage(vdi, host, '/d', tooLarge), {
+    kind: 'bad-option',
+    message: /at most 536870784 MiB .*use qcow2/,
+  });
+  await createImage(vdi, host, '/d', MIB);
+  const image = await openImage('/d', host, { format: 'vdi' });
+  await assert.rejects(async () => await image.resize?.(tooLarge), { kind: 'unsupported' });
+  assert.equal(image.sizeBytes, MIB);
+  await image.close();
+});
+
 describe('VDI check', () => {
   it('finds and mends leaks, doubles and entries that lead nowhere', async () => {
     const host = new MemoryHost();

@@ -24,10 +24,13 @@ export class DescriptorFile {
     await this.#files[0]?.write(offsetBytes + descriptor.cidAt, new TextEncoder().encode(cid));
   }
 
-  /** Other programs go by the extents' lines, and some by the geometry. */
-  async setSize(sizeBytes: number, end: NewEnd): Promise<void> {
+  /**
+   * Other programs go by the extents' lines, and some by the geometry. When it fails the descriptor is as it was; what it
+   * resolves with makes that of now durable.
+   */
+  async setSize(sizeBytes: number, end: NewEnd): Promise<() => Promise<void>> {
     const [file] = this.#files;
-    if (file === undefined) return;
+    if (file === undefined) return async () => {};
     const { offsetBytes, lengthBytes } = this.#located;
     const old = new Uint8Array(lengthBytes);
     await file.read(offsetBytes, old);
@@ -36,11 +39,13 @@ export class DescriptorFile {
     const bytes = Uint8Array.from(changed, (char) => char.charCodeAt(0));
     if (offsetBytes === 0) {
       // A text of several sectors would tear.
-      const next = await this.#host.replace(file.path, bytes);
+      const { file: next, settle } = await this.#host.replace(file.path, bytes);
       this.#files[0] = next;
-      await file.close();
-      this.#located = await readDescriptor(next);
-      return;
+      return async () => {
+        await file.close();
+        this.#located = await readDescriptor(next);
+        await settle();
+      };
     }
     if (bytes.length > lengthBytes)
       throw new ImageError('no-space', `${file.path}: its descriptor has no room; convert it`, {
@@ -49,6 +54,6 @@ export class DescriptorFile {
     const padded = new Uint8Array(lengthBytes);
     padded.set(bytes);
     await file.write(offsetBytes, padded);
-    await file.flush();
+    return () => file.flush();
   }
 }

@@ -129,6 +129,9 @@ export function makeDescriptor(from: NewDescriptor): string {
 
 /** What a disk's last extent becomes, and the lines of those that follow it then. */
 export interface NewEnd {
+  /** Lines of extents that stay. */
+  readonly kept: number;
+  /** How long the last of them is. */
   readonly lastBytes: number;
   readonly added: readonly string[];
 }
@@ -139,13 +142,18 @@ export function resizedDescriptor(text: string, sizeBytes: number, end: NewEnd):
   const numberOf = (name: string): number =>
     Number(new RegExp(`^ddb\\.geometry\\.${name}\\s*=\\s*"(\\d+)"`, 'm').exec(text)?.[1] ?? 0);
   const perCylinder = numberOf('heads') * numberOf('sectors');
-  const lines = text.split('\n');
-  const last = lines.findLastIndex((line) => EXTENT.test(line.trim()));
-  const line = (lines[last] ?? '').replace(
-    /^(\s*\w+\s+)\d+/,
-    (_all, access: string) => `${access}${end.lastBytes / SECTOR_BYTES}`,
-  );
-  const resized = last < 0 ? text : lines.toSpliced(last, 1, line, ...end.added).join('\n');
+  let seen = 0;
+  const lines = text.split('\n').flatMap((line) => {
+    if (!EXTENT.test(line.trim())) return line;
+    seen++;
+    if (seen !== end.kept) return seen < end.kept ? line : [];
+    const last = line.replace(
+      /^(\s*\w+\s+)\d+/,
+      (_all, access: string) => `${access}${end.lastBytes / SECTOR_BYTES}`,
+    );
+    return [last, ...end.added];
+  });
+  const resized = lines.join('\n');
   if (perCylinder === 0) return resized;
   const cylinders = Math.floor(sectors / perCylinder);
   return resized.replace(

@@ -14,7 +14,7 @@ import type { Extent } from './extent.ts';
 import { readDescriptor, readIdentity } from './parent.ts';
 import { SparseExtent } from './sparse-extent.ts';
 import { isSparse, readSparseHeader } from './sparse-header.ts';
-import { addParts } from './split.ts';
+import { addParts, whyPartsStay } from './split.ts';
 import { VmdkMap } from './vmdk-map.ts';
 
 const FORMAT = 'vmdk';
@@ -27,6 +27,7 @@ export async function open(file: HostFile, context: OpenContext): Promise<DiskIm
     const extents = await openExtents(file, located.descriptor, context, files);
     const name = await parentOf(file, located.descriptor, context);
     backing = name === undefined ? undefined : await context.openBacking(file.path, name, FORMAT);
+    const place = { imagePath: file.path, host: context.host };
     const text = new DescriptorFile(files, located, context.host);
     const map = new VmdkMap({
       extents,
@@ -35,8 +36,9 @@ export async function open(file: HostFile, context: OpenContext): Promise<DiskIm
       info: infoOf(located.descriptor, extents, name),
       changeId: () => text.changeId(),
       setSize: (sizeBytes, end) => text.setSize(sizeBytes, end),
-      addParts: (last, range) =>
-        addParts(last, range, { imagePath: file.path, host: context.host }),
+      addParts: (last, range) => addParts(last, range, place),
+      whyPartsStay: (parts, kept) => whyPartsStay(parts, kept, place),
+      removePart: (part) => context.host.remove(part.path),
     });
     const { readOnly } = context;
     return new MappedImage({ format: FORMAT, path: file.path, readOnly, backing, map });

@@ -173,6 +173,15 @@ export class SparseExtent {
     return true;
   }
 
+  /** Frees the grains from this one on, and gives their room back. No request may be under way. */
+  async freeFrom(grain: number): Promise<void> {
+    const grains = Math.ceil(this.#header.capacity / this.#header.grainBytes);
+    for (let one = grain; one < grains; one++) await this.free(one, false);
+    await this.commit();
+    await this.tail.release(this.tail.takePending());
+    await this.compact();
+  }
+
   get #blocks(): Blocks {
     const { grainBytes, zeroGrains, directory } = this.#header;
     return {

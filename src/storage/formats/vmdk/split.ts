@@ -15,9 +15,11 @@ export interface AddedParts {
   readonly extents: readonly Extent[];
   readonly files: readonly HostFile[];
   readonly lines: readonly string[];
+  /** Closes and removes them: nothing names them. */
+  undo(): Promise<void>;
 }
 
-function fileOf({ content }: Extent): HostFile | undefined {
+export function fileOf({ content }: Extent): HostFile | undefined {
   if (content.kind === 'sparse') return content.sparse.file;
   return content.kind === 'flat' ? content.file : undefined;
 }
@@ -40,6 +42,26 @@ export function whyNoParts(extents: readonly Extent[], sizeBytes: number): strin
   return undefined;
 }
 
+/**
+ * Why the parts behind the first `kept` ones cannot be removed; undefined: they can. A descriptor may name any file: only
+ * those go that are called as the parts of a disk of its name.
+ */
+export function whyPartsStay(
+  extents: readonly Extent[],
+  kept: number,
+  { imagePath, host }: { readonly imagePath: string; readonly host: StorageHost },
+): string | undefined {
+  const stem = imagePath.replace(/^.*[/\\]/, '').replace(/\.vmdk$/i, '');
+  const strange = extents.slice(kept).find((extent, index) => {
+    const number = String(kept + index + 1).padStart(3, '0');
+    const kind = extent.content.kind === 'flat' ? 'f' : 's';
+    const path = host.resolve(imagePath, `${stem}-${kind}${number}.vmdk`);
+    return fileOf(extent)?.path !== path;
+  });
+  if (strange === undefined) return undefined;
+  return `its part ${nameOf(strange)} is not called as a part of it is; convert it`;
+}
+
 /** Makes parts behind the last one, which will end at `startBytes`, for a disk of `sizeBytes`. */
 export async function addParts(
   last: Extent,
@@ -50,6 +72,12 @@ export async function addParts(
   const extents: Extent[] = [];
   const files: HostFile[] = [];
   const lines: string[] = [];
+  const undo = async (): Promise<void> => {
+    for (const file of files) {
+      await file.close();
+      await host.remove(file.path);
+    }
+  };
   try {
     for (let startBytes = range.startBytes; startBytes < range.sizeBytes; ) {
       const lengthBytes = Math.min(v.SPLIT_BYTES, range.sizeBytes - startBytes);
@@ -63,10 +91,10 @@ export async function addParts(
       startBytes += lengthBytes;
     }
   } catch (error) {
-    for (const file of files) await file.close();
+    await undo();
     throw error;
   }
-  return { extents, files, lines };
+  return { extents, files, lines, undo };
 }
 
 /** Not over a file that is there: it may be another disk's. */

@@ -6,7 +6,7 @@ import type { NewEnd } from './descriptor.ts';
 import type { Extent } from './extent.ts';
 import * as v from './layout.ts';
 import type { SparseExtent } from './sparse-extent.ts';
-import { type AddedParts, whyNoParts } from './split.ts';
+import { type AddedParts, fileOf, whyNoParts } from './split.ts';
 
 /** Entries of tables count sectors in 32 bits. */
 const MAX_SPARSE_BYTES = 2 ** 41;
@@ -19,12 +19,15 @@ export interface VmdkParts {
   readonly info: ImageInfo;
   /** Gives the content a new identifier. */
   readonly changeId: () => Promise<void>;
-  /** Writes the disk's size into the descriptor. */
-  readonly setSize: (sizeBytes: number, end: NewEnd) => Promise<void>;
+  /** Writes the disk's size into the descriptor; what it resolves with makes that durable. */
+  readonly setSize: (sizeBytes: number, end: NewEnd) => Promise<() => Promise<void>>;
   readonly addParts: (
     last: Extent,
     range: { readonly startBytes: number; readonly sizeBytes: number },
   ) => Promise<AddedParts>;
+  /** Why the extents behind the first `kept` ones cannot be removed. */
+  readonly whyPartsStay: (extents: readonly Extent[], kept: number) => string | undefined;
+  readonly removePart: (file: HostFile) => Promise<void>;
 }
 
 /** A disk of parts, each in its file, or all in one. */
@@ -164,9 +167,7 @@ export class VmdkMap implements BlockMap {
       content.kind === 'sparse' ? content.sparse.canResize : content.kind === 'flat',
     );
     if (!canResize) throw refuse('VMDK streams, and parts of zeros, keep their size; convert it');
-    if (extents.length > 1 && sizeBytes < this.sizeBytes)
-      throw refuse('a VMDK disk of several parts does not become smaller; convert it');
-    const why = this.#isSplit ? whyNoParts(extents, sizeBytes) : undefined;
+    const why = this.#isSplit ? this.#whyNotSplitAt(sizeBytes) : undefined;
     if (why !== undefined) throw refuse(why);
     if (extents.length > 1 && !this.#isSplit)
       throw refuse('a VMDK disk of several parts that are not of 2 GB keeps its size; convert it');
@@ -181,8 +182,52 @@ export class VmdkMap implements BlockMap {
     return type === 'twoGbMaxExtentSparse' || type === 'twoGbMaxExtentFlat';
   }
 
+  #whyNotSplitAt(sizeBytes: number): string | undefined {
+    const { extents, whyPartsStay } = this.#parts;
+    if (sizeBytes > this.sizeBytes) return whyNoParts(extents, sizeBytes);
+    return whyPartsStay(extents, this.#keptBy(sizeBytes));
+  }
+
+  /** How many extents a disk of that size has, of those that are there. */
+  #keptBy(sizeBytes: number): number {
+    return this.#parts.extents.filter((one, at) => at === 0 || one.startBytes < sizeBytes).length;
+  }
+
   /** The descriptor never says more than there is. */
   async resize(sizeBytes: number): Promise<void> {
+    if (sizeBytes < this.sizeBytes) await this.#shrink(sizeBytes);
+    else await this.#grow(sizeBytes);
+    if (this.#parts.extents.length === 1) return;
+    // Room is given back within one part alone.
+    delete this.free;
+    delete this.tail;
+    delete this.abandon;
+  }
+
+  async #shrink(sizeBytes: number): Promise<void> {
+    const { extents, files, setSize, removePart } = this.#parts;
+    const kept = this.#keptBy(sizeBytes);
+    const last = extents[kept - 1];
+    if (last === undefined) return;
+    const lengthBytes = sizeBytes - last.startBytes;
+    const { content } = last;
+    if (extents.length > 1 && content.kind === 'sparse')
+      await content.sparse.freeFrom(Math.ceil(lengthBytes / this.unitBytes));
+    const settle = await setSize(sizeBytes, { kept, lastBytes: lengthBytes, added: [] });
+    const others = extents.slice(0, kept - 1);
+    this.#parts = { ...this.#parts, extents: [...others, { ...last, lengthBytes }] };
+    await settle();
+    await resizeLast(last, lengthBytes);
+    for (const extent of extents.slice(kept)) {
+      const file = fileOf(extent);
+      if (file === undefined) continue;
+      files.splice(files.indexOf(file), 1);
+      await file.close();
+      await removePart(file);
+    }
+  }
+
+  async #grow(sizeBytes: number): Promise<void> {
     const { extents, files, setSize } = this.#parts;
     const last = extents.at(-1);
     if (last === undefined) return;
@@ -192,27 +237,23 @@ export class VmdkMap implements BlockMap {
     const lengthBytes = this.#isSplit ? Math.min(whole, most) : whole;
     const startBytes = last.startBytes + lengthBytes;
     const added = await this.#parts.addParts(last, { startBytes, sizeBytes });
-    const end = { lastBytes: lengthBytes, added: added.lines };
-    files.push(...added.files);
-    const isSmaller = sizeBytes < this.sizeBytes;
-    if (isSmaller) await setSize(sizeBytes, end);
-    const { content } = last;
-    if (content.kind === 'sparse') await content.sparse.resize(lengthBytes);
-    else if (content.kind === 'flat') {
-      await content.file.truncate(content.offsetBytes + lengthBytes);
-      await content.file.flush();
+    let settle: () => Promise<void>;
+    try {
+      await resizeLast(last, lengthBytes);
+      const end = { kept: extents.length, lastBytes: lengthBytes, added: added.lines };
+      settle = await setSize(sizeBytes, end);
+    } catch (error) {
+      // Else they would be in the way of the next attempt.
+      await added.undo();
+      throw error;
     }
-    if (!isSmaller) await setSize(sizeBytes, end);
+    files.push(...added.files);
     const others = extents.slice(0, -1);
     this.#parts = {
       ...this.#parts,
       extents: [...others, { ...last, lengthBytes }, ...added.extents],
     };
-    if (added.extents.length === 0) return;
-    // Room is given back within one part alone.
-    delete this.free;
-    delete this.tail;
-    delete this.abandon;
+    await settle();
   }
 
   info(): ImageInfo {
@@ -225,5 +266,13 @@ export class VmdkMap implements BlockMap {
     } finally {
       for (const file of this.#parts.files) await file.close();
     }
+  }
+}
+
+async function resizeLast({ content }: Extent, lengthBytes: number): Promise<void> {
+  if (content.kind === 'sparse') await content.sparse.resize(lengthBytes);
+  else if (content.kind === 'flat') {
+    await content.file.truncate(content.offsetBytes + lengthBytes);
+    await content.file.flush();
   }
 }

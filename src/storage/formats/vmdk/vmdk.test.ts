@@ -3,7 +3,14 @@ import { readdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, it } from 'node:test';
 import { crashes, RecordingHost } from '../../blocks/testing.ts';
-import { type DiskImage, type ImageError, SECTOR_BYTES } from '../../image.ts';
+import {
+  type DiskImage,
+  type FileOptions,
+  type HostFile,
+  ImageError,
+  type Replaced,
+  SECTOR_BYTES,
+} from '../../image.ts';
 import { nodeStorageHost } from '../../node/node-host.ts';
 import { openImage } from '../../open.ts';
 import { MemoryHost, noise } from '../../testing.ts';
@@ -96,7 +103,7 @@ for (const subformat of ['twoGbMaxExtentSparse', 'twoGbMaxExtentFlat']) {
     await checkSplit(image, first);
     for (const [index, spot] of SPLIT_SPOTS.entries()) await image.write(spot, noise(8192, index));
     await image.discard(0, 64 * KIB);
-    await assert.rejects(async () => await image.resize?.(MIB, { shrink: true }), /smaller/);
+    await assert.rejects(async () => await image.resize?.(MIB), /loses data/);
     await image.close();
     image = await openImage(at(name), nodeStorageHost, { format: 'vmdk', readOnly: true });
     assert.equal(image.sizeBytes, SPLIT_END);
@@ -156,6 +163,102 @@ it('no file that is there becomes a part of a split disk', async () => {
   await assert.rejects(async () => await image.resize?.(SPLIT_END), /d-f002\.vmdk: .*move it away/);
   assert.equal(image.sizeBytes, MIB);
   await image.close();
+});
+
+for (const subformat of ['twoGbMaxExtentSparse', 'twoGbMaxExtentFlat']) {
+  it(`${subformat}: a disk that becomes shorter loses parts, and what lay behind its end`, async () => {
+    const at = (name: string): string => path.join(dir, name);
+    const name = `short-${subformat}.vmdk`;
+    await createImage(vmdk, nodeStorageHost, at(name), SPLIT_END, { subformat });
+    const relative = path.relative(process.cwd(), at(name));
+    let image = await openImage(relative, nodeStorageHost, { format: 'vmdk' });
+    const first = noise(MIB, 7);
+    await image.write(0, first);
+    for (const [index, spot] of SPLIT_SPOTS.entries()) await image.write(spot, noise(8192, index));
+    await image.resize?.(2050 * MIB, { shrink: true });
+    const bytes = new Uint8Array(8192);
+    await image.read(2047 * MIB, bytes);
+    assert.deepEqual(bytes, noise(8192, 2));
+    await image.resize?.(SPLIT_START, { shrink: true });
+    assert.equal(image.sizeBytes, SPLIT_START);
+    await image.close();
+    const letter = subformat === 'twoGbMaxExtentFlat' ? 'f' : 's';
+    const names = readdirSync(dir).filter((one) => one.startsWith(`short-${subformat}-`));
+    assert.deepEqual(names, [`short-${subformat}-${letter}001.vmdk`]);
+    if (hasQemu)
+      run(dir, 'qemu-io', '-f', 'vmdk', '-c', `read -q -P 0 ${2 * MIB + 8192} 64k`, name);
+    image = await openImage(at(name), nodeStorageHost, { format: 'vmdk' });
+    await image.writeZeroes(2 * MIB, 8192);
+    await image.resize?.(SPLIT_END);
+    await checkSplit(image, first);
+    await image.close();
+  });
+}
+
+it('parts that are called otherwise stay: a descriptor may name any file', async () => {
+  const host = new MemoryHost();
+  const subformat = 'twoGbMaxExtentFlat';
+  await createImage(vmdk, host, '/d.vmdk', SPLIT_END, { subformat });
+  const text = await host.openFile('/d.vmdk');
+  const bytes = new Uint8Array(await text.size());
+  await text.read(0, bytes);
+  await host.replace('/renamed.vmdk', bytes);
+  const image = await openImage('/renamed.vmdk', host, { format: 'vmdk' });
+  await assert.rejects(async () => await image.resize?.(MIB, { shrink: true }), {
+    kind: 'unsupported',
+    message: /d-f002\.vmdk is not called as a part of it is/,
+  });
+  assert.equal(image.sizeBytes, SPLIT_END);
+  await image.close();
+  assert.ok(host.files.has('/d-f002.vmdk'));
+});
+
+/** Its descriptors are not replaced, or not durably. */
+class FailingHost extends MemoryHost {
+  fails: 'replace' | 'settle' | 'nothing' = 'nothing';
+  closed: string[] = [];
+
+  override async openFile(path: string, options: FileOptions = {}): Promise<HostFile> {
+    const file = await super.openFile(path, options);
+    return Object.assign(file, { close: async () => void this.closed.push(path) });
+  }
+
+  override async replace(path: string, bytes: Uint8Array): Promise<Replaced> {
+    if (this.fails === 'replace') throw new ImageError('no-space', `${path}: full`, { path });
+    const replaced = await super.replace(path, bytes);
+    const settle = async (): Promise<void> => {
+      if (this.fails === 'settle') throw new ImageError('io', `${path}: no flush`, { path });
+    };
+    return { ...replaced, settle };
+  }
+}
+
+it('new parts of a split disk go when its descriptor cannot be written', async () => {
+  const host = new FailingHost();
+  await createImage(vmdk, host, '/d.vmdk', MIB, { subformat: 'twoGbMaxExtentSparse' });
+  const image = await openImage('/d.vmdk', host, { format: 'vmdk' });
+  host.fails = 'replace';
+  await assert.rejects(async () => await image.resize?.(SPLIT_END), { kind: 'no-space' });
+  assert.equal(image.sizeBytes, MIB);
+  assert.deepEqual([...host.files.keys()], ['/d.vmdk', '/d-s001.vmdk']);
+  host.fails = 'nothing';
+  await image.resize?.(SPLIT_END);
+  assert.equal(image.sizeBytes, SPLIT_END);
+  await image.close();
+  assert.equal(host.files.size, 4);
+});
+
+it('they stay, and the old descriptor is closed, when the new one is there but not durable', async () => {
+  const host = new FailingHost();
+  await createImage(vmdk, host, '/d.vmdk', MIB, { subformat: 'twoGbMaxExtentSparse' });
+  const image = await openImage('/d.vmdk', host, { format: 'vmdk' });
+  host.fails = 'settle';
+  host.closed = [];
+  await assert.rejects(async () => await image.resize?.(SPLIT_END), { kind: 'io' });
+  assert.deepEqual(host.closed, ['/d.vmdk']);
+  assert.equal(image.sizeBytes, SPLIT_END);
+  await image.close();
+  assert.equal(host.files.size, 4);
 });
 
 describe('VMDK images that differ from others', () => {
