@@ -77,7 +77,11 @@ export class OverlayImage implements DiskImage {
 
   async discard(offsetBytes: number, lengthBytes: number): Promise<void> {
     checkRange(this, offsetBytes, lengthBytes);
-    await Promise.resolve();
+    for (let done = 0; done < lengthBytes; ) {
+      const run = this.#run(offsetBytes + done, lengthBytes - done);
+      if (run.ours) await this.#scratch.punch(offsetBytes + done, run.lengthBytes);
+      done += run.lengthBytes;
+    }
   }
 
   /** Nothing here is to outlive the guest. */

@@ -23,14 +23,14 @@ async function rig(policy: Partial<DiskPolicy>, failures: ImageError['kind'][] =
     await write(offsetBytes, from);
   };
   const told: string[] = [];
-  const stalls: boolean[] = [];
+  const stalls: (string | undefined)[] = [];
   const backend = new DiskBackend(image, {
     serial: 's',
-    flushes: true,
     onFull: 'wait',
     failed: (message) => told.push(message),
-    stalled: (isStalled) => stalls.push(isStalled),
+    stalled: (why) => stalls.push(why),
     retry: () => Promise.resolve(true),
+    soon: () => Promise.resolve(false),
     ...policy,
   });
   return { backend, told, image, stalls };
@@ -63,17 +63,44 @@ describe('a disk of the machine', () => {
   });
 
   it('waits for room, when the host has none', async () => {
-    const { backend, told, stalls } = await rig({}, ['no-space', 'no-space']);
+    const { backend, told, stalls } = await rig({}, ['no-space', 'no-space', 'no-space']);
     assert.equal(await backend.write(0, BYTES), 'ok');
-    assert.deepEqual(stalls, [true, false]);
-    assert.deepEqual(told, ['it is no-space']);
+    assert.deepEqual(stalls, ['it is no-space', undefined]);
+    assert.deepEqual(told, []);
   });
 
   it('does not wait when the machine ends, or when it is told to report', async () => {
-    const ending = await rig({ retry: () => Promise.resolve(false) }, ['no-space']);
+    const ending = await rig({ retry: () => Promise.resolve(false) }, ['no-space', 'no-space']);
     assert.equal(await ending.backend.write(0, BYTES), 'no-space');
-    const reporting = await rig({ onFull: 'report' }, ['no-space']);
+    const reporting = await rig({ onFull: 'report' }, ['no-space', 'no-space']);
     assert.equal(await reporting.backend.write(0, BYTES), 'no-space');
+    assert.deepEqual(reporting.told, ['it is no-space']);
+  });
+
+  it('flushes for room: what the guest has freed is room when that is durable', async () => {
+    const { backend, image, stalls } = await rig({}, ['no-space']);
+    let flushes = 0;
+    image.flush = async () => void flushes++;
+    assert.equal(await backend.write(0, BYTES), 'ok');
+    assert.deepEqual([flushes, stalls], [1, []]);
+  });
+
+  it('gives back by itself what a guest frees that flushes nothing', async () => {
+    let pass: (goesOn: boolean) => void = () => {};
+    const soon = () =>
+      new Promise<boolean>((resolve) => {
+        pass = resolve;
+      });
+    const { backend, image } = await rig({ soon });
+    let flushes = 0;
+    image.flush = async () => void flushes++;
+    for (const goesOn of [true, false]) {
+      await backend.discard(0, 512);
+      await backend.writeZeroes(512, 512, true);
+      pass(goesOn);
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    assert.equal(flushes, 1);
   });
 
   it('fails what is asked when it has been taken away, and waits for what was asked before', async () => {
@@ -139,11 +166,6 @@ describe('a disk of the machine', () => {
     const clock = { nowMs: () => 0, wait: () => Promise.resolve() };
     const limiter = new IoLimiter({ requests: { total: { perSecond: 1 } } }, clock);
     assert.equal((await rig({ limiter })).backend.tryRead(512, [into]), false);
-  });
-
-  it('keeps flushes to itself when told to', async () => {
-    const { backend } = await rig({ flushes: false });
-    assert.equal(await backend.flush(), 'ok');
   });
 });
 

@@ -6,20 +6,28 @@ import type { IoLimiter } from './io-limit.ts';
 
 export interface DiskPolicy {
   readonly serial: string;
-  /** False: flushes are not passed on. */
-  readonly flushes: boolean;
   /** What a write does when the host has no room: the guest gets an error, or waits until there is some. */
   readonly onFull: 'report' | 'wait';
   /** Hears each failure of the host once for each distinct text. */
   readonly failed: (message: string) => void;
-  /** A write waits for room from now on, or no longer: then its answer follows within the turn of the event loop. */
-  readonly stalled: (isStalled: boolean) => void;
+  /** A write waits for room from now on, and why; undefined: no longer, and its answer follows within the turn of the event loop. */
+  readonly stalled: (why: string | undefined) => void;
   /** Resolves after a while in which the host may have got room; false when the machine ends. */
   readonly retry: () => Promise<boolean>;
+  /** The same, and the process may end meanwhile. */
+  readonly soon: () => Promise<boolean>;
   readonly limiter?: IoLimiter | undefined;
 }
 
 const MOST_TOLD = 100;
+
+interface Outcome {
+  readonly status: BlockStatus;
+  /** What the host says when it is not `ok`. */
+  readonly message: string;
+}
+
+const DONE: Outcome = { status: 'ok', message: '' };
 
 /** An image as devices see it: failures are values, told to the user too. */
 export class DiskBackend implements BlockBackend {
@@ -34,6 +42,7 @@ export class DiskBackend implements BlockBackend {
   /** Requests at the image, and who waits for there to be none. */
   #running = 0;
   #drained: (() => void)[] = [];
+  #isGivingBack = false;
   /** Resolves when the image has its new size: requests wait for that. */
   #resizing: Promise<void> | undefined;
 
@@ -109,20 +118,35 @@ export class DiskBackend implements BlockBackend {
   }
 
   /** Counts as one request of no bytes: the host writes none. */
-  writeZeroes(offsetBytes: number, lengthBytes: number, mayUnmap: boolean): Promise<BlockStatus> {
-    return this.#do('write', 0, () =>
+  async writeZeroes(
+    offsetBytes: number,
+    lengthBytes: number,
+    mayUnmap: boolean,
+  ): Promise<BlockStatus> {
+    const status = await this.#do('write', 0, () =>
       this.#image.writeZeroes(offsetBytes, lengthBytes, { mayUnmap }),
     );
+    if (mayUnmap) void this.#giveBack();
+    return status;
   }
 
-  discard(offsetBytes: number, lengthBytes: number): Promise<BlockStatus> {
-    return this.#do('write', 0, () => this.#image.discard(offsetBytes, lengthBytes));
+  async discard(offsetBytes: number, lengthBytes: number): Promise<BlockStatus> {
+    const status = await this.#do('write', 0, () => this.#image.discard(offsetBytes, lengthBytes));
+    void this.#giveBack();
+    return status;
   }
 
   flush(): Promise<BlockStatus> {
-    return this.#policy.flushes
-      ? this.#do('write', 0, () => this.#image.flush())
-      : Promise.resolve('ok');
+    return this.#do('write', 0, () => this.#image.flush());
+  }
+
+  /** The host gets room back when it is durable that nothing is there: the guest may not ask for that. */
+  async #giveBack(): Promise<void> {
+    if (this.#isGivingBack) return;
+    this.#isGivingBack = true;
+    const goesOn = await this.#policy.soon();
+    this.#isGivingBack = false;
+    if (goesOn) await this.flush();
   }
 
   onResize(listener: () => void): void {
@@ -182,31 +206,35 @@ export class DiskBackend implements BlockBackend {
   }
 
   async #try(request: () => Promise<void>): Promise<BlockStatus> {
-    const status = await this.#status(request());
-    if (status !== 'no-space' || this.#policy.onFull === 'report') return status;
-    this.#policy.stalled(true);
-    const later = await this.#retry(request);
-    this.#policy.stalled(false);
-    return later;
-  }
-
-  async #retry(request: () => Promise<void>): Promise<BlockStatus> {
-    while (await this.#policy.retry()) {
-      const status = await this.#status(request());
-      if (status !== 'no-space') return status;
+    let { status, message } = await this.#attempt(request);
+    if (status === 'no-space' && this.#policy.onFull === 'wait') {
+      this.#policy.stalled(message);
+      while (status === 'no-space' && (await this.#policy.retry()))
+        ({ status, message } = await this.#attempt(request));
+      this.#policy.stalled(undefined);
+      if (status === 'no-space') return status;
     }
-    return 'no-space';
+    if (status !== 'ok') this.#tell(message);
+    return status;
   }
 
-  async #status(request: Promise<void>): Promise<BlockStatus> {
+  /** What the guest has freed is room as well, once that is durable. */
+  async #attempt(request: () => Promise<void>): Promise<Outcome> {
+    const first = await this.#outcome(request());
+    if (first.status !== 'no-space') return first;
+    await this.#outcome(this.#image.flush());
+    return await this.#outcome(request());
+  }
+
+  async #outcome(request: Promise<void>): Promise<Outcome> {
     try {
       await request;
-      return 'ok';
+      return DONE;
     } catch (error) {
       if (!(error instanceof ImageError)) throw error;
-      this.#tell(error.message);
-      if (error.kind === 'no-space' || error.kind === 'read-only') return error.kind;
-      return 'io-error';
+      const { kind, message } = error;
+      const isKnown = kind === 'no-space' || kind === 'read-only';
+      return { status: isKnown ? kind : 'io-error', message };
     }
   }
 

@@ -43,7 +43,7 @@ export class DiskPlugs {
     this.#standstill = new Standstill((line) => disks.warn(line));
     this.#events = {
       failed: this.#failed,
-      stalled: (file, isStalled) => this.#standstill.stalled(file, isStalled),
+      stalled: (why) => this.#standstill.stalled(why),
     };
     this.#space = new SpaceWatch(
       () => poolsOf(disks.growing()),

@@ -2,19 +2,23 @@ import { createHash, randomUUID } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { RequestError } from '#base/errors.ts';
 import type { DiskConfig, IoLimits } from '#control/vm.ts';
-import { type DiskImage, ImageError, SECTOR_BYTES } from '#storage/image.ts';
+import { type DiskImage, ImageError, SECTOR_BYTES, type StorageHost } from '#storage/image.ts';
 import { overSubscribed, type ThinDisk } from '#storage/node/free-space.ts';
-import { directStorageHost, nodeStorageHost } from '#storage/node/node-host.ts';
+import { directStorageHost, nodeStorageHost, unsafeStorageHost } from '#storage/node/node-host.ts';
 import { openImage } from '#storage/open.ts';
 import { OverlayImage } from '#storage/overlay.ts';
+import { settle } from '#storage/settle.ts';
 import { DiskBackend } from './disk-backend.ts';
 import { unitOf } from './disk-cards.ts';
 import { IoLimiter } from './io-limit.ts';
 
 /** How long a write waits before it asks the host again for room. */
 const RETRY_MS = 500;
+/** How long after a guest has freed room the host gets it, when the guest flushes nothing. */
+const GIVE_BACK_MS = 1000;
 
 export interface OpenDisk {
   readonly id: string;
@@ -32,8 +36,8 @@ export interface OpenDisk {
 /** Who hears what goes wrong on the host. */
 export interface DiskEvents {
   failed(message: string): void;
-  /** Writes to a file wait for room, or no longer. */
-  stalled(file: string, isStalled: boolean): void;
+  /** A write waits for room, and why; undefined: one waits no longer. */
+  stalled(why: string | undefined): void;
 }
 
 /** The images of a VM's disks, open as long as it has them. */
@@ -111,11 +115,7 @@ export class Disks {
 
   async #openImage(config: DiskConfig): Promise<DiskImage> {
     const { path: file, format, readOnly, snapshot } = config;
-    const host =
-      config.cache === 'none'
-        ? directStorageHost((line) => this.warnings.push(`--disk: ${line}`))
-        : nodeStorageHost;
-    const image = await openImage(file, host, {
+    const image = await openImage(file, this.#host(config), {
       readOnly: readOnly || snapshot,
       probe: format === undefined,
       ...(format !== undefined && { format }),
@@ -129,6 +129,11 @@ export class Disks {
         `--disk: ${file}: no format is named, and it looks raw; a guest could make it look like another one. Add ,format=raw`,
       );
     return snapshot && !readOnly ? await overlay(image) : image;
+  }
+
+  #host({ cache }: DiskConfig): StorageHost {
+    if (cache === 'none') return directStorageHost((line) => this.warnings.push(`--disk: ${line}`));
+    return cache === 'unsafe' ? unsafeStorageHost : nodeStorageHost;
   }
 
   /** The first one's image. */
@@ -146,15 +151,18 @@ export class Disks {
   /** As a card that is about to be made sees it. */
   backend(disk: OpenDisk, hears: DiskEvents): DiskBackend {
     const { config, image } = disk;
+    const isOver = () => this.#isEnding || disk.isGone;
     const backend = new DiskBackend(image, {
       serial: config.serial ?? serialOf(config.path),
-      flushes: config.cache !== 'unsafe',
       onFull: config.onFull ?? 'wait',
       failed: hears.failed,
-      stalled: (isStalled) => hears.stalled(config.path, isStalled),
+      stalled: hears.stalled,
       retry: async () => {
-        const isOver = () => this.#isEnding || disk.isGone;
-        if (!isOver()) await sleep(RETRY_MS);
+        if (!isOver()) await setTimeout(RETRY_MS);
+        return !isOver();
+      },
+      soon: async () => {
+        await setTimeout(GIVE_BACK_MS, undefined, { ref: false });
         return !isOver();
       },
       limiter: limiterOf(disk.limits),
@@ -206,26 +214,23 @@ export class Disks {
     const index = this.#open.indexOf(disk);
     if (index < 0) return;
     this.#open.splice(index, 1);
-    await disk.image.close();
-    this.#ids.delete(disk.id);
+    try {
+      await disk.image.close();
+    } finally {
+      this.#ids.delete(disk.id);
+    }
   }
 
   async close(): Promise<void> {
     this.#isClosed = true;
     const disks = this.#open.splice(0);
-    for (const { image } of disks) await image.close();
+    await settle(disks.map(({ image }) => image.close()));
   }
 }
 
 function limiterOf(limits: IoLimits | undefined): IoLimiter | undefined {
   if (limits === undefined) return undefined;
-  return new IoLimiter(limits, { nowMs: () => performance.now(), wait: sleep });
-}
-
-function sleep(ms: number): Promise<void> {
-  return new Promise((resolve) => {
-    setTimeout(resolve, ms);
-  });
+  return new IoLimiter(limits, { nowMs: () => performance.now(), wait: (ms) => setTimeout(ms) });
 }
 
 /** The file has no name left: it goes when it is closed, or when we do. */

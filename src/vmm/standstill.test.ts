@@ -10,19 +10,20 @@ function rig() {
   return { log, standstill };
 }
 
-const BEGIN = ['pause', "a.raw: the host's disk is full"];
+const WHY = 'a.raw: it is full';
+const BEGIN = ['pause', WHY];
 const END = ['go on', 'there is room again'];
 
 describe('a machine whose host is full', () => {
   it('stands still until the last stalled request has its answer', async () => {
     const { log, standstill } = rig();
-    standstill.stalled('a.raw', true);
-    standstill.stalled('a.raw', true);
+    standstill.stalled(WHY);
+    standstill.stalled(WHY);
     assert.deepEqual(log, BEGIN);
-    standstill.stalled('a.raw', false);
+    standstill.stalled(undefined);
     await setImmediate();
     assert.deepEqual(log, BEGIN);
-    standstill.stalled('a.raw', false);
+    standstill.stalled(undefined);
     assert.deepEqual(log, BEGIN);
     await setImmediate();
     assert.deepEqual(log, [...BEGIN, ...END]);
@@ -30,18 +31,18 @@ describe('a machine whose host is full', () => {
 
   it('stays so when the next request finds no room before it has gone on', async () => {
     const { log, standstill } = rig();
-    standstill.stalled('a.raw', true);
-    standstill.stalled('a.raw', false);
-    standstill.stalled('a.raw', true);
+    standstill.stalled(WHY);
+    standstill.stalled(undefined);
+    standstill.stalled(WHY);
     await setImmediate();
     assert.deepEqual(log, BEGIN);
   });
 
   it('says nothing more when it has ended', async () => {
     const { log, standstill } = rig();
-    standstill.stalled('a.raw', true);
+    standstill.stalled(WHY);
     standstill.connect(undefined);
-    standstill.stalled('a.raw', false);
+    standstill.stalled(undefined);
     await setImmediate();
     assert.deepEqual(log, BEGIN);
   });

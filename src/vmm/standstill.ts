@@ -21,14 +21,13 @@ export class Standstill {
     this.#isPaused = false;
   }
 
-  stalled(file: string, isStalled: boolean): void {
-    this.#stalled = Math.max(0, this.#stalled + (isStalled ? 1 : -1));
-    if (isStalled && !this.#isPaused) {
+  /** A request waits for room, and why; undefined: one waits no longer. */
+  stalled(why: string | undefined): void {
+    this.#stalled = Math.max(0, this.#stalled + (why === undefined ? -1 : 1));
+    if (why !== undefined && !this.#isPaused) {
       this.#isPaused = true;
       this.#machine?.setPaused(true);
-      this.#tell(
-        `${file}: the host's disk is full; the guest stands still, and goes on when there is room`,
-      );
+      this.#tell(`${why}; the guest stands still, and goes on when there is room`);
     }
     // The answers to what was stalled come first, so that the guest finds them when it goes on.
     if (this.#stalled === 0 && this.#isPaused) setImmediate(() => this.#goOn());

@@ -2,7 +2,7 @@ import { readdir, realpath, rm } from 'node:fs/promises';
 import path from 'node:path';
 import type { FileOptions, HostFile, StorageHost } from '../image.ts';
 import { lazyCodec } from './lazy-codec.ts';
-import { NodeFile } from './node-file.ts';
+import { NodeFile, type NodeFileOptions } from './node-file.ts';
 import { replaceFile } from './replace-file.ts';
 
 function isUrl(file: string): boolean {
@@ -36,8 +36,16 @@ export const nodeStorageHost: StorageHost = {
 };
 
 /** As `nodeStorageHost`, past the host's cache; `told` hears of files that do not take that. */
-export const directStorageHost = (told: (line: string) => void): StorageHost => ({
-  ...nodeStorageHost,
-  openFile: (file, options) =>
-    isUrl(file) ? openUrl(file, options) : NodeFile.open(file, { ...options, onNotDirect: told }),
-});
+export const directStorageHost = (told: (line: string) => void): StorageHost =>
+  withOptions({ onNotDirect: told });
+
+/** As `nodeStorageHost`, and no flush waits for the host's disks: all is in its cache, in order. */
+export const unsafeStorageHost: StorageHost = withOptions({ neverFlush: true });
+
+function withOptions(more: Partial<NodeFileOptions>): StorageHost {
+  return {
+    ...nodeStorageHost,
+    openFile: (file, options) =>
+      isUrl(file) ? openUrl(file, options) : NodeFile.open(file, { ...options, ...more }),
+  };
+}

@@ -52,7 +52,7 @@ export class Metadata {
   readonly #dirtyL1 = new Set<number>();
   #pendingFrees: Free[] = [];
   /** No longer referred to, on disk too, and no request under way knows them. */
-  #readyFrees: Free[] = [];
+  readonly #readyFrees: Free[] = [];
   #next: Promise<void> | undefined;
 
   constructor(
@@ -124,8 +124,11 @@ export class Metadata {
 
   /** Makes everything durable, refcounts of lazy images and freed clusters too. */
   async settle(): Promise<void> {
-    do await this.#commitLock.run(() => this.#commit(true));
-    while (this.#hasWork());
+    do {
+      await this.#commitLock.run(() => this.#commit(true));
+      // What the commit freed is being counted.
+      await this.#commitLock.run(() => Promise.resolve());
+    } while (this.#hasWork());
   }
 
   /** Marks the image's refcounts as not to be trusted, durably. */
@@ -189,6 +192,8 @@ export class Metadata {
     if (batch.frees.length > 0)
       this.epochs.after(() => {
         this.#readyFrees.push(...batch.frees);
+        // What cannot be counted is lost until a check finds it; the next commit goes on with the rest.
+        this.#commitLock.run(() => this.#applyFrees()).catch(() => {});
       });
   }
 
@@ -252,9 +257,8 @@ export class Metadata {
   }
 
   async #applyFrees(): Promise<void> {
-    const frees = this.#readyFrees;
-    this.#readyFrees = [];
-    for (const { cluster, count } of frees) {
+    for (let next = this.#readyFrees.shift(); next !== undefined; next = this.#readyFrees.shift()) {
+      const { cluster, count } = next;
       if (count * this.clusterBytes >= PUNCH_BYTES) await this.#punchUnshared(cluster, count);
       for (let one = cluster; one < cluster + count; one++) this.l2.drop(one * this.clusterBytes);
       await this.counts.add(cluster, count, -1);

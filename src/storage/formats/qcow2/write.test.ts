@@ -169,3 +169,23 @@ it('has no write under way any more when it fails', async () => {
   log.push('failed');
   assert.deepEqual(log, ['written', 'failed']);
 });
+
+describe('qcow2: what is discarded', () => {
+  it('is the host’s again after one flush', async () => {
+    const host = new MemoryHost();
+    await createImage(host, '/d', { sizeBytes: 8 << 20, options: new Map() });
+    const image = await openImage('/d', host, { format: 'qcow2' });
+    await image.write(0, noise(4 << 20, 1));
+    await image.flush();
+    const file = host.files.get('/d');
+    const before = (await file?.allocatedBytes()) ?? 0;
+    await image.discard(0, 4 << 20);
+    await image.flush();
+    // Nothing waits for it: it comes behind the flush.
+    await new Promise((resolve) => setImmediate(resolve));
+    assert.equal(before - ((await file?.allocatedBytes()) ?? 0), 4 << 20);
+    await image.close();
+    const { corruptions, leaks, text } = await checkImage(host, '/d');
+    assert.deepEqual({ corruptions, leaks, text }, { corruptions: 0, leaks: 0, text: '' });
+  });
+});
