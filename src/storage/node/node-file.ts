@@ -75,7 +75,9 @@ export class NodeFile implements HostFile {
       }
       const wantsLock = options.lock ?? access !== 'read';
       const [device, inode] = stats.isBlockDevice() ? [0n, stats.rdev] : [stats.dev, stats.ino];
-      const unlock = wantsLock ? await lockForWriting(path, device, inode) : async () => {};
+      const isKnown = access === 'write';
+      const lock = { path, fd: handle.fd, device, inode, isKnown };
+      const unlock = wantsLock ? await lockForWriting(lock) : async () => {};
       // Only a file that nobody else writes is emptied.
       if (access === 'create' && stats.isFile()) await handle.truncate(0);
       const file = new NodeFile(

@@ -1,20 +1,45 @@
+import { spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import type { Server } from 'node:net';
 import { ImageError } from '../image.ts';
 
 /** The byte of an image that QEMU locks while it may write it (RAW_LOCK_PERM_BASE and BLK_PERM_WRITE of QEMU's file driver). */
 const QEMU_WRITER_BYTE = 101;
+/** Exit status of the script below. */
+const TAKEN = 3;
 
 /**
- * Keeps a second writer off the file that `device` and `inode` name, until `release`. Node has no fcntl locks, so the
- * lock is a listening abstract socket (unix(7)) named after the file: the kernel takes it back however we end. It is seen
- * by all of ring0 in this network namespace. What QEMU has open is found in /proc/locks.
+ * Locks descriptor 3 as QEMU does (raw_handle_perm_lock): bytes from 100 on say what one does with the file, those from 200 on what
+ * nobody else may; read, write and resize are bits 0, 1 and 3. 37 and 36 are F_OFD_SETLK and F_OFD_GETLK, 1 and 2 F_WRLCK and
+ * F_UNLCK of fcntl(2).
  */
-export async function lockForWriting(
-  path: string,
-  device: bigint,
-  inode: bigint,
-): Promise<() => Promise<void>> {
+const QEMU_LOCKS = `
+  sub at { return pack('ssx4qqix4', $_[0], 0, $_[1], 1, 0) }
+  open(my $file, '+<&=', 3) or exit 1;
+  for my $byte (100, 101, 103, 201, 203) { fcntl($file, 37, at(0, $byte)) or exit 1 }
+  for my $byte (101, 103, 200, 201, 203) {
+    my $lock = at(1, $byte);
+    fcntl($file, 36, $lock) or exit 1;
+    exit ${TAKEN} if unpack('s', $lock) != 2;
+  }`;
+
+export interface OpenFile {
+  readonly path: string;
+  readonly fd: number;
+  readonly device: bigint;
+  readonly inode: bigint;
+  /** Whether QEMU could come by it: it is no new one. */
+  readonly isKnown: boolean;
+}
+
+/**
+ * Keeps a second writer off a file, until `release`. Node has no fcntl locks, so among ourselves the lock is a listening abstract
+ * socket (unix(7)) named after the file: the kernel takes it back however we end. It is seen by all of ring0 in this network
+ * namespace. What QEMU has open is found in /proc/locks; for QEMU to find us, Perl, where there is one, locks our open file,
+ * whose locks last as long as we have it open.
+ */
+export async function lockForWriting(file: OpenFile): Promise<() => Promise<void>> {
+  const { path, device, inode } = file;
   if (process.platform !== 'linux') return () => Promise.resolve();
   // Loaded here: who only reads has no need of it.
   const { createServer } = await import('node:net');
@@ -25,11 +50,21 @@ export async function lockForWriting(
     new Promise((resolve) => {
       server.close(() => resolve());
     });
-  if (await isOpenInQemu(device, inode)) {
-    await release();
-    throw lockedError(path, 'QEMU');
-  }
-  return release;
+  const isTaken =
+    (await isOpenInQemu(device, inode)) || (file.isKnown && (await isTakenByQemu(file.fd)));
+  if (!isTaken) return release;
+  await release();
+  throw lockedError(path, 'QEMU');
+}
+
+/** Takes QEMU's locks; whether somebody else has them. */
+async function isTakenByQemu(fd: number): Promise<boolean> {
+  const perl = spawn('perl', ['-e', QEMU_LOCKS], { stdio: ['ignore', 'ignore', 'ignore', fd] });
+  return await new Promise((resolve) => {
+    // Without Perl, or locks of the file system, we are seen by ring0 alone.
+    perl.once('error', () => resolve(false));
+    perl.once('exit', (status) => resolve(status === TAKEN));
+  });
 }
 
 function listen(server: Server, name: string, path: string): Promise<void> {
