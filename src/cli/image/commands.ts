@@ -35,6 +35,11 @@ Examples:
 type Run = (context: ImageContext) => Promise<number>;
 type Start = (flags: ProgressFlags, run: Run) => Promise<void>;
 
+interface ImageOptsFlags {
+  readonly imageOpts?: boolean;
+  readonly targetImageOpts?: boolean;
+}
+
 interface ProgressFlags {
   readonly progress?: boolean;
   readonly quiet?: boolean;
@@ -49,8 +54,11 @@ export function starter(host: CliHost, done: (status: number) => void): Start {
 export function defineImage(image: Command, add: AddCommand, start: Start): void {
   image.helpCommand(false).addHelpText('after', HELP);
   image.hook('preAction', async (_image, command) => {
-    if (command.opts<{ imageOpts?: boolean }>().imageOpts !== true) return;
-    (await import('./image-opts.ts')).applyImageOpts(command);
+    const { imageOpts, targetImageOpts } = command.opts<ImageOptsFlags>();
+    if (imageOpts !== true && targetImageOpts !== true) return;
+    const { applyImageOpts, applyTargetOpts } = await import('./image-opts.ts');
+    if (targetImageOpts === true) applyTargetOpts(command);
+    if (imageOpts === true) applyImageOpts(command);
   });
   addInspection(image, add, start);
   addComparison(image, add, start);
@@ -204,6 +212,9 @@ function addBench(image: Command, add: AddCommand, start: Start): void {
       .option('-w, --write', 'write to it, instead of reading')
       .option('--pattern <byte>', 'what is written', '0')
       .option('--flush-interval <n>', 'flush after each so many')
+      .option('--no-drain', 'accepted: no request waits for a flush')
+      .option('-n, --native', 'accepted, as -i')
+      .option('-i, --aio <mode>', 'accepted: there is one way')
       .option(...CACHE)
       .option(...QUIET)
       .option(...SHARED)
@@ -247,6 +258,10 @@ function addCopying(image: Command, add: AddCommand, start: Start): void {
       .option('-F, --backing-format <name>', "the backing file's format")
       .option('-S, --sparse <size>', 'leave out zeros of this length; 0: write all', '4k')
       .option('-n, --no-create', 'write into a file that is there')
+      .option(
+        '--target-image-opts',
+        'with -n: that file is given as driver=NAME,file.filename=FILE',
+      )
       .option('--target-is-zero', 'with -n: it reads as zeros')
       .option('-m, --coroutines <n>', 'requests under way at once', '4')
       .option('-W, --out-of-order', 'write as reads come in')
@@ -270,6 +285,7 @@ function addCopying(image: Command, add: AddCommand, start: Start): void {
   add(image, 'dd <operands...>', 'copy a part: if=FILE of=FILE bs=SIZE count=N skip=N', (one) =>
     one
       .option(...FORMAT)
+      .option(...IMAGE_OPTS)
       .option('-O, --target-format <name>', 'the format to write', 'raw')
       .option(...SHARED)
       .option(...QUIET)

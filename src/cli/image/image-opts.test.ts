@@ -47,6 +47,14 @@ describe('--image-opts', () => {
     assert.match(await run('compare', '--image-opts', raw, vdi), /identical/);
     assert.match(await run('info', '--image-opts', vdi), /file format: vdi/);
     assert.match(await run('resize', '--image-opts', vdi, '+1M'), /resized/);
+    await run('dd', '--image-opts', `if=${vdi}`, `of=${at('d.raw')}`, 'bs=1M', 'count=1');
+    assert.match(await run('compare', '-f', 'raw', '-F', 'raw', at('a.raw'), at('d.raw')), /iden/);
+    await run('create', '-q', '-f', 'vdi', at('t.vdi'), '1M');
+    const target = `driver=vdi,file.filename=${at('t.vdi')}`;
+    await run('convert', '-n', '--target-image-opts', '-f', 'raw', at('a.raw'), target);
+    assert.match(await run('compare', '-f', 'raw', '-F', 'vdi', at('a.raw'), at('t.vdi')), /iden/);
+    const fresh = await ring0Image('convert', '--target-image-opts', at('a.raw'), target);
+    assert.match(fresh.stderr, /add -n/);
     const { status, stderr } = await ring0Image('info', '--image-opts', '-f', 'raw', vdi);
     assert.equal(status, 1);
     assert.match(stderr, /leave -f out/);

@@ -50,6 +50,10 @@ export function applyImageOpts(command: Command): void {
   const { format } = command.opts<{ format?: string }>();
   if (format !== undefined) throw bad('the driver names the format; leave -f out');
   const [first] = command.processedArgs;
+  if (command.name() === 'dd' && Array.isArray(first)) {
+    command.processedArgs[0] = first.map((word) => applyToOperand(command, String(word)));
+    return;
+  }
   if (Array.isArray(first)) {
     // All that is converted, and not what it is converted to.
     const count = command.name() === 'convert' ? first.length - 1 : first.length;
@@ -68,6 +72,27 @@ export function applyImageOpts(command: Command): void {
     command.processedArgs[index] = named.file;
     command.setOptionValue(option, named.format);
   }
+}
+
+/** What `convert -n` writes to. */
+export function applyTargetOpts(command: Command): void {
+  if (command.opts<{ create?: boolean }>().create !== false)
+    throw new RequestError('they name a file that is there; add -n', 'target-image-opts');
+  if (command.getOptionValueSource('targetFormat') === 'cli')
+    throw new RequestError('the driver names the format; leave -O out', 'target-image-opts');
+  const [files] = command.processedArgs;
+  if (!Array.isArray(files) || files.length === 0) return;
+  const { file, format } = parseImageOpts(String(files.at(-1)));
+  command.processedArgs[0] = [...files.slice(0, -1), file];
+  command.setOptionValue('targetFormat', format ?? 'raw');
+}
+
+/** `if=driver=qcow2,file.filename=FILE` of `dd`, which has no other file of this form. */
+function applyToOperand(command: Command, word: string): string {
+  if (!word.startsWith('if=')) return word;
+  const { file, format } = parseImageOpts(word.slice(3));
+  command.setOptionValue('format', format);
+  return `if=${file}`;
 }
 
 function bad(what: string): RequestError {
