@@ -38,7 +38,8 @@ function entryOf(parts: readonly Part[]): number | undefined {
         taken: taken === undefined ? undefined : relative(taken),
         next: next === undefined ? { offset: 1000, node: undefined } : relative(next),
         predicted: [],
-        leavesCold: false,
+        calls: false,
+      leavesCold: false,
       };
     }),
     code64: true,
