@@ -46,10 +46,16 @@ export async function runNode(node, args, extraStdio = []) {
       process.stderr.write(`ring0: ${node}: ${error.message}\n`);
       resolve(1);
     });
+    let isHungUp = false;
+    process.on('SIGHUP', () => {
+      isHungUp = true;
+    });
     child.on('exit', (status, signal) => {
-      if (signal === null) return resolve(status ?? 1);
-      process.removeAllListeners(signal);
-      process.kill(process.pid, signal);
+      // An older Node that ends by itself restores the terminal, and aborts when there is none any more.
+      const ending = signal ?? (isHungUp ? 'SIGHUP' : null);
+      if (ending === null) return resolve(status ?? 1);
+      process.removeAllListeners(ending);
+      process.kill(process.pid, ending);
     });
   });
 }

@@ -12,32 +12,34 @@ function exits(context: {
 }
 
 describe('catchInterrupts', () => {
-  it('aborts at the first signal and ends at the second', (t) => {
-    const statuses = exits(t);
-    const interrupts = catchInterrupts(false);
-    process.emit('SIGINT', 'SIGINT');
-    assert.ok(interrupts.signal.reason instanceof Interrupted);
-    assert.equal(interrupts.signal.reason.exitStatus, 130);
-    assert.deepEqual(statuses, []);
-    process.emit('SIGINT', 'SIGINT');
-    assert.deepEqual(statuses, [130]);
-    interrupts.release();
-  });
-
-  it('takes the launcher’s copy for what it is, and another signal for a second one', (t) => {
-    const statuses = exits(t);
-    const interrupts = catchInterrupts(true);
-    process.emit('SIGINT', 'SIGINT');
-    process.emit('SIGINT', 'SIGINT');
-    assert.deepEqual(statuses, []);
-    process.emit('SIGTERM', 'SIGTERM');
-    assert.deepEqual(statuses, [143]);
-    interrupts.release();
-  });
+  const cases: readonly {
+    readonly name: string;
+    readonly second: NodeJS.Signals;
+    readonly afterMs: number;
+    readonly statuses: readonly number[];
+  }[] = [
+    { name: 'ends at the second signal', second: 'SIGINT', afterMs: 600, statuses: [130] },
+    { name: 'takes no copy for a second signal', second: 'SIGINT', afterMs: 400, statuses: [] },
+    { name: 'ends at once at another signal', second: 'SIGTERM', afterMs: 1, statuses: [143] },
+  ];
+  for (const { name, second, afterMs, statuses } of cases)
+    it(`aborts at the first signal, and ${name}`, (t) => {
+      const seen = exits(t);
+      let ms = 1000;
+      const interrupts = catchInterrupts(() => ms);
+      process.emit('SIGINT', 'SIGINT');
+      assert.ok(interrupts.signal.reason instanceof Interrupted);
+      assert.equal(interrupts.signal.reason.exitStatus, 130);
+      assert.deepEqual(seen, []);
+      ms += afterMs;
+      process.emit(second, second);
+      assert.deepEqual(seen, statuses);
+      interrupts.release();
+    });
 
   it('leaves no listener', () => {
     const before = process.listenerCount('SIGINT');
-    catchInterrupts(false).release();
+    catchInterrupts().release();
     assert.equal(process.listenerCount('SIGINT'), before);
   });
 });

@@ -4,10 +4,10 @@ const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const;
 /** How long cleaning up may take after a signal, before the process ends regardless. */
 const GRACE_MS = 3000;
 /**
- * A launcher (bin/node24.mjs) passes on what it gets, after a while in which we may have got it too, as part of its process
- * group: a repetition within this time is that copy.
+ * npm and our launcher (bin/node24.mjs) pass on what they get, though we may have got it too, as part of their process group:
+ * a repetition within this time of the first is such a copy.
  */
-const COPY_MS = 350;
+const COPY_MS = 500;
 
 /** Why a run was ended from outside. */
 export class Interrupted extends Error {
@@ -23,9 +23,9 @@ export class Interrupted extends Error {
 
 /**
  * Turns the signals that end a process into the abort of `signal`, whose reason is an `Interrupted`, so that everything is
- * put in order first. A second signal, or an end that does not come, ends the process at once. `release` undoes it.
+ * put in order first. A second signal, if it is no copy of the first, or an end that does not come, ends the process at once. `release` undoes it.
  */
-export function catchInterrupts(launched = process.channel !== undefined): {
+export function catchInterrupts(nowMs = () => performance.now()): {
   readonly signal: AbortSignal;
   release(): void;
 } {
@@ -34,8 +34,8 @@ export function catchInterrupts(launched = process.channel !== undefined): {
   let first: { readonly name: NodeJS.Signals; readonly atMs: number } | undefined;
   const onSignal = (name: NodeJS.Signals): void => {
     const reason = new Interrupted(name);
-    const atMs = performance.now();
-    if (launched && first?.name === name && atMs - first.atMs < COPY_MS) return;
+    const atMs = nowMs();
+    if (first?.name === name && atMs - first.atMs < COPY_MS) return;
     first ??= { name, atMs };
     // 'exit' listeners still run, and restore the terminal.
     if (controller.signal.aborted) process.exit(reason.exitStatus);
