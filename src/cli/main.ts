@@ -4,6 +4,7 @@ import { DEFAULT_APPEND, DEFAULT_CPU_MODEL } from '#control/config.ts';
 import { DEFAULT_GUEST_APPEND } from '#guests/default-append.ts';
 import manifest from '../../package.json' with { type: 'json' };
 import { defineAppliance } from './appliance/commands.ts';
+import { addExamples } from './examples.ts';
 import type { ExplainFlags } from './explain-request.ts';
 import type { GuestBuildFlags, GuestFlags } from './guest-command.ts';
 import { type CliHost, processHost } from './host.ts';
@@ -102,6 +103,7 @@ function makeProgram(host: CliHost, add: AddCommand, done: (status: number) => v
   add(program, 'appliance', 'take machines in and out as OVF packages', (appliance) => {
     defineAppliance(appliance, starter(host, done));
   });
+  for (const group of program.commands) addExamples(group);
   return program;
 }
 
@@ -125,7 +127,10 @@ function defineRun(run: Command, host: CliHost, done: (status: number) => void):
     )
     .option('-m, --memory <size>', 'memory: a number with K, M or G; MiB without', '256M')
     .option('-c, --console <where>', 'the serial console: stdio, pty or none', 'stdio')
-    .option('-t, --timeout <seconds>', 'end the guest after this time')
+    .option(
+      '-t, --timeout <seconds>',
+      'end the guest after this time; fetching and loading it do not count',
+    )
     .option('--accel <name>', 'auto or software', 'auto')
     .option('--cpu <model>', 'processor model', DEFAULT_CPU_MODEL)
     .option('--no-reboot', 'end when the guest resets, instead of restarting it')
