@@ -45,7 +45,7 @@ export class ReturnAddresses {
     }
     const { root, offset } = access;
     this.#pushed = this.#pushed.filter((known) => isApart(known, { root, offset, width }));
-    if (insn === undefined || !isNextRip(value)) return;
+    if (insn === undefined || !isNextRip(value, width)) return;
     this.#pushed = [...this.#pushed, { root, offset, width, next: insn.next }];
   }
 
@@ -63,7 +63,8 @@ function isApart(a: Extent, b: Extent): boolean {
   return a.root === b.root && span >= a.width + b.width && span <= PAGE_BYTES;
 }
 
-function isNextRip(value: Inst | undefined): boolean {
-  const inner = value?.op.name === 'i32.wrap_i64' ? value.args[0] : value;
-  return inner?.op.name === 'next_rip';
+/** Whether it is the whole of it: calls with operands of 16 bits push a part. */
+function isNextRip(value: Inst | undefined, width: number): boolean {
+  const inner = width === 4 && value?.op.name === 'i32.wrap_i64' ? value.args[0] : value;
+  return width >= 4 && inner?.op.name === 'next_rip';
 }
