@@ -1,11 +1,12 @@
 // Disk images: `ring0 image` and qemu-img at the same work, on files of build/bench.
 import { createHash } from 'node:crypto';
-import { mkdir, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, open, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { nodeStorageHost } from '#storage/node/node-host.ts';
 import { openImage } from '#storage/open.ts';
 import { noise } from '#storage/testing.ts';
+import { isZero } from '#storage/zeros.ts';
 import { measureProcess, type ProcessCost, runToEnd } from './measured-process.ts';
 import type { PeerName, Sample, Session } from './measurement.ts';
 import { snapshotSessions } from './snapshot-disk.ts';
@@ -13,8 +14,27 @@ import { WarmMemory } from './warm-memory.ts';
 
 const RING0 = fileURLToPath(new URL('../bin/ring0.mjs', import.meta.url));
 const MIB = 1 << 20;
-/** Long beside a start of the program, and few enough for the host to keep source and target in memory. */
-const DISK_MIB = 768;
+
+/** What is copied. All of it stays in the host's memory, source and target. */
+interface Disk {
+  /** Of its files, and before the names of its rows. */
+  readonly prefix: string;
+  readonly mib: number;
+  /** Data and holes come in runs of this. */
+  readonly runMib: number;
+  /** The kinds of its runs, in turn. */
+  readonly runs: readonly ('noise' | 'text' | 'hole')[];
+}
+
+const DISK: Disk = { prefix: '', mib: 768, runMib: 1, runs: ['noise', 'noise', 'text', 'hole'] };
+/** Nearer to what users have: 1 GiB of data in 4. With 2 GiB the host began to wait for its disk. */
+const LARGE: Disk = {
+  ...{ prefix: 'large-', mib: 4096, runMib: 64 },
+  runs: ['noise', 'hole', 'hole', 'hole', 'text', 'hole', 'hole', 'hole'],
+};
+/** Little else than a start of the program. */
+const SMALL: Disk = { ...DISK, prefix: 'small-', mib: 16 };
+
 /** What a run takes besides its target: a process, tables, a file system's own. */
 const PROCESS_MIB = 192;
 /** A conversion that takes less than this is run so often, and its quickest run counts: see README. */
@@ -36,6 +56,7 @@ const LOADS = [
 
 interface Work {
   readonly name: string;
+  readonly disk: Disk;
   readonly from: Format;
   /** Arguments after `ring0 image` or `qemu-img`; TARGET is what is made. */
   args(source: string, target: string): readonly string[];
@@ -46,29 +67,39 @@ interface Work {
 }
 
 function allWork(): Work[] {
-  const conversions = FORMATS.flatMap((from) =>
-    FORMATS.map((to) => conversion(`${from}-to-${to}`, from, to, [])),
-  );
+  const conversions = FORMATS.flatMap((from) => FORMATS.map((to) => conversion(DISK, from, to)));
   const compressed = [
-    conversion('raw-to-qcow2-zlib', 'raw', 'qcow2', ['-c']),
-    conversion('raw-to-qcow2-zstd', 'raw', 'qcow2', ['-c', '-o', 'compression_type=zstd']),
+    conversion(DISK, 'raw', 'qcow2', '-zlib', ['-c']),
+    conversion(DISK, 'raw', 'qcow2', '-zstd', ['-c', '-o', 'compression_type=zstd']),
   ];
+  const sizes = [SMALL, LARGE].flatMap((disk) => [
+    conversion(disk, 'raw', 'qcow2'),
+    conversion(disk, 'qcow2', 'raw'),
+  ]);
   const loads = (['raw', 'qcow2'] as const).flatMap((format) =>
     LOADS.map(
       ({ name, flags }): Work => ({
         name: `${format}-${name}`,
+        disk: DISK,
         from: format,
         isTimed: true,
         args: (source) => ['bench', '-f', format, ...REQUESTS, ...flags, source],
       }),
     ),
   );
-  return [...conversions, ...compressed, ...loads];
+  return [...conversions, ...compressed, ...sizes, ...loads];
 }
 
-function conversion(name: string, from: Format, to: Format, flags: readonly string[]): Work {
+function conversion(
+  disk: Disk,
+  from: Format,
+  to: Format,
+  suffix = '',
+  flags: readonly string[] = [],
+): Work {
   return {
-    name,
+    name: `${disk.prefix}${from}-to-${to}${suffix}`,
+    disk,
     from,
     makes: to,
     args: (source, target) => ['convert', '-f', from, '-O', to, ...flags, source, target],
@@ -78,13 +109,19 @@ function conversion(name: string, from: Format, to: Format, flags: readonly stri
 /** A session each, so that `--only` can choose. */
 export function storageSessions(imageDir: string): Session[] {
   const dir = path.join(imageDir, 'storage');
-  const memory = new WarmMemory(dir, DISK_MIB + PROCESS_MIB);
+  const memories = new Map<Disk, WarmMemory>();
+  const memoryFor = (disk: Disk): WarmMemory => {
+    const memory = memories.get(disk) ?? new WarmMemory(dir, dataMib(disk) + PROCESS_MIB);
+    memories.set(disk, memory);
+    return memory;
+  };
   const works = allWork().map(
     (work): Session => ({
       group: 'storage',
       workloads: [work.name],
       peers: ['ring0', 'qemu'],
-      run: async (peer, take) => take(work.name, await runWork(work, peer, dir, memory)),
+      run: async (peer, take) =>
+        take(work.name, await runWork(work, peer, dir, memoryFor(work.disk))),
     }),
   );
   return [...works, ...snapshotSessions(dir, commandOf)];
@@ -96,19 +133,20 @@ async function runWork(
   dir: string,
   memory: WarmMemory,
 ): Promise<Sample> {
-  const source = await sourceOf(work.from, dir);
+  const { disk } = work;
+  const source = await sourceOf(disk, work.from, dir);
   const target = path.join(dir, `target.${work.makes ?? work.from}`);
   await rm(target, { force: true });
   // A load that writes works on a copy: the source serves others.
-  const disk = work.isTimed === true ? target : source;
+  const file = work.isTimed === true ? target : source;
   if (work.isTimed === true) await runToEnd('cp', ['--sparse=always', source, target]);
-  await settle(disk);
+  await settle(file);
   await memory.warm();
-  const command = [...commandOf(peer), ...work.args(disk, target)];
+  const command = [...commandOf(peer), ...work.args(file, target)];
   const cost =
     work.isTimed === true ? await measureProcess(command) : await quickestRun(command, target);
   const own = /completed in ([\d.]+) seconds/.exec(cost.printed)?.[1];
-  const result = await hashOf(target, work.makes ?? work.from);
+  const result = await hashOf(target, work.makes ?? work.from, disk);
   await rm(target, { force: true });
   const { cpuSeconds, peakMib } = cost;
   return {
@@ -139,46 +177,63 @@ async function settle(file: string): Promise<void> {
   await runToEnd('dd', [`if=${file}`, 'of=/dev/null', 'bs=4M', 'status=none']);
 }
 
-/** Half noise, a quarter of text that compresses, a quarter holes; made once, by qemu-img where it is not raw. */
-async function sourceOf(format: Format, dir: string): Promise<string> {
-  const file = path.join(dir, `source-${DISK_MIB}.${format}`);
+const kindAt = ({ runs, runMib }: Disk, mib: number): Disk['runs'][number] =>
+  runs[Math.floor(mib / runMib) % runs.length] ?? 'hole';
+
+function dataMib(disk: Disk): number {
+  return (disk.mib * disk.runs.filter((kind) => kind !== 'hole').length) / disk.runs.length;
+}
+
+/** Made once, by qemu-img where it is not raw. */
+async function sourceOf(disk: Disk, format: Format, dir: string): Promise<string> {
+  const file = path.join(dir, `${disk.prefix}source-${disk.mib}.${format}`);
   if (await stat(file).catch(() => undefined)) return file;
   await mkdir(dir, { recursive: true });
   const unfinished = `${file}.unfinished`;
-  if (format === 'raw') await writeRaw(unfinished);
+  if (format === 'raw') await writeRaw(disk, unfinished);
   else
     await runToEnd('qemu-img', [
       ...['convert', '-f', 'raw', '-O', format],
-      ...[await sourceOf('raw', dir), unfinished],
+      ...[await sourceOf(disk, 'raw', dir), unfinished],
     ]);
   await runToEnd('mv', [unfinished, file]);
   return file;
 }
 
-async function writeRaw(file: string): Promise<void> {
-  await writeFile(file, '');
+async function writeRaw(disk: Disk, file: string): Promise<void> {
   const text = new TextEncoder().encode('what a disk holds is often text, and compresses. ');
-  for (let at = 0; at < DISK_MIB; at++) {
-    if (at % 4 === 3) continue;
-    const block = noise(MIB, at);
-    if (at % 4 === 2)
-      for (let index = 0; index < MIB; index++)
-        if (index % 64 > 7) block[index] = text[index % text.length] ?? 0;
-    await writeFile(file, Buffer.alloc(0), { flag: 'a' });
-    await truncate(file, at * MIB);
-    await writeFile(file, block, { flag: 'a' });
+  const handle = await open(file, 'w');
+  try {
+    for (let at = 0; at < disk.mib; at++) {
+      const kind = kindAt(disk, at);
+      if (kind === 'hole') continue;
+      const block = noise(MIB, at);
+      if (kind === 'text')
+        for (let index = 0; index < MIB; index++)
+          if (index % 64 > 7) block[index] = text[index % text.length] ?? 0;
+      await handle.write(block, 0, MIB, at * MIB);
+    }
+    await handle.truncate(disk.mib * MIB);
+  } finally {
+    await handle.close();
   }
-  await truncate(file, DISK_MIB * MIB);
 }
 
-async function hashOf(file: string, format: Format): Promise<string> {
+/** Of what is not zero, and where it lies. Some formats round the size up. */
+async function hashOf(file: string, format: Format, disk: Disk): Promise<string> {
   const image = await openImage(file, nodeStorageHost, { format, readOnly: true });
-  const hash = createHash('sha256');
+  const hash = createHash('sha256').update(`${image.sizeBytes >= disk.mib * MIB}`);
   const chunk = new Uint8Array(MIB);
   try {
-    for (let at = 0; at < DISK_MIB * MIB; at += MIB) {
-      await image.read(at, chunk);
-      hash.update(chunk);
+    for (let at = 0; at < image.sizeBytes; ) {
+      const { kind, lengthBytes } = await image.extent(at, image.sizeBytes - at);
+      const end = kind === 'data' ? at + MIB - (at % MIB) : at + lengthBytes;
+      const from = at - (at % MIB);
+      at = Math.min(end, image.sizeBytes);
+      if (kind !== 'data') continue;
+      const bytes = chunk.subarray(0, Math.min(MIB, image.sizeBytes - from));
+      await image.read(from, bytes);
+      if (!isZero(bytes)) hash.update(`${from} `).update(bytes);
     }
   } finally {
     await image.close();
