@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import process from 'node:process';
 import { PassThrough } from 'node:stream';
 import { after, it } from 'node:test';
 import { noise } from '#storage/testing.ts';
@@ -56,4 +58,22 @@ it('a damaged package leaves nothing, and is said to be so', async () => {
   assert.equal(status, 1);
   assert.match(text, /bad\.ova.*was changed or damaged/);
   assert.deepEqual(readdirSync(dir), before);
+});
+
+it('an unpacked package is checked too, by its name alone, and comes into a new folder', async () => {
+  const folder = at('unpacked');
+  mkdirSync(folder);
+  assert.equal(spawnSync('tar', ['xf', at('m.ova'), '-C', folder]).status, 0);
+  const here = process.cwd();
+  process.chdir(folder);
+  try {
+    assert.match((await ring0('info', 'm.ovf')).text, /manifest: all files are as they were made/);
+    const { status, text } = await ring0('import', 'm.ovf', '-o', 'new/one', '-O', 'raw');
+    assert.equal(status, 0, text);
+    assert.deepEqual(readFileSync('new/one/m-disk1.raw'), readFileSync(at('disk.raw')));
+    writeFileSync('m.mf', readFileSync('m.mf', 'utf8').replace(/= ./, '= x'));
+    assert.equal((await ring0('info', 'm.ovf')).status, 1);
+  } finally {
+    process.chdir(here);
+  }
 });

@@ -1,3 +1,4 @@
+import { mkdir } from 'node:fs/promises';
 import path from 'node:path';
 import { RequestError } from '#base/errors.ts';
 import { exportAppliance } from '#storage/appliance/export.ts';
@@ -70,6 +71,7 @@ export async function applianceImport(
   try {
     if (!(await appliance.verify(digestOf)))
       context.host.stderr.write(`ring0: warning: ${file}: has no manifest to be checked with\n`);
+    await mkdir(flags.output, { recursive: true });
     await withStaging(true, async (host) => {
       for (const { disks } of appliance.ovf.systems)
         for (const disk of disks) {

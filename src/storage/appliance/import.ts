@@ -91,7 +91,7 @@ export async function openAppliance(path: string, host: StorageHost): Promise<Ap
     const ovf = parseOvf(await textOf(file), path);
     const manifest = path.replace(/\.ovf$/i, '.mf');
     const names = await host.list(path);
-    const hasManifest = manifest !== path && names.some((name) => manifest.endsWith(`/${name}`));
+    const hasManifest = manifest !== path && names.includes(manifest.replace(/^.*\//s, ''));
     await file.close();
     const parts = { ovf, host, archive: undefined };
     return new Appliance(path, { ...parts, manifest: hasManifest ? manifest : undefined });
