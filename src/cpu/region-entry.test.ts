@@ -39,7 +39,7 @@ function entryOf(parts: readonly Part[]): number | undefined {
         next: next === undefined ? { offset: 1000, node: undefined } : relative(next),
         predicted: [],
         calls: false,
-      leavesCold: false,
+        leavesCold: false,
       };
     }),
     code64: true,
