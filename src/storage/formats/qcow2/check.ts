@@ -67,21 +67,20 @@ async function look(file: HostFile, header: Header): Promise<Findings> {
   const table = await readCountTable(file, header, (entry) =>
     bad(`ERROR refcount table: entry ${entry} leads to no block`),
   );
+  const blocks = new Set<number>();
   table.forEach((offset, entry) => {
     if (offset === 0) return;
     const before = walk.corruptions;
-    if (!walk.region(offset, walk.clusterBytes, `refcount block ${entry}`)) {
+    if (blocks.has(offset)) {
+      bad(`ERROR refcount table: entry ${entry} leads to the block of another one`);
+      table[entry] = 0;
+    } else if (!walk.region(offset, walk.clusterBytes, `refcount block ${entry}`)) {
       walk.corruptions = before;
       table[entry] = 0;
       countErrors++;
     }
-  });
-  const blocks = new Set<number>();
-  for (const offset of table) {
-    if (offset === 0) continue;
-    if (blocks.has(offset)) bad(`ERROR the refcount block at ${offset} is there twice`);
     blocks.add(offset);
-  }
+  });
   const counts = await compareCounts(file, header, walk, table);
   const flagErrors = await compareFlags(walk);
   const wrong = countErrors + counts.countErrors;

@@ -115,6 +115,16 @@ describe('qcow2 check mends', () => {
       damage: (file) => put(file, CLUSTER, 0, 0x7f, 0, 0, 0, 0, 0, 0),
     },
     {
+      name: 'a refcount table that leads to one block again and again',
+      corruptions: 8191,
+      leaks: 0,
+      damage: async (file, _l2, block) => {
+        const table = new DataView(new ArrayBuffer(CLUSTER));
+        for (let at = 0; at < CLUSTER; at += 8) table.setBigUint64(at, BigInt(block));
+        await file.write(CLUSTER, new Uint8Array(table.buffer));
+      },
+    },
+    {
       name: 'a data cluster that is the L1 table',
       corruptions: 3,
       leaks: 1,
