@@ -406,7 +406,8 @@ function bootRequest<T, R>(field: string, plan: (input: T) => R, input: T): R {
   try {
     return plan(input);
   } catch (error) {
-    if (error instanceof BootError) throw new RequestError(error.message, field, { cause: error });
+    if (error instanceof BootError)
+      throw new RequestError(error.message, error.field ?? field, { cause: error });
     throw error;
   }
 }
@@ -427,6 +428,7 @@ function placeKernel(
     ...(modules && { modules }),
     cmdline: config.append,
     memoryBytes: config.memoryBytes,
+    cpu: { name: config.cpuModel, has64: findModel(config.cpuModel).all.has('lm') },
     rsdpPaddr: tables.rsdpPaddr,
     decompress: {
       ...DECOMPRESS,

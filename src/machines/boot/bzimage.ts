@@ -1,6 +1,7 @@
 import { BootError } from './boot-error.ts';
 import { type Elf, isElf, parseElf, physicalEntry, placeSegments, segmentsEnd } from './elf.ts';
 import { BOOT_PARAMS, linuxParams } from './linux-params.ts';
+import { needLongMode } from './need-long-mode.ts';
 import { unpackPayload } from './payload.ts';
 import { placeInitrd } from './placement.ts';
 import type { BootInput, BootPlan, Placement } from './plan-types.ts';
@@ -80,9 +81,11 @@ export function planBzImage(input: BootInput): BootPlan {
     throw new BootError(
       'too-large',
       `the command line has ${commandBytes} bytes and the kernel takes ${header.cmdlineBytes}; give a shorter one`,
+      { field: 'append' },
     );
   }
   const image = placeImage(input, header);
+  if (image.is64) needLongMode(input);
   const top = Math.min(input.memoryBytes, header.initrdMax + 1);
   const initrd = input.initrd && placeInitrd(input.initrd, top, image.end);
   const headerEnd = Math.min(0x202 + (input.kernel[0x201] ?? 0), HEADER_END);
@@ -112,10 +115,7 @@ function placeImage(input: BootInput, header: SetupHeader): Image {
       : placePacked(input.kernel, header);
   if (image.end > input.memoryBytes) {
     const need = Math.ceil(image.end / 2 ** 20);
-    throw new BootError(
-      'too-large',
-      `the kernel needs ${need} MiB of memory; give more with --memory`,
-    );
+    throw new BootError('too-large', `the kernel needs ${need} MiB of memory; give more`);
   }
   return image;
 }

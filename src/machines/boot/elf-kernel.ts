@@ -2,6 +2,7 @@ import { BootError } from './boot-error.ts';
 import { memoryMap } from './e820.ts';
 import { type Elf, parseElf, physicalEntry, placeSegments, pvhEntry, segmentsEnd } from './elf.ts';
 import { BOOT_PARAMS, linuxParams } from './linux-params.ts';
+import { needLongMode } from './need-long-mode.ts';
 import { cString, placeInitrd } from './placement.ts';
 import type { BootInput, BootPlan, Placement } from './plan-types.ts';
 import { start32, start64 } from './processor-state.ts';
@@ -16,7 +17,10 @@ const PVH_MAGIC = 0x336ec578;
 export function planElf(input: BootInput): BootPlan {
   const elf = parseElf(input.kernel);
   const pvh = pvhEntry(elf);
-  if (pvh !== undefined) return planPvh(input, elf, pvh);
+  if (pvh !== undefined) {
+    if (elf.is64) needLongMode(input);
+    return planPvh(input, elf, pvh);
+  }
   if (elf.foreign !== undefined) {
     throw new BootError(
       'not-a-kernel',
@@ -28,6 +32,7 @@ export function planElf(input: BootInput): BootPlan {
 
 /** A vmlinux without PVH: its 64-bit entry takes what the one of a bzImage takes. */
 function planEntry64(input: BootInput, elf: Elf): BootPlan {
+  needLongMode(input);
   const initrd = input.initrd && placeInitrd(input.initrd, input.memoryBytes, segmentsEnd(elf));
   const start = start64(physicalEntry(elf), { rsi: BigInt(BOOT_PARAMS) });
   const params = linuxParams(input, setupHeader(), initrd);
@@ -50,6 +55,7 @@ function planEntry32(input: BootInput, elf: Elf): BootPlan {
     throw new BootError(
       'unsupported',
       'this kernel takes no initrd; give one with PVH, or a Multiboot kernel',
+      { field: 'initrd' },
     );
   }
   const start = start32(Number(physicalEntry(elf)), {});
@@ -72,7 +78,7 @@ function planPvh(input: BootInput, elf: Elf, entry: number): BootPlan {
   info.setBigUint64(32, BigInt(input.rsdpPaddr), true);
   info.setBigUint64(40, BigInt(MEMORY_MAP), true);
   info.setUint32(48, map.length, true);
-  const start = start32(entry, { rbx: BigInt(START_INFO) });
+  const start = start32(Number(physicalEntry(elf, BigInt(entry))), { rbx: BigInt(START_INFO) });
   const writes: Placement[] = [
     ...placeSegments(elf),
     ...start.writes,

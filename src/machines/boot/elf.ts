@@ -112,11 +112,17 @@ function segmentAt(bytes: Uint8Array, at: number, is64: boolean): Segment {
   return segment;
 }
 
+/** @throws {BootError} when there are none. */
 function loadable(elf: Elf): Segment[] {
-  return elf.segments.filter((s) => s.type === PT_LOAD);
+  const list = elf.segments.filter((s) => s.type === PT_LOAD);
+  if (list.length > 0) return list;
+  throw new BootError(
+    'unsupported',
+    'the ELF file has no segments to load; give one that is linked as an executable',
+  );
 }
 
-/** The segments to be loaded. @throws {BootError} where one has more bytes in the file than in memory. */
+/** The segments to be loaded. @throws {BootError} without any, or where one has more bytes in the file than in memory. */
 export function placeSegments(elf: Elf): Placement[] {
   return loadable(elf).map((s) => {
     if (s.fileBytes > s.memoryBytes)
@@ -131,15 +137,19 @@ export function segmentsEnd(elf: Elf): number {
   return loadable(elf).reduce((end, s) => Math.max(end, s.paddr + s.memoryBytes), 0);
 }
 
-/** The entry as a physical address: some linkers write that, some the virtual one. */
-export function physicalEntry(elf: Elf): bigint {
-  const { entry } = elf;
+/** The entry as a physical address: some linkers write that, some the virtual one. @throws {BootError} */
+export function physicalEntry(elf: Elf, entry = elf.entry): bigint {
   const inside = (start: bigint, s: Segment) =>
     entry >= start && entry < start + BigInt(s.memoryBytes);
   const list = loadable(elf);
   if (list.some((s) => inside(BigInt(s.paddr), s))) return entry;
   const segment = list.find((s) => inside(s.vaddr, s));
-  return segment ? entry - segment.vaddr + BigInt(segment.paddr) : entry;
+  if (segment !== undefined) return entry - segment.vaddr + BigInt(segment.paddr);
+  const at = `0x${entry.toString(16)}`;
+  throw new BootError(
+    'unsupported',
+    `the ELF file's entry ${at} lies in none of its segments; link it with an entry in its code`,
+  );
 }
 
 const XEN_ELFNOTE_PHYS32_ENTRY = 18; // Xen public/elfnote.h

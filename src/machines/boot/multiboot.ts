@@ -31,7 +31,7 @@ interface PlacedModule {
 export function planMultiboot(input: BootInput, header: number): BootPlan {
   const image = placeMultiboot(input.kernel, header);
   const initrd = input.initrd ? [{ bytes: input.initrd, cmdline: '' }] : [];
-  const modules = placeModules([...initrd, ...(input.modules ?? [])], image.end, input.memoryBytes);
+  const modules = placeModules([...initrd, ...(input.modules ?? [])], image.end, input);
   const start = start32(image.entry, { rax: BigInt(LOADER_MAGIC), rbx: BigInt(INFO) });
   return {
     writes: [
@@ -48,17 +48,18 @@ export function planMultiboot(input: BootInput, header: number): BootPlan {
 function placeModules(
   modules: readonly BootModule[],
   kernelEnd: number,
-  memoryBytes: number,
+  input: BootInput,
 ): PlacedModule[] {
   let end = Math.max(kernelEnd, HIGH);
   return modules.map(({ bytes, cmdline }) => {
     const paddr = Math.ceil(end / PAGE) * PAGE;
     end = paddr + bytes.length;
-    if (end > memoryBytes) {
+    if (end > input.memoryBytes) {
       const need = Math.ceil(end / HIGH);
       throw new BootError(
         'too-large',
-        `kernel and modules need at least ${need} MiB of memory; give more with --memory`,
+        `kernel and modules need at least ${need} MiB of memory; give more`,
+        { field: bytes === input.initrd ? 'initrd' : 'module' },
       );
     }
     return { place: { paddr, bytes }, cmdline };

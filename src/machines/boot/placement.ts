@@ -24,13 +24,15 @@ export function checkPlacements(writes: readonly Placement[], memoryBytes: numbe
     if (end > 2 ** 32) {
       throw new BootError(
         'unsupported',
-        `the kernel is to lie at ${hex(write.paddr)}, beyond 4 GiB; give one that is linked lower`,
+        write.paddr < 2 ** 32
+          ? `a part of the kernel at ${hex(write.paddr)} reaches beyond 4 GiB; give a smaller one`
+          : `the kernel is to lie at ${hex(write.paddr)}, beyond 4 GiB; give one that is linked lower`,
       );
     }
     if (end > memoryBytes) {
       throw new BootError(
         'too-large',
-        `the kernel needs ${Math.ceil(end / MIB)} MiB of memory; give more with --memory`,
+        `the kernel needs ${Math.ceil(end / MIB)} MiB of memory; give more`,
       );
     }
     if (!ram.some((r) => write.paddr >= r.paddr && end <= r.paddr + r.bytes)) {
@@ -57,10 +59,9 @@ export function placeInitrd(initrd: Uint8Array, top: number, kernelEnd: number):
   const paddr = Math.floor((top - initrd.length) / PAGE) * PAGE;
   if (paddr < kernelEnd) {
     const need = Math.ceil((kernelEnd + initrd.length) / MIB) + 1;
-    throw new BootError(
-      'too-large',
-      `kernel and initrd need ${need} MiB of memory; give more with --memory`,
-    );
+    throw new BootError('too-large', `kernel and initrd need ${need} MiB of memory; give more`, {
+      field: 'initrd',
+    });
   }
   return { paddr, bytes: initrd };
 }

@@ -14,7 +14,7 @@ export interface BootPlan {
   readonly state: Partial<VcpuState>;
 }
 
-/** Unpacks at most `limit` bytes; throws on bad data. */
+/** Unpacks at most `limit` bytes. @throws {BootError} `too-large` past them, `unsupported`; another error on bad data. */
 export type Decompress = (data: Uint8Array, limit: number) => Uint8Array;
 
 /** A file that the loader lays beside a Multiboot kernel. */
@@ -31,6 +31,8 @@ export interface BootInput {
   readonly modules?: readonly BootModule[];
   readonly cmdline: string;
   readonly memoryBytes: number;
+  /** What messages call the processor, and whether it has long mode. */
+  readonly cpu: { readonly name: string; readonly has64: boolean };
   readonly rsdpPaddr: number;
   readonly decompress: {
     readonly gzip: Decompress;

@@ -48,14 +48,29 @@ function text(memory: Uint8Array, at: number): string {
 }
 
 /** The error that `planBoot` ends with; any other kind of throw fails the test. */
-function refusal(input: BootInput): BootError['kind'] | 'planned' {
+function errorOf(input: BootInput): BootError | undefined {
   try {
     planBoot(input);
-    return 'planned';
+    return undefined;
   } catch (error) {
     assert.ok(error instanceof BootError, `threw ${String(error)}`);
-    return error.kind;
+    return error;
   }
+}
+
+function refusal(input: BootInput): BootError['kind'] | 'planned' {
+  return errorOf(input)?.kind ?? 'planned';
+}
+
+/** gzip has the length of the result itself. */
+function withoutLength(kernel: Uint8Array): Uint8Array {
+  const view = new DataView(kernel.buffer);
+  view.setUint32(0x24c, view.getUint32(0x24c, true) - 4, true);
+  return kernel.subarray(0, -4);
+}
+
+function tooLarge(): never {
+  throw new BootError('too-large', 'more than fits');
 }
 
 /** A bzImage that has the 32-bit entry alone. */
@@ -66,7 +81,13 @@ function bits32(payload: Uint8Array): Uint8Array {
 }
 
 describe('what kind of kernel it is', () => {
-  const cases = [
+  const cases: {
+    name: string;
+    kernel: Uint8Array;
+    entry: number;
+    paging: boolean;
+    decompress?: BootInput['decompress'];
+  }[] = [
     { name: 'bzImage', kernel: makeBzImage(code), entry: MIB + 0x200, paging: true },
     { name: 'bzImage without a 64-bit entry', kernel: bits32(code), entry: MIB, paging: false },
     {
@@ -83,8 +104,15 @@ describe('what kind of kernel it is', () => {
       paging: true,
     },
     {
-      name: 'bzImage whose gzip payload is damaged unpacks itself',
-      kernel: makeBzImage(gzipSync(vmlinux).fill(0x55, 20)),
+      name: 'bzImage, gzip payload whose last word is the length',
+      kernel: withoutLength(makeBzImage(gzipSync(vmlinux))),
+      entry: KERNEL_AT,
+      paging: true,
+    },
+    {
+      name: 'bzImage whose payload unpacks to more than the memory unpacks itself',
+      kernel: makeBzImage(gzipSync(vmlinux)),
+      decompress: { ...gzip, gzip: tooLarge },
       entry: MIB + 0x200,
       paging: true,
     },
@@ -101,9 +129,9 @@ describe('what kind of kernel it is', () => {
       paging: true,
     },
   ];
-  for (const { name, kernel, entry, paging } of cases) {
+  for (const { name, kernel, entry, paging, decompress = gzip } of cases) {
     it(name, () => {
-      const { state } = planBoot(bootInput(kernel, { decompress: gzip }));
+      const { state } = planBoot(bootInput(kernel, { decompress }));
       assert.equal(state.rip, BigInt(entry));
       assert.equal(((state.cr0 ?? 0n) & (1n << 31n)) !== 0n, paging);
     });
@@ -149,7 +177,8 @@ describe('what Linux is given', () => {
 });
 
 describe('refused', () => {
-  const load = (segment: Parameters<typeof makeElf64>[1][number]) => makeElf64(0n, [segment]);
+  const load = (segment: Parameters<typeof makeElf64>[1][number]) =>
+    makeElf64(BigInt(segment.paddr), [segment]);
   const at = (paddr: number | bigint, memoryBytes: number | bigint = 3) =>
     load({ paddr, bytes: code, memoryBytes });
   const tooOld = makeBzImage(code);
@@ -166,7 +195,70 @@ describe('refused', () => {
     return file;
   };
   const pvhNote = { type: PT_NOTE, paddr: 0, bytes: xenNote(PHYS32_ENTRY, MIB) };
-  const cases: { name: string; input: BootInput; kind: BootError['kind'] | 'planned' }[] = [
+  const bits32cpu = { cpu: { name: 'pentium3', has64: false } };
+  const noEntry = (entry: number) => makeElf64(BigInt(entry), [{ paddr: MIB, bytes: code }]);
+  const noEntry32 = makeElf32(MIB + 4096, MIB, code);
+  const noSegments = vmlinux.slice();
+  noSegments[56] = 0;
+  const cases: {
+    name: string;
+    input: BootInput;
+    kind: BootError['kind'] | 'planned';
+    field?: BootError['field'];
+    message?: RegExp;
+  }[] = [
+    {
+      name: 'an ELF file without segments',
+      input: bootInput(noSegments),
+      kind: 'unsupported',
+      message: /no segments to load; give/,
+    },
+    {
+      name: 'an entry in none of the segments',
+      input: bootInput(noEntry(MIB + 3)),
+      kind: 'unsupported',
+      message: /entry 0x100003 lies in none/,
+    },
+    { name: 'such an entry of 32 bits', input: bootInput(noEntry32), kind: 'unsupported' },
+    {
+      name: 'such an entry of PVH',
+      input: bootInput(
+        makeElf64(0n, [
+          { paddr: MIB, bytes: code },
+          { type: PT_NOTE, paddr: 0, bytes: xenNote(PHYS32_ENTRY, MIB - 1) },
+        ]),
+      ),
+      kind: 'unsupported',
+    },
+    ...[
+      { name: 'a vmlinux', kernel: vmlinux },
+      { name: 'a bzImage', kernel: makeBzImage(vmlinux) },
+      { name: 'a bzImage that unpacks itself', kernel: makeBzImage(code) },
+      { name: 'a kernel with PVH', kernel: pvh },
+    ].map(({ name, kernel }) => ({
+      name: `${name} of 64 bits for a processor of 32`,
+      input: bootInput(kernel, bits32cpu),
+      kind: 'unsupported' as const,
+      field: 'cpu' as const,
+      message: /for 64 bits and pentium3 has 32; give/,
+    })),
+    {
+      name: 'a kernel of 32 bits for such a processor',
+      input: bootInput(makeElf32(MIB, MIB, code), bits32cpu),
+      kind: 'planned',
+    },
+    {
+      name: 'a bzImage whose gzip payload is damaged',
+      input: bootInput(makeBzImage(gzipSync(vmlinux).fill(0x55, 20)), { decompress: gzip }),
+      kind: 'not-a-kernel',
+      message: /gzip payload is corrupt \(.*\); fetch or build/,
+    },
+    {
+      name: 'a bzImage whose payload unpacks to something else',
+      input: bootInput(makeBzImage(gzipSync(code)), { decompress: gzip }),
+      kind: 'not-a-kernel',
+      message: /unpacks to no ELF file/,
+    },
     { name: 'an empty file', input: bootInput(new Uint8Array(0)), kind: 'not-a-kernel' },
     { name: 'a text', input: bootInput(new Uint8Array(9999).fill(65)), kind: 'not-a-kernel' },
     { name: 'a bzImage of protocol 2.9', input: bootInput(tooOld), kind: 'unsupported' },
@@ -182,7 +274,12 @@ describe('refused', () => {
     { name: 'a core dump', input: bootInput(typed(4)), kind: 'not-a-kernel' },
     { name: 'a segment past memory', input: bootInput(at(64 * MIB - 2)), kind: 'too-large' },
     { name: 'a segment at 2^63', input: bootInput(at(2n ** 63n)), kind: 'unsupported' },
-    { name: 'a segment of 2^63', input: bootInput(at(MIB, 2n ** 63n)), kind: 'unsupported' },
+    {
+      name: 'a segment of 2^63',
+      input: bootInput(at(MIB, 2n ** 63n)),
+      kind: 'unsupported',
+      message: /at 0x100000 reaches beyond 4 GiB/,
+    },
     { name: 'a segment in video memory', input: bootInput(at(0xb8000)), kind: 'unsupported' },
     { name: 'a segment among the tables', input: bootInput(at(0xe0000)), kind: 'unsupported' },
     { name: 'a segment on the zero page', input: bootInput(at(0x10800)), kind: 'unsupported' },
@@ -201,7 +298,7 @@ describe('refused', () => {
     {
       name: 'overlapping segments',
       input: bootInput(
-        makeElf64(0n, [
+        makeElf64(BigInt(MIB), [
           { paddr: MIB, bytes: code },
           { paddr: MIB + 2, bytes: code },
         ]),
@@ -212,26 +309,31 @@ describe('refused', () => {
       name: 'an initrd larger than memory',
       input: bootInput(makeBzImage(code), { initrd: new Uint8Array(64 * MIB) }),
       kind: 'too-large',
+      field: 'initrd',
     },
     {
       name: 'an initrd that would lie on the kernel',
       input: bootInput(vmlinux, { initrd: new Uint8Array(48 * MIB) }),
       kind: 'too-large',
+      field: 'initrd',
     },
     {
       name: 'an initrd for a kernel that takes none',
       input: bootInput(makeElf32(MIB, MIB, code), { initrd: code }),
       kind: 'unsupported',
+      field: 'initrd',
     },
     {
       name: 'modules for Linux',
       input: bootInput(vmlinux, { modules: [{ bytes: code, cmdline: '' }] }),
       kind: 'unsupported',
+      field: 'module',
     },
     {
       name: 'a command line longer than the kernel takes',
       input: bootInput(makeBzImage(code), { cmdline: 'x'.repeat(2048) }),
       kind: 'too-large',
+      field: 'append',
     },
     {
       name: 'a command line as long as the kernel takes',
@@ -242,6 +344,7 @@ describe('refused', () => {
       name: 'a command line that no kernel takes',
       input: bootInput(pvh, { cmdline: 'x'.repeat(70000) }),
       kind: 'too-large',
+      field: 'append',
     },
     {
       name: 'memory that ends below the kernel',
@@ -254,7 +357,13 @@ describe('refused', () => {
       kind: 'too-large',
     },
   ];
-  for (const { name, input, kind } of cases) it(name, () => assert.equal(refusal(input), kind));
+  for (const { name, input, kind, field, message = /^/ } of cases)
+    it(name, () => {
+      const error = errorOf(input);
+      assert.equal(error?.kind ?? 'planned', kind);
+      assert.equal(error?.field, field);
+      assert.match(error?.message ?? '', message);
+    });
 });
 
 describe('hostile files end in a BootError or a plan', () => {
@@ -294,19 +403,21 @@ describe('hostile files end in a BootError or a plan', () => {
     });
   }
 
+  const withNotes = (bytes: Uint8Array) =>
+    makeElf64(BigInt(MIB), [
+      { paddr: MIB, bytes: code },
+      { type: PT_NOTE, paddr: 0, bytes },
+    ]);
+
   it('notes whose lengths lead backwards', () => {
     for (const length of [0xffff_fff0, 0xffff_ffff, 0x8000_0000, 0x7fff_ffff]) {
       const bytes = new Uint8Array(new Uint32Array([length, length, 18, 0, 0, 0, 0, 0]).buffer);
-      const kernel = makeElf64(0n, [{ type: PT_NOTE, paddr: 0, bytes }]);
-      assert.equal(refusal(bootInput(kernel)), 'planned');
+      assert.equal(refusal(bootInput(withNotes(bytes))), 'planned');
     }
   });
 
   it('a note that ends with the file inside its name', () => {
     const bytes = new Uint8Array(new Uint32Array([4, 4, PHYS32_ENTRY]).buffer);
-    assert.equal(
-      refusal(bootInput(makeElf64(0n, [{ type: PT_NOTE, paddr: 0, bytes }]))),
-      'planned',
-    );
+    assert.equal(refusal(bootInput(withNotes(bytes))), 'planned');
   });
 });

@@ -12,7 +12,9 @@ const MAX_COMMAND_BYTES = 65535;
 /** Finds out what kind of kernel it is, and how it is to be started. @throws {BootError} */
 export function planBoot(input: BootInput): BootPlan {
   if (new TextEncoder().encode(input.cmdline).length > MAX_COMMAND_BYTES)
-    throw new BootError('too-large', 'the command line is longer than 64 KiB; give a shorter one');
+    throw new BootError('too-large', 'the command line is longer than 64 KiB; give a shorter one', {
+      field: 'append',
+    });
   const plan = planByFormat(input);
   checkPlacements(plan.writes, input.memoryBytes);
   return plan;
@@ -30,6 +32,10 @@ function planByFormat(input: BootInput): BootPlan {
     );
   }
   if (modules.length > 0)
-    throw new BootError('unsupported', 'it takes no modules; give a Multiboot kernel, or --initrd');
+    throw new BootError(
+      'unsupported',
+      'the kernel takes no modules; give a Multiboot kernel, or an initrd',
+      { field: 'module' },
+    );
   return linux ? planBzImage(input) : planElf(input);
 }

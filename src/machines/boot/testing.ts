@@ -103,6 +103,7 @@ export function bootInput(kernel: Uint8Array, more: Partial<BootInput> = {}): Bo
     kernel,
     cmdline: 'console=ttyS0',
     memoryBytes: 64 << 20,
+    cpu: { name: 'test', has64: true },
     rsdpPaddr: 0xe0000,
     decompress: { gzip: unsupported, zstd: unsupported, lz4: unsupported },
     ...more,
