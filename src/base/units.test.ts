@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { formatSize, GIB, KIB, MIB, parseDuration, parseSize } from './units.ts';
+import { formatExactSize, formatSize, GIB, KIB, MIB, parseDuration, parseSize } from './units.ts';
 
 describe('parseSize', () => {
   const cases: { text: string; expected: number | undefined }[] = [
@@ -31,6 +31,17 @@ describe('parseSize', () => {
     assert.equal(parseSize('256', 'M'), 256 * MIB);
     assert.equal(parseSize('256B', 'M'), 256);
   });
+});
+
+describe('formatExactSize', () => {
+  const cases = [
+    { bytes: 3585 * MIB, expected: '3585 MiB' },
+    { bytes: 3.5 * GIB, expected: '3.5 GiB' },
+    { bytes: 2 * MIB - 1, expected: '2097151 bytes' },
+    { bytes: -1, expected: '-1 bytes' },
+  ];
+  for (const { bytes, expected } of cases)
+    it(expected, () => assert.equal(formatExactSize(bytes), expected));
 });
 
 describe('formatSize', () => {

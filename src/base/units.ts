@@ -10,6 +10,14 @@ const SIZE_UNITS: Readonly<Record<string, number>> = {
   T: 1024 * GIB,
 };
 
+const SCALES = [
+  { name: 'PiB', scale: GIB * MIB },
+  { name: 'TiB', scale: GIB * KIB },
+  { name: 'GiB', scale: GIB },
+  { name: 'MiB', scale: MIB },
+  { name: 'KiB', scale: KIB },
+];
+
 /**
  * Bytes in `256M`, `1.5GiB`, `512 kb`: powers of 1024 whichever way the unit is spelt, `unit` where there is none.
  * Undefined when the text is not a size or does not come to whole bytes.
@@ -22,17 +30,16 @@ export function parseSize(text: string, unit: 'B' | 'K' | 'M' | 'G' = 'B'): numb
   return Number.isSafeInteger(bytes) ? bytes : undefined;
 }
 
+/** As `formatSize`, in the largest unit that rounds nothing: `3585 MiB`. */
+export function formatExactSize(bytes: number): string {
+  const unit = SCALES.find(({ scale }) => bytes >= scale && Number.isInteger((bytes / scale) * 2));
+  return unit === undefined ? `${bytes} bytes` : `${bytes / unit.scale} ${unit.name}`;
+}
+
 /** The largest unit that needs at most one decimal place: `256 MiB`, `1.5 GiB`, `300 bytes`. */
 export function formatSize(bytes: number): string {
   if (bytes < KIB) return `${bytes} bytes`;
-  const scales = [
-    { name: 'PiB', scale: GIB * MIB },
-    { name: 'TiB', scale: GIB * KIB },
-    { name: 'GiB', scale: GIB },
-    { name: 'MiB', scale: MIB },
-    { name: 'KiB', scale: KIB },
-  ];
-  const { name, scale } = scales.find((unit) => bytes >= unit.scale) ?? { name: 'bytes', scale: 1 };
+  const { name, scale } = SCALES.find((unit) => bytes >= unit.scale) ?? { name: 'bytes', scale: 1 };
   return `${Number((bytes / scale).toFixed(1))} ${name}`;
 }
 

@@ -36,6 +36,12 @@ describe('checkConfig', () => {
       message: /4 GiB is too large/,
     },
     {
+      name: 'a little too much memory',
+      config: { ...good, memoryBytes: 3585 * MIB },
+      field: 'memory',
+      message: /^3585 MiB is too large; give 2 MiB to 3\.5 GiB/,
+    },
+    {
       name: 'part of a page',
       config: { ...good, memoryBytes: 4 * MIB + 1 },
       field: 'memory',

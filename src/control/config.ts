@@ -1,5 +1,5 @@
 import { RequestError } from '#base/errors.ts';
-import { formatSize, GIB, KIB, MIB } from '#base/units.ts';
+import { formatExactSize, formatSize, GIB, KIB, MIB } from '#base/units.ts';
 import type { TraceKind, VmConfig } from './vm.ts';
 
 /** x86-64-v2: what today's distributions ask for at least. */
@@ -40,9 +40,9 @@ export function checkConfig(config: VmConfig): void {
 export function checkMemory(bytes: number): void {
   const range = `give ${formatSize(MIN_MEMORY_BYTES)} to ${formatSize(MAX_MEMORY_BYTES)}, for example 256M`;
   if (!Number.isSafeInteger(bytes) || bytes < MIN_MEMORY_BYTES)
-    throw new RequestError(`${formatSize(bytes)} is too small; ${range}`, 'memory');
+    throw new RequestError(`${formatExactSize(bytes)} is too small; ${range}`, 'memory');
   if (bytes > MAX_MEMORY_BYTES)
-    throw new RequestError(`${formatSize(bytes)} is too large; ${range}`, 'memory');
+    throw new RequestError(`${formatExactSize(bytes)} is too large; ${range}`, 'memory');
   if (bytes % PAGE_BYTES !== 0)
     throw new RequestError(`${bytes} bytes is not a multiple of 4 KiB; ${range}`, 'memory');
 }
