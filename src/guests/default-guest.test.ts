@@ -256,6 +256,8 @@ describe('cacheDir', () => {
     { env: { RING0_CACHE: '', XDG_CACHE_HOME: '/x', HOME: '/h' }, expected: '/x/ring0' },
     { env: { XDG_CACHE_HOME: 'relative', HOME: '/h' }, expected: '/h/.cache/ring0' },
     { env: { HOME: '/h' }, expected: '/h/.cache/ring0' },
+    { env: { HOME: '' }, expected: path.join(os.userInfo().homedir, '.cache/ring0') },
+    { env: {}, expected: path.join(os.userInfo().homedir, '.cache/ring0') },
   ];
   for (const { env, expected } of cases)
     it(JSON.stringify(env), () => assert.equal(cacheDir(env), expected));

@@ -72,7 +72,19 @@ export function cacheDir(env: NodeJS.ProcessEnv): string {
   const xdg = env['XDG_CACHE_HOME'];
   // The specification: a relative path is to be ignored.
   if (xdg !== undefined && path.isAbsolute(xdg)) return path.join(xdg, 'ring0');
-  return path.join(env['HOME'] ?? os.homedir(), '.cache', 'ring0');
+  return path.join(homeDir(env['HOME']), '.cache', 'ring0');
+}
+
+/** An empty HOME, as `env HOME=` makes it, would put the cache into the current folder; os.homedir() passes it on. */
+function homeDir(home: string | undefined): string {
+  if (home !== undefined && path.isAbsolute(home)) return home;
+  try {
+    return os.userInfo().homedir;
+  } catch (cause) {
+    // A container's user without a line in passwd.
+    const message = 'this user has no home folder; set RING0_CACHE to a folder for the cache';
+    throw new RequestError(message, undefined, { cause });
+  }
 }
 
 /** The guest in the cache, or undefined when none is there. Needs no network. */
