@@ -16,6 +16,7 @@ import { setTimeout } from 'node:timers/promises';
 import { aptError, parsePackage } from './apt.ts';
 import {
   cacheDir,
+  type DefaultGuest,
   ensureDefaultGuest,
   fetchDefaultGuest,
   findDefaultGuest,
@@ -131,6 +132,63 @@ describe('the default guest', () => {
     rmSync(path.join(machine.guestDir, 'packages'), { recursive: true });
     await ensureDefaultGuest(machine);
     assert.equal(machine.log(), BOTH + BOTH);
+  });
+
+  it('is fetched anew by a run when its kernel is cut off', async () => {
+    const machine = host();
+    const { kernel } = await ensureDefaultGuest(machine);
+    writeFileSync(kernel, 'ker');
+    assert.equal(await findDefaultGuest(machine.env), undefined);
+    await ensureDefaultGuest(machine);
+    assert.equal(readFileSync(kernel, 'utf8'), 'kernel\n');
+    assert.equal(machine.log(), `${BOTH}${BOTH.split('\n')[0]}\n`);
+  });
+
+  const damages: { name: string; damage: (guest: DefaultGuest) => void; fetched: RegExp }[] = [
+    {
+      name: 'another byte in its kernel',
+      damage: ({ kernel }) => writeFileSync(kernel, 'kermel\n'),
+      fetched: /^download linux-image.*\n$/,
+    },
+    {
+      name: 'a record that is cut off',
+      damage: ({ kernelPackageDir }) =>
+        writeFileSync(path.join(kernelPackageDir, 'ring0-files.json'), '[{'),
+      fetched: /^download linux-image.*\n$/,
+    },
+    {
+      name: 'no record, as one of an older version',
+      damage: ({ kernelPackageDir }) => rmSync(path.join(kernelPackageDir, 'ring0-files.json')),
+      fetched: /^download linux-image.*\n$/,
+    },
+    {
+      name: 'an initrd that is empty',
+      damage: ({ initrd }) => writeFileSync(initrd, ''),
+      fetched: /^$/,
+    },
+  ];
+  for (const { name, damage, fetched } of damages)
+    it(`is made anew by a fetch with ${name}`, async () => {
+      const machine = host();
+      const guest = await ensureDefaultGuest(machine);
+      const before = [guest.kernel, guest.initrd].map((file) => readFileSync(file));
+      damage(guest);
+      await fetchDefaultGuest(machine, { newest: true });
+      assert.match(machine.log().slice(`${BOTH}update\n`.length), fetched);
+      assert.deepEqual(
+        [guest.kernel, guest.initrd].map((file) => readFileSync(file)),
+        before,
+      );
+      assert.deepEqual(readdirOf(path.join(machine.guestDir, 'packages')).length, 2);
+    });
+
+  it('makes an initrd anew that is not as it was, without any tool', async () => {
+    const machine = host();
+    const { initrd } = await ensureDefaultGuest(machine);
+    const before = readFileSync(initrd);
+    writeFileSync(initrd, before.subarray(0, 100));
+    await findDefaultGuest({ ...machine.env, PATH: '/nonexistent' });
+    assert.deepEqual(readFileSync(initrd), before);
   });
 
   it('survives two fetches at a time', async () => {

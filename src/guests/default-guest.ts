@@ -1,11 +1,12 @@
 import { createHash, randomUUID } from 'node:crypto';
-import { mkdir, mkdtemp, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import os from 'node:os';
 import path from 'node:path';
 import { RequestError } from '#base/errors.ts';
 import { makeFolder } from '#base/node/make-folder.ts';
 import { Apt, type AptPackage, diskFull, unknownPackage } from './apt.ts';
 import { buildInitramfs, type GuestModule, MODULE_GROUPS } from './initramfs.ts';
+import { areIntact, haveTheirSizes, recordFiles, writeSynced } from './package-files.ts';
 
 /** Which of Debian's systems a guest is made of. */
 export interface GuestKind {
@@ -87,7 +88,7 @@ function homeDir(home: string | undefined): string {
   }
 }
 
-/** The guest in the cache, or undefined when none is there. Needs no network. */
+/** The guest in the cache, or undefined when none is there, or it has been cut off since. Needs no network. */
 export async function findDefaultGuest(
   env: NodeJS.ProcessEnv,
   kind = GUEST_64,
@@ -96,6 +97,8 @@ export async function findDefaultGuest(
   const stamp = await readStamp(dir);
   if (stamp === undefined) return undefined;
   try {
+    for (const wanted of [stamp.kernel, stamp.busybox])
+      if (!(await haveTheirSizes(path.join(dir, 'packages', folderOf(wanted))))) return undefined;
     return await assemble(dir, stamp);
   } catch (error) {
     if (isErrno(error, 'ENOENT')) return undefined; // packages were removed by hand
@@ -194,13 +197,16 @@ async function findPackages(
 async function fetchAll(apt: Apt, host: GuestHost, places: Places, found: Found): Promise<boolean> {
   for (const wanted of [found.kernel, found.busybox]) {
     const target = path.join(places.packagesDir, folderOf(wanted));
-    if (await exists(target)) continue;
+    if (await areIntact(target)) continue;
     if (!(await fetchOne(apt, host, places.tempDir, wanted, target))) return false;
   }
   return true;
 }
 
-/** Downloads and unpacks aside, then renames: a folder with its final name is complete, and two fetches do no harm. */
+/**
+ * Downloads and unpacks aside, then renames: a folder with its final name was complete, and two fetches do no harm. One
+ * that has been damaged since makes room.
+ */
 async function fetchOne(
   apt: Apt,
   host: GuestHost,
@@ -221,6 +227,9 @@ async function fetchOne(
   host.progress(`default guest: unpacking ${wanted.name}`, true);
   await apt.unpack(deb, unpackDir);
   await rm(downloadDir, { recursive: true });
+  await recordFiles(unpackDir, await guestFiles(unpackDir));
+  if (!(await areIntact(target)))
+    await rename(target, path.join(tempDir, `${wanted.name}.damaged`)).catch(absent);
   try {
     await rename(unpackDir, target);
   } catch (error) {
@@ -245,7 +254,8 @@ async function assemble(dir: string, stamp: Stamp): Promise<DefaultGuest> {
   const archive = buildInitramfs(busybox, await readModules(kernelPackageDir));
   const digest = createHash('sha256').update(archive).digest('hex').slice(0, 12);
   const initrd = path.join(dir, `initrd-${digest}.cpio`);
-  if (!(await exists(initrd))) await writeAtomically(initrd, archive);
+  const kept = await readFile(initrd).catch(absent);
+  if (kept === undefined || !kept.equals(archive)) await writeAtomically(initrd, archive);
   return {
     kernel: boot('vmlinuz-'),
     initrd,
@@ -273,20 +283,39 @@ const MODULES = {
 
 /** Those of the modules that the package has: in others they are part of the kernel. */
 async function readModules(kernelPackageDir: string): Promise<GuestModule[]> {
-  const root = path.join(kernelPackageDir, 'lib', 'modules');
-  const [version] = await readdir(root).catch(() => []);
-  if (version === undefined) return [];
+  const drivers = await driversFolder(kernelPackageDir);
+  if (drivers === undefined) return [];
   const modules: GuestModule[] = [];
-  const drivers = path.join(root, version, 'kernel', 'drivers');
   for (const group of MODULE_GROUPS)
     for (const file of MODULES[group]) {
-      const bytes = await readFile(path.join(drivers, file)).catch((error: unknown) => {
-        if (isErrno(error, 'ENOENT')) return undefined;
-        throw error;
-      });
+      const bytes = await readFile(path.join(kernelPackageDir, drivers, file)).catch(absent);
       if (bytes !== undefined) modules.push({ group, name: path.basename(file), bytes });
     }
   return modules;
+}
+
+/** Below the package's folder. */
+async function driversFolder(packageDir: string): Promise<string | undefined> {
+  const modules = path.join('lib', 'modules');
+  const [version] = await readdir(path.join(packageDir, modules)).catch(() => []);
+  return version === undefined ? undefined : path.join(modules, version, 'kernel', 'drivers');
+}
+
+/** What of a package a guest is made of, below its folder. */
+async function guestFiles(packageDir: string): Promise<string[]> {
+  const bootFiles = await readdir(path.join(packageDir, 'boot')).catch(() => []);
+  const drivers = await driversFolder(packageDir);
+  const names = [
+    path.join('bin', 'busybox'),
+    ...bootFiles.map((name) => path.join('boot', name)),
+    ...(drivers === undefined
+      ? []
+      : Object.values(MODULES)
+          .flat()
+          .map((m) => path.join(drivers, m))),
+  ];
+  const infos = await Promise.all(names.map((n) => stat(path.join(packageDir, n)).catch(absent)));
+  return names.filter((_, i) => infos[i]?.isFile());
 }
 
 async function readStamp(dir: string): Promise<Stamp | undefined> {
@@ -334,7 +363,7 @@ async function removeAbandoned(packagesDir: string): Promise<void> {
 async function writeAtomically(file: string, content: string | Uint8Array): Promise<void> {
   const temp = `${file}.${randomUUID()}.tmp`;
   try {
-    await writeFile(temp, content);
+    await writeSynced(temp, content);
     await rename(temp, file);
   } finally {
     await rm(temp, { force: true });
@@ -379,11 +408,8 @@ function megabytes(bytes: number): string {
   return (bytes / 1e6).toFixed(1);
 }
 
-async function exists(file: string): Promise<boolean> {
-  return stat(file).then(
-    () => true,
-    () => false,
-  );
+function absent(error: unknown): undefined {
+  if (!isErrno(error, 'ENOENT')) throw error;
 }
 
 function isErrno(error: unknown, code: string): boolean {
