@@ -2,6 +2,7 @@ import { unreachable } from '#base/errors.ts';
 import { errnoOf, hostReason } from '#base/host-reason.ts';
 import { checkConfig } from '#control/config.ts';
 import type { Vm, VmExit } from '#control/vm.ts';
+import { cachedGuestError } from './cached-guest-error.ts';
 import { type CliHost, progressWriter } from './host.ts';
 import { catchInterrupts, Interrupted } from './interrupts.ts';
 import { openPty } from './pty.ts';
@@ -45,7 +46,7 @@ export async function runCommand(
     return await runVm(vm, request, host, interrupts.signal);
   } catch (error) {
     if (error instanceof Interrupted) return error.exitStatus;
-    throw error;
+    throw cachedGuestError(error, request);
   } finally {
     progress.end();
     interrupts.release();

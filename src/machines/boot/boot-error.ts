@@ -3,7 +3,7 @@ export class BootError extends Error {
   override readonly name = 'BootError';
   readonly kind: 'not-a-kernel' | 'truncated' | 'unsupported' | 'too-large';
   /** What is at fault where it is not the kernel itself. */
-  readonly field: 'append' | 'cpu' | 'initrd' | 'module' | undefined;
+  readonly field: 'append' | 'cpu' | 'initrd' | 'memory' | 'module' | undefined;
 
   constructor(
     kind: BootError['kind'],

@@ -115,7 +115,9 @@ function placeImage(input: BootInput, header: SetupHeader): Image {
       : placePacked(input.kernel, header);
   if (image.end > input.memoryBytes) {
     const need = Math.ceil(image.end / 2 ** 20);
-    throw new BootError('too-large', `the kernel needs ${need} MiB of memory; give more`);
+    throw new BootError('too-large', `the kernel needs ${need} MiB of memory; give more`, {
+      field: 'memory',
+    });
   }
   return image;
 }

@@ -33,6 +33,7 @@ export function checkPlacements(writes: readonly Placement[], memoryBytes: numbe
       throw new BootError(
         'too-large',
         `the kernel needs ${Math.ceil(end / MIB)} MiB of memory; give more`,
+        { field: 'memory' },
       );
     }
     if (!ram.some((r) => write.paddr >= r.paddr && end <= r.paddr + r.bytes)) {

@@ -272,7 +272,12 @@ describe('refused', () => {
     },
     { name: 'an object file', input: bootInput(typed(1)), kind: 'not-a-kernel' },
     { name: 'a core dump', input: bootInput(typed(4)), kind: 'not-a-kernel' },
-    { name: 'a segment past memory', input: bootInput(at(64 * MIB - 2)), kind: 'too-large' },
+    {
+      name: 'a segment past memory',
+      input: bootInput(at(64 * MIB - 2)),
+      kind: 'too-large',
+      field: 'memory',
+    },
     { name: 'a segment at 2^63', input: bootInput(at(2n ** 63n)), kind: 'unsupported' },
     {
       name: 'a segment of 2^63',
@@ -350,11 +355,13 @@ describe('refused', () => {
       name: 'memory that ends below the kernel',
       input: bootInput(makeBzImage(code), { memoryBytes: MIB }),
       kind: 'too-large',
+      field: 'memory',
     },
     {
       name: 'memory that ends below the page tables',
       input: bootInput(at(0x2000), { memoryBytes: 65536 }),
       kind: 'too-large',
+      field: 'memory',
     },
   ];
   for (const { name, input, kind, field, message = /^/ } of cases)
