@@ -1,5 +1,8 @@
+// First: the others use what older versions of Node do not have.
+import '#vmm/node-version.ts';
 import type { ExplainRequest, Explanation } from '#control/explain.ts';
 
+export { RequestError } from '#base/errors.ts';
 export type { ExplainRequest, Explanation } from '#control/explain.ts';
 export type { Vm, VmConfig, VmExit, VmStats } from '#control/vm.ts';
 export { createVm } from '#vmm/vm.ts';

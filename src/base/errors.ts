@@ -1,6 +1,7 @@
 /**
  * The request was wrong: something the user gave, or something their system lacks. The message says what is wrong and
- * what to do instead, in one line; `field` names the setting at fault (`kernel`, `memory`, …) where there is one.
+ * what to do instead, in one line; `field` names the setting at fault where there is one, as the
+ * flag of `ring0 run` that sets it: `kernel`, `initrd`, `append`, `memory`, `cpu`, `disk`, `module`, …
  */
 export class RequestError extends Error {
   override readonly name = 'RequestError';

@@ -23,7 +23,7 @@ const KERNEL = `_start: mov $'o', %al
 `;
 
 const SCRIPT = `import { readFileSync } from 'node:fs';
-import { createVm, type VmConfig, type VmExit } from 'ring0';
+import { createVm, RequestError, type VmConfig, type VmExit } from 'ring0';
 
 const config: VmConfig = {
   kernel: readFileSync('kernel'),
@@ -34,6 +34,8 @@ const config: VmConfig = {
   noReboot: true,
   stats: false,
 };
+const wrong: unknown = await createVm({ ...config, cpuModel: 'none' }).catch((error) => error);
+if (!(wrong instanceof RequestError) || wrong.field !== 'cpu') throw wrong;
 const vm = await createVm(config);
 let text = '';
 vm.console.onOutput((bytes) => {
