@@ -89,7 +89,7 @@ export class BlockView {
   }
 
   /** Whether a region is entered at a block. */
-  hasRegion({ address }: BlockInfo): boolean {
+  hasRegion({ address }: Pick<BlockInfo, 'address'>): boolean {
     return (this.#get(address + B_HEAT) | 0) < 0;
   }
 

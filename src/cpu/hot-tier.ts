@@ -302,15 +302,18 @@ export class HotTier {
       reserved: batch.regions.map(() => undefined),
     };
     const valid = batch.regions.map(
-      (r) => batch.epoch === this.#epoch && r.blocks.every((b) => this.#blocks.isSame(b)),
+      ({ blocks }) =>
+        batch.epoch === this.#epoch &&
+        blocks.every((b) => this.#blocks.isSame(b)) &&
+        !blocks.slice(0, 1).some((entry) => this.#blocks.hasRegion(entry)),
     );
     this.#instantiate(unit, (i) => valid[i] === true);
     this.#hold(unit);
     for (const [index, region] of batch.regions.entries()) {
-      if (batch.epoch === this.#epoch) this.#asked.delete(region.blocks[0]?.address ?? 0);
+      const address = region.blocks[0]?.address ?? 0;
+      if (batch.epoch === this.#epoch) this.#asked.delete(address);
       if (valid[index] === true) this.#enter({ ...region, unit }, index);
-      else if (batch.epoch === this.#epoch)
-        this.#setHeat(region.blocks[0]?.address ?? 0, HEAT_START);
+      else if (batch.epoch === this.#epoch) this.#cool(address);
     }
   }
 
@@ -318,7 +321,7 @@ export class HotTier {
   #move(block: number): void {
     this.#asked.delete(block);
     this.#moved.add(block);
-    this.#setHeat(block, HEAT_START);
+    this.#cool(block);
   }
 
   /** Keeps a module; the oldest go where there are too many. */
@@ -399,6 +402,11 @@ export class HotTier {
     this.#setHeat(region.blocks[0]?.address ?? 0, HEAT_START); // it may become hot again
   }
 
+  /** A block may become hot again, unless another request has led to a region that is entered at it. */
+  #cool(block: number): void {
+    if (!this.#blocks.hasRegion({ address: block })) this.#setHeat(block, HEAT_START);
+  }
+
   #setHeat(block: number, heat: number): void {
     if (this.#view.getUint32(block + B_COUNT, true) !== 0)
       this.#view.setInt32(block + B_HEAT, heat, true);
@@ -415,7 +423,7 @@ export class HotTier {
   /** Looks for a region of an earlier run that stands for the code at a block. */
   #revive({ block, rip }: RegionRequest): void {
     const entry = this.#blocks.read(block);
-    if (entry === undefined) return;
+    if (entry === undefined || this.#blocks.hasRegion(entry)) return;
     let unmapped = false;
     this.#asked.add(block);
     for (const place of this.#places(entry)) {

@@ -62,6 +62,7 @@ export class RegionCompiler {
   compile(requests: readonly RegionRequest[]): CompiledBatch {
     const planned: { region: Region; compiled: CompiledRegion }[] = [];
     const elsewhere: number[] = [];
+    const entered = new Set<number>();
     let refused = 0;
     if (this.#begun.size > MOST_BEGUN) this.#begun.clear();
     for (const request of requests) {
@@ -72,7 +73,12 @@ export class RegionCompiler {
       if (rip !== request.rip) elsewhere.push(request.block);
       if (plan === undefined) continue;
       const { region, blocks, pages } = plan;
-      this.#begun.set(blocks[0]?.address ?? 0, new Set(blocks.map(({ address }) => address)));
+      const [entry] = blocks;
+      // A block that became hot while a region was made for another one that is entered here.
+      if (entry === undefined || this.#view.hasRegion(entry) || entered.has(entry.address))
+        continue;
+      entered.add(entry.address);
+      this.#begun.set(entry.address, new Set(blocks.map(({ address }) => address)));
       const insns = region.nodes.reduce((sum, node) => sum + node.insns.length, 0);
       planned.push({
         region,
