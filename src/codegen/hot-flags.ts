@@ -6,7 +6,8 @@ import type { FunctionBody } from './wasm.ts';
 
 /**
  * Where the flags are: computed (`raw`), in the operands of the last operation, in either of these (`mixed`: a local says
- * which, for loops that are entered with computed ones), in values not yet computed, or CF in a local, and no other.
+ * which, for loops that are entered with computed ones), or in values not yet computed. `carry` is what a node that needs CF
+ * alone begins with: CF in a local (`saveCarry`), whatever form the ways there had.
  */
 export type FlagForm =
   | { readonly at: 'raw' }

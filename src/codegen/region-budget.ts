@@ -7,7 +7,7 @@ const I32_ADD = 0x6a;
  * V8 would keep what is left at each block for the exits that may never be taken.
  */
 export class RegionBudget {
-  /** Instructions on the way here that the local still has. */
+  /** Instructions that are done and not yet subtracted from the local. */
   #spent = 0;
   readonly #f: FunctionBody;
   readonly #local: number;
@@ -51,6 +51,7 @@ export class RegionBudget {
     this.#f.set(this.#local);
   }
 
+  /** Brings the local up to date, and goes on. */
   settle(): void {
     this.leave();
     this.#spent = 0;

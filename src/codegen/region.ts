@@ -23,7 +23,7 @@ export interface RegionNode {
   readonly taken: RegionEdge | undefined;
   /** What follows the last instruction. */
   readonly next: RegionEdge;
-  /** Where an indirect jump may go: the return address of the call that led here. */
+  /** Where an indirect jump or call goes: for RET the return address of the call that led here, else where it went before. */
   readonly predicted: readonly RegionEdge[];
   /** The indirect jump is a call. */
   readonly calls: boolean;

@@ -42,8 +42,8 @@ export interface CompiledBatch {
   readonly elsewhere: readonly number[];
 }
 
-/** Regions of which that is remembered. */
-const MOST_BEGUN = 1024;
+/** Regions of which it is remembered what they were made of. */
+const MOST_MADE = 1024;
 
 /** Makes one module of the regions of several hot blocks. Reads the blocks of a vCPU, from whatever thread. */
 export class RegionCompiler {
@@ -51,7 +51,7 @@ export class RegionCompiler {
   readonly #lifter: HotLifter;
   readonly #cpu: number;
   /** The blocks of regions that have been made, by that at which they are entered. */
-  readonly #begun = new Map<number, ReadonlySet<number>>();
+  readonly #made = new Map<number, ReadonlySet<number>>();
 
   constructor(memory: WebAssembly.Memory, cpu: number, features: ReadonlySet<Feature>) {
     this.#cpu = cpu;
@@ -64,7 +64,7 @@ export class RegionCompiler {
     const elsewhere: number[] = [];
     const entered = new Set<number>();
     let refused = 0;
-    if (this.#begun.size > MOST_BEGUN) this.#begun.clear();
+    if (this.#made.size > MOST_MADE) this.#made.clear();
     for (const request of requests) {
       const found = this.#plan(request);
       if (found === undefined) refused++;
@@ -78,7 +78,7 @@ export class RegionCompiler {
       if (entry === undefined || this.#view.hasRegion(entry) || entered.has(entry.address))
         continue;
       entered.add(entry.address);
-      this.#begun.set(entry.address, new Set(blocks.map(({ address }) => address)));
+      this.#made.set(entry.address, new Set(blocks.map(({ address }) => address)));
       const insns = region.nodes.reduce((sum, node) => sum + node.insns.length, 0);
       planned.push({
         region,
@@ -96,7 +96,12 @@ export class RegionCompiler {
     };
   }
 
-  /** The region for a hot block, and where it is entered; no plan if it has been made already. */
+  /**
+   * The region for a hot block, and where it is entered: at the block, or where the loop around it begins (`betterEntry`).
+   * All hot blocks of a loop share the region of its first one, so that there may be nothing to make (no plan). A block that
+   * becomes hot again, after it was told so, is not led there: it gets a region of its own, entered `here`, which ends
+   * where the loop's begins as long as that one stands. Undefined: the block makes no region.
+   */
   #plan({
     block,
     rip,
@@ -110,9 +115,9 @@ export class RegionCompiler {
     const entry = node && plan.blocks.find(({ offset }) => offset === node.offset);
     if (entry === undefined) return { plan, rip };
     const entryRip = this.#view.linearOf(rip, entry.offset, entry.key);
-    const begun = this.#begun.get(entry.address)?.has(block) === true;
-    if (begun && !here) return { plan: undefined, rip: entryRip };
-    if (begun)
+    const isMade = this.#made.get(entry.address)?.has(block) === true;
+    if (isMade && !here) return { plan: undefined, rip: entryRip };
+    if (isMade && this.#view.hasRegion(entry))
       return { plan: RegionPlanner.plan({ ...parts, without: entry.offset }, block, rip), rip };
     if (here || this.#view.hasRegion(entry)) return { plan, rip };
     const moved = RegionPlanner.plan(parts, entry.address, entryRip);

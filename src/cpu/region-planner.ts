@@ -138,7 +138,8 @@ export class RegionPlanner {
 
   /**
    * Ends nodes where a loop begins: the block that leads into one goes on to the loop's first jump, since it was made
-   * before anything jumped back, and from there would enter the loop in its middle.
+   * before anything jumped back, and from there would enter the loop in its middle. `blocks` keep all their bytes, so that a
+   * write to the part that is left out still ends the region.
    */
   #cutAtHeads(): void {
     const heads = new Set<string>();
