@@ -77,11 +77,14 @@ function declarations(): Map<string, string> {
     const text = written.get(file);
     if (text === undefined) throw new Error(`${file}: no declarations were made`);
     const names: string[] = [];
-    const renamed = text.replace(/(from |import\()'([^']+\.ts)'/g, (_, before, specifier) => {
-      const name = moduleName(specifier, file);
-      names.push(join(dirname(file), name).split(sep).join('/'));
-      return `${before}'${name}'`;
-    });
+    const renamed = text.replace(
+      /(from |import\(|import )'([^']+\.ts)'/g,
+      (_, before, specifier) => {
+        const name = moduleName(specifier, file);
+        names.push(join(dirname(file), name).split(sep).join('/'));
+        return `${before}'${name}'`;
+      },
+    );
     needed.set(file, renamed);
     for (const name of names) add(name.replace(/\.js$/, '.d.ts'));
   };
