@@ -126,7 +126,11 @@ function defineRun(run: Command, host: CliHost, done: (status: number) => void):
       `kernel command line (default: ${DEFAULT_APPEND}; added to "${DEFAULT_GUEST_APPEND}" for the default guest)`,
     )
     .option('-m, --memory <size>', 'memory: a number with K, M or G; MiB without', '256M')
-    .option('-c, --console <where>', 'the serial console: stdio, pty or none', 'stdio')
+    .option(
+      '-c, --console <where>',
+      'the serial console: stdio, pty (needs script(1)) or none',
+      'stdio',
+    )
     .option(
       '-t, --timeout <seconds>',
       'end the guest after this time; fetching and loading it do not count',
