@@ -70,11 +70,15 @@ function isPlain(cpu: usize, paddr: u32, key: u32): bool {
   return (load<u8>(load<u32>(cpu, S_PAGE_MAP) + (paddr >> 12)) & (PAGE_RAM | PAGE_ROM)) == PAGE_RAM;
 }
 
-/** The template of the instruction at `at`; 0 where there is none. */
-function templateAt(area: usize, key: u32, at: usize): usize {
+/** In place of the template of an instruction that goes on beyond the page, behind which there may be no memory. */
+const CROSSES: usize = 1;
+
+/** The template of the instruction at `at`; 0 where there is none, CROSSES where its bytes go on at `end`. */
+function templateAt(area: usize, key: u32, at: usize, end: usize): usize {
   let child = <u32>load<u16>(area + A_CODE_ROOTS + (key & T_KEY) * 2);
   if (child == 0) return 0;
   do {
+    if (at >= end) return CROSSES;
     child = load<u16>(area + A_CODE_NODES + child * CODE_NODE_BYTES + ((<u32>load<u8>(at++)) << 1));
     if (child == 0) return 0;
   } while (child < <u32>CODE_LEAF);
@@ -84,10 +88,10 @@ function templateAt(area: usize, key: u32, at: usize): usize {
 /** The same, learnt when it has not been met; 0 where the instruction is not made from a template, or its unit is off. */
 function templateOf(cpu: usize, key: u32, at: usize, end: usize): usize {
   const area = <usize>load<u32>(cpu, S_AREA);
-  let template = templateAt(area, key, at);
+  let template = templateAt(area, key, at, end);
   if (template == 0 && learn_insn(<u32>at, <u32>end, key) != 0)
-    template = templateAt(area, key, at);
-  if (template == 0) return 0;
+    template = templateAt(area, key, at, end);
+  if (template <= CROSSES) return template;
   return ((<u32>load<u8>(template, T_UNIT)) << T_UNIT_SHIFT) & key ? 0 : template;
 }
 
@@ -161,11 +165,11 @@ export function block_of_templates(cpu: usize, paddr: u32, key: u32, block: usiz
   while (!ends && at < end && insns < <u32>BLOCK_INSNS) {
     const template = templateOf(cpu, key, at, end);
     if (template == 0) return 0;
-    const length = <u32>load<u8>(template, T_LENGTH);
-    if (at + length > end) {
+    if (template == CROSSES || at + load<u8>(template, T_LENGTH) > end) {
       if (insns == 0) return 0;
       break;
     }
+    const length = <u32>load<u8>(template, T_LENGTH);
     rec = putInsn(template, at, <u32>(at - start), rec);
     ends = load<u8>(template, T_ENDS) != 0;
     at += length;

@@ -77,6 +77,24 @@ async function crash(extra: Partial<VmConfig>): Promise<CrashExit> {
   }
 }
 
+it('an instruction that begins in the last byte of memory goes on where there is none', async () => {
+  // Zeros are ADD %al, (%eax), of two bytes.
+  const kernel = smallKernel(`
+  _start: mov $'j', %al
+    out %al, $0xe9
+    xor %eax, %eax
+    mov $0x7ffffb, %edx
+    jmp *%edx\n`);
+  const vm = await createVm({ ...config, kernel });
+  const printed = new Promise((resolve) => vm.console.onOutput(resolve));
+  const end = vm.run();
+  await Promise.race([printed, end]);
+  // It meets zeros on its way through 4 GiB: it goes on, as long as it is let.
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  await vm.stop();
+  assert.equal((await end).type, 'stopped');
+});
+
 describe('a triple fault', { timeout: 300_000 }, () => {
   it('is reported with state, exception, instructions, stack, and what was missing', async () => {
     const { reason, report, dumpFile } = await crash({});
