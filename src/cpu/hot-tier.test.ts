@@ -26,7 +26,8 @@ function tierThatWaits(costMs: number): HotTier {
     if (left === 0) return [];
     left--;
     nowMs += costMs;
-    return [{ wasm: EMPTY, module, regions: [], refused: 1, elsewhere: [], epoch: 0, ms: 7 }];
+    const nothing = { regions: [], elsewhere: [], covered: [] };
+    return [{ wasm: EMPTY, module, ...nothing, refused: 1, epoch: 0, ms: 7 }];
   };
   const translator = { request: () => {}, hasNews: () => left > 0, take };
   const parts = { memory, table, templates, nowMs: () => nowMs };

@@ -108,6 +108,9 @@ const MOST_WASM_BYTES = 48 * 1024 * 1024;
 /** Time for which the guest waits for translated code to be put in place; the rest waits for the next look around. */
 const MOST_PAUSE_MS = 2;
 
+/** Entries after which a block that lies in a region made for another one is asked for again. */
+const HEAT_AGAIN = 2000;
+
 /** How often a block is looked for among the regions of earlier runs. */
 const MOST_TRIES = 3;
 
@@ -292,7 +295,10 @@ export class HotTier {
   #install(batch: TranslatedBatch): void {
     this.#stats.translateMs += batch.ms;
     this.#stats.refused += batch.refused;
-    if (batch.epoch === this.#epoch) for (const block of batch.elsewhere) this.#move(block);
+    if (batch.epoch === this.#epoch) {
+      for (const block of batch.elsewhere) this.#move(block);
+      for (const block of batch.covered) this.#askAgain(block);
+    }
     if (batch.regions.length === 0) return;
     this.#stats.wasmBytes += batch.wasm.length;
     const unit: Unit = {
@@ -322,6 +328,12 @@ export class HotTier {
     this.#asked.delete(block);
     this.#moved.add(block);
     this.#cool(block);
+  }
+
+  /** A block lies in a region of another one. It was as hot before that was there. */
+  #askAgain(block: number): void {
+    this.#asked.delete(block);
+    this.#cool(block, HEAT_AGAIN);
   }
 
   /** Keeps a module; the oldest go where there are too many. */
@@ -403,8 +415,8 @@ export class HotTier {
   }
 
   /** A block may become hot again, unless another request has led to a region that is entered at it. */
-  #cool(block: number): void {
-    if (!this.#blocks.hasRegion({ address: block })) this.#setHeat(block, HEAT_START);
+  #cool(block: number, heat = HEAT_START): void {
+    if (!this.#blocks.hasRegion({ address: block })) this.#setHeat(block, heat);
   }
 
   #setHeat(block: number, heat: number): void {

@@ -40,6 +40,8 @@ export interface CompiledBatch {
   readonly refused: number;
   /** Blocks that are in a region which is entered elsewhere. */
   readonly elsewhere: readonly number[];
+  /** Blocks that lie in a region made for another one: a region of their own is worth it if they stay hot beside it. */
+  readonly covered: readonly number[];
 }
 
 /** Regions of which it is remembered what they were made of. */
@@ -52,8 +54,18 @@ export class RegionCompiler {
   readonly #cpu: number;
   /** The blocks of regions that have been made, by that at which they are entered. */
   readonly #made = new Map<number, ReadonlySet<number>>();
+  /** Blocks of these that nobody has asked for since. */
+  readonly #covered = new Set<number>();
+  readonly #sparing: boolean;
 
-  constructor(memory: WebAssembly.Memory, cpu: number, features: ReadonlySet<Feature>) {
+  /** `sparing`: what a region covers is not translated for its own sake when it is first asked for. */
+  constructor(
+    memory: WebAssembly.Memory,
+    cpu: number,
+    features: ReadonlySet<Feature>,
+    sparing = false,
+  ) {
+    this.#sparing = sparing;
     this.#cpu = cpu;
     this.#view = new BlockView(memory, cpu);
     this.#lifter = new HotLifter(this.#view, features);
@@ -62,10 +74,18 @@ export class RegionCompiler {
   compile(requests: readonly RegionRequest[]): CompiledBatch {
     const planned: { region: Region; compiled: CompiledRegion }[] = [];
     const elsewhere: number[] = [];
+    const covered: number[] = [];
     const entered = new Set<number>();
     let refused = 0;
-    if (this.#made.size > MOST_MADE) this.#made.clear();
+    if (this.#made.size > MOST_MADE) {
+      this.#made.clear();
+      this.#covered.clear();
+    }
     for (const request of requests) {
+      if (this.#covered.delete(request.block) && this.#sparing) {
+        covered.push(request.block);
+        continue;
+      }
       const found = this.#plan(request);
       if (found === undefined) refused++;
       if (found === undefined) continue;
@@ -78,7 +98,9 @@ export class RegionCompiler {
       if (entry === undefined || this.#view.hasRegion(entry) || entered.has(entry.address))
         continue;
       entered.add(entry.address);
-      this.#made.set(entry.address, new Set(blocks.map(({ address }) => address)));
+      const addresses = new Set(blocks.map(({ address }) => address));
+      this.#made.set(entry.address, addresses);
+      for (const address of addresses) this.#covered.add(address);
       const insns = region.nodes.reduce((sum, node) => sum + node.insns.length, 0);
       planned.push({
         region,
@@ -93,6 +115,7 @@ export class RegionCompiler {
       regions: planned.map((p) => p.compiled),
       refused,
       elsewhere,
+      covered,
     };
   }
 

@@ -13,7 +13,7 @@ import type { TranslationRequest, TranslatorStart } from './worker-protocol.ts';
 const BATCH = 16;
 
 function serve({ memory, cpu, cpuModel, port, translationCache }: TranslatorStart): void {
-  const compiler = new RegionCompiler(memory, cpu, findModel(cpuModel).features);
+  const compiler = new RegionCompiler(memory, cpu, findModel(cpuModel).features, true);
   const words = new Int32Array(memory.buffer);
   const send = (batch: TranslatedBatch | CachedBatch): void => {
     port.postMessage(batch);
