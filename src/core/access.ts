@@ -20,7 +20,7 @@ import {
   SEG_SS,
 } from '../ir/state.ts';
 import { EVENT_STORE, TRACE_STORES } from '../ir/state-system.ts';
-import { hasCode, invalidateRange } from './blocks.ts';
+import { hasCode, invalidateRange } from './code-pages.ts';
 import { checkDataBreakpoint } from './debug.ts';
 import { mmio_read, mmio_write } from './host.ts';
 import {

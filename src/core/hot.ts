@@ -24,6 +24,7 @@ import {
   ACCESS_WRITE,
   fetchMode,
   isCanonical,
+  SPARE_CODE,
   tryWalk,
   WALK_FAULT,
 } from './paging.ts';
@@ -47,7 +48,7 @@ function readableIn(cpu: usize, vaddr: u64): usize {
   const mode = dataMode(cpu);
   const entry = tlbEntry(tlbTable(cpu, mode, 0), vaddr);
   if ((vaddr ^ entry.tag) < 4096) return <usize>(<u32>vaddr + entry.delta);
-  const found = tryWalk(cpu, vaddr, ACCESS_READ, mode);
+  const found = tryWalk(cpu, vaddr, ACCESS_READ | SPARE_CODE, mode);
   return found == WALK_FAULT ? 0 : fillForRead(cpu, vaddr, mode, found);
 }
 
@@ -74,7 +75,7 @@ export function hot_write(cpu: usize, vaddr: u64, size: u32): usize {
   if ((vaddr ^ entry.tag) < 4096) return <usize>(<u32>vaddr + entry.delta);
   const known = besideCode(cpu, vaddr, size, mode);
   if (known != 0) return known;
-  const found = tryWalk(cpu, vaddr, ACCESS_WRITE, mode);
+  const found = tryWalk(cpu, vaddr, ACCESS_WRITE | SPARE_CODE, mode);
   if (found == WALK_FAULT) return 0;
   const host = fillForWrite(cpu, vaddr, mode, found);
   return host != 0 ? host : besideCode(cpu, vaddr, size, mode);
@@ -92,7 +93,7 @@ export function page_holds(cpu: usize, lin: u64, place: u32): u32 {
     noteFetch(cpu, at, entry.page);
     return (entry.page & TLB_PAGE) == page ? 1 : 0;
   }
-  const found = tryWalk(cpu, at, ACCESS_FETCH, fetchMode(cpu));
+  const found = tryWalk(cpu, at, ACCESS_FETCH | SPARE_CODE, fetchMode(cpu));
   if (found == WALK_FAULT) return 0;
   const paddr = found & PADDR;
   fillEntry(cpu, table, at, 0, (<u32>(found >> 32) & ~TLB_PAGE) | <u32>(paddr >> 12));

@@ -2,6 +2,7 @@ export * from './access';
 export { make_room, new_block } from './block-arena';
 export * from './blocks';
 export * from './bytes';
+export * from './code-pages';
 export * from './control';
 export * from './debug';
 export * from './far';

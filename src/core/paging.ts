@@ -1,7 +1,10 @@
 import {
   KEY_USER,
+  PAGE_CODE,
+  PAGE_DIRTY,
   PAGE_MAP_BYTES,
   PAGE_RAM,
+  PAGE_ROM,
   PHYS_BITS,
   S_A20_MASK,
   S_CR0,
@@ -19,7 +22,8 @@ import {
   TLB_MODE_SMAP,
   TLB_MODE_USER,
 } from '../ir/state.ts';
-import { EVENT_MARK, TRACE_STORES } from '../ir/state-system.ts';
+import { EVENT_MARK, EVENT_STORE, TRACE_STORES } from '../ir/state-system.ts';
+import { hasCode, invalidateRange } from './code-pages.ts';
 import { GP, raiseError, raisePageFault, SS } from './raise.ts';
 import { TLB_GLOBAL, TLB_HUGE, TLB_LARGE } from './tlb.ts';
 import { traceEvent } from './trace.ts';
@@ -27,6 +31,8 @@ import { traceEvent } from './trace.ts';
 export const ACCESS_READ: u32 = 0;
 export const ACCESS_WRITE: u32 = 1;
 export const ACCESS_FETCH: u32 = 2;
+/** With one of these: by a region, which may be made from the very bytes that the walk would mark. */
+export const SPARE_CODE: u32 = 4;
 
 // Page-fault error code and entry bits. Source: Intel SDM vol. 3, 4.7 and tables 4-5 to 4-20.
 const ERROR_PRESENT: u32 = 1;
@@ -76,24 +82,38 @@ function entryAt(cpu: usize, paddr: u64, size: u32): u64 {
   return size == 8 ? load<u64>(host) : <u64>load<u32>(host);
 }
 
-function setBits(cpu: usize, paddr: u64, bits: u64): void {
+/**
+ * Marks `entry`, the page-table entry at `paddr`, as accessed or dirty, which are bits of its first byte. Like any write it drops
+ * the blocks made from that byte; with SPARE_CODE it does nothing then, and the answer is false.
+ */
+function mark(cpu: usize, paddr: u64, entry: u64, bits: u64, access: u32): bool {
+  if ((entry & bits) == bits) return true;
   const masked = paddr & load<u32>(cpu, S_A20_MASK);
-  const host = hostOf(cpu, masked);
+  const page = pageBits(cpu, masked);
+  if (page & PAGE_ROM) return true;
+  if (page & PAGE_CODE) {
+    if (access & SPARE_CODE && hasCode(cpu, <u32>masked, 1)) return false;
+    traceEvent(cpu, TRACE_STORES, EVENT_STORE, masked, 0);
+  }
   traceEvent(cpu, TRACE_STORES, EVENT_MARK, masked, 0);
-  store<u32>(host, load<u32>(host) | <u32>bits);
+  const host = hostOf(cpu, masked);
+  store<u8>(host, load<u8>(host) | <u8>bits);
+  store<u8>(load<u32>(cpu, S_PAGE_MAP) + <usize>(masked >> 12), page | PAGE_DIRTY);
+  if (page & PAGE_CODE) invalidateRange(cpu, <u32>masked, 1);
+  return true;
 }
 
-/** What a walk gives when it meets a fault: the error code is in S_WALK_ERROR then. */
+/** What a walk gives when it meets a fault, whose error code is in S_WALK_ERROR then; or code that it is to spare. */
 export const WALK_FAULT: u64 = ~0;
 
 function fault(cpu: usize, access: u32, mode: u32, code: u32): u64 {
   let error = code;
-  if (access == ACCESS_WRITE) error |= ERROR_WRITE;
+  if (access & ACCESS_WRITE) error |= ERROR_WRITE;
   if (mode == TLB_MODE_USER) error |= ERROR_USER;
   const nx =
     (load<u64>(cpu, S_CR4) & CR4_PAE && load<u64>(cpu, S_EFER) & EFER_NXE) ||
     load<u64>(cpu, S_CR4) & CR4_SMEP;
-  if (access == ACCESS_FETCH && nx) error |= ERROR_FETCH;
+  if (access & ACCESS_FETCH && nx) error |= ERROR_FETCH;
   store<u32>(cpu, error, S_WALK_ERROR);
   return WALK_FAULT;
 }
@@ -105,11 +125,11 @@ function describe(paddr: u64, flags: u32): u64 {
 
 /** Whether the combined rights of the entries allow the access. SDM vol. 3, 4.6. */
 function allowed(cpu: usize, access: u32, mode: u32, rights: u64): bool {
-  if (access == ACCESS_FETCH && rights & PTE_NX) return false;
+  if (access & ACCESS_FETCH && rights & PTE_NX) return false;
   const user = (rights & PTE_U) != 0;
-  const writes = access == ACCESS_WRITE;
+  const writes = (access & ACCESS_WRITE) != 0;
   if (mode == TLB_MODE_USER) return user && (!writes || (rights & PTE_W) != 0);
-  if (access == ACCESS_FETCH) return !(user && load<u64>(cpu, S_CR4) & CR4_SMEP);
+  if (access & ACCESS_FETCH) return !(user && load<u64>(cpu, S_CR4) & CR4_SMEP);
   if (user && mode == TLB_MODE_SMAP) return false;
   return !writes || (rights & PTE_W) != 0 || !(load<u64>(cpu, S_CR0) & CR0_WP);
 }
@@ -126,8 +146,8 @@ function finish(
   pageMask: u64,
 ): u64 {
   if (!allowed(cpu, access, mode, rights)) return fault(cpu, access, mode, ERROR_PRESENT);
-  const want = access == ACCESS_WRITE ? PTE_A | PTE_D : PTE_A;
-  if ((leaf & want) != want) setBits(cpu, leafAddress, want);
+  const want = access & ACCESS_WRITE ? PTE_A | PTE_D : PTE_A;
+  if (!mark(cpu, leafAddress, leaf, want, access)) return WALK_FAULT;
   const paddr = (leaf & ADDRESS & ~pageMask) | (vaddr & (pageMask | 0xfff));
   let flags: u32 = 0;
   if (leaf & PTE_G && load<u64>(cpu, S_CR4) & CR4_PGE) flags |= TLB_GLOBAL;
@@ -148,7 +168,7 @@ function walk32(cpu: usize, vaddr: u64, access: u32, mode: u32): u64 {
   const pteAddress = (pde & 0xffff_f000) | ((vaddr >> 10) & 0xffc);
   const pte = entryAt(cpu, pteAddress, 4);
   if (!(pte & PTE_P)) return fault(cpu, access, mode, 0);
-  if (!(pde & PTE_A)) setBits(cpu, pdeAddress, PTE_A);
+  if (!mark(cpu, pdeAddress, pde, PTE_A, access)) return WALK_FAULT;
   return finish(cpu, vaddr, access, mode, pde & pte, pte, pteAddress, 0);
 }
 
@@ -183,7 +203,7 @@ function walk64(cpu: usize, vaddr: u64, access: u32, mode: u32, long: bool): u64
         return fault(cpu, access, mode, ERROR_PRESENT | ERROR_RESERVED);
       return finish(cpu, vaddr, access, mode, rights, entry, address, mask);
     }
-    if (!(entry & PTE_A)) setBits(cpu, address, PTE_A);
+    if (!mark(cpu, address, entry, PTE_A, access)) return WALK_FAULT;
     table = entry & ADDRESS;
     shift -= 9;
   }
@@ -194,7 +214,7 @@ export function isCanonical(vaddr: u64): bool {
   return <u64>(((<i64>vaddr) << 16) >> 16) == vaddr;
 }
 
-/** As `walk`, but a fault is the value WALK_FAULT and nothing is raised. */
+/** As `walk`, but a fault is the value WALK_FAULT and nothing is raised. SPARE_CODE may stand beside the access. */
 export function tryWalk(cpu: usize, vaddr: u64, access: u32, mode: u32): u64 {
   store<u64>(cpu, load<u64>(cpu, S_STAT_WALKS) + 1, S_STAT_WALKS);
   const mask = <u64>load<u32>(cpu, S_A20_MASK) | 0xffff_ffff_0000_0000;
