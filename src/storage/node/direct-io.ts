@@ -1,10 +1,10 @@
+import { alignedBytes } from '../aligned.ts';
 import { settle } from '../settle.ts';
 import { WriteGate } from './write-gate.ts';
 
 const SLOT_BYTES = 128 * 1024;
 /** As many parts of requests are under way at once. */
 const SLOTS = 32;
-const WASM_PAGE_BYTES = 65_536;
 
 /** The file below: requests are whole, aligned blocks, in memory that is aligned too. */
 export interface BlockFile {
@@ -17,7 +17,7 @@ export interface BlockFile {
 
 /**
  * Requests of any place and length to a file that takes whole blocks alone (open(2), O_DIRECT). They pass through slots of
- * aligned memory: what a WebAssembly memory has lies at a page, while nobody says where other buffers lie.
+ * aligned memory.
  */
 export class DirectIo {
   readonly #file: BlockFile;
@@ -30,11 +30,9 @@ export class DirectIo {
   constructor(file: BlockFile, blockBytes: number) {
     this.#file = file;
     this.#blockBytes = blockBytes;
-    const pages = (SLOT_BYTES * SLOTS) / WASM_PAGE_BYTES;
-    const { buffer } = new WebAssembly.Memory({ initial: pages, maximum: pages });
-    this.#free = Array.from(
-      { length: SLOTS },
-      (_, index) => new Uint8Array(buffer, index * SLOT_BYTES, SLOT_BYTES),
+    const slots = alignedBytes(SLOTS * SLOT_BYTES);
+    this.#free = Array.from({ length: SLOTS }, (_, index) =>
+      slots.subarray(index * SLOT_BYTES, (index + 1) * SLOT_BYTES),
     );
   }
 

@@ -1,5 +1,6 @@
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
+import { alignedBytes } from '../aligned.ts';
 
 /** Blocks that requests are made of, the smallest first: of most disks, and of those that have pages for sectors. */
 const BLOCK_BYTES = [512, 4096] as const;
@@ -36,7 +37,7 @@ async function blockBytesOf(handle: FileHandle): Promise<number | undefined> {
   const stats = await handle.stat();
   // Its end is met before its blocks are.
   if (stats.isFile() && stats.size < 2 * PAGE_BYTES) return PAGE_BYTES;
-  const page = new Uint8Array(new WebAssembly.Memory({ initial: 1, maximum: 1 }).buffer);
+  const page = alignedBytes(2 * PAGE_BYTES);
   for (const blockBytes of BLOCK_BYTES)
     try {
       await handle.read(page, blockBytes, blockBytes, blockBytes);

@@ -1,3 +1,4 @@
+import { alignedBytes } from '../aligned.ts';
 import { type DiskImage, ImageError } from '../image.ts';
 import { settle } from '../settle.ts';
 import { areZero, isZero, wordsOf } from '../zeros.ts';
@@ -78,8 +79,7 @@ class Copy {
     try {
       for (let at = 0; at < sizeBytes; ) {
         this.#request.signal?.throwIfAborted();
-        at += await this.#step(at, Math.min(sizeBytes - at, MAX_RUN_BYTES));
-        await this.#keepRate();
+        at += await this.#run(at, Math.min(sizeBytes - at, MAX_RUN_BYTES));
       }
     } catch (error) {
       await this.#flight.drain();
@@ -88,8 +88,8 @@ class Copy {
     await this.#flight.drain();
   }
 
-  /** Starts on what lies at `at`; resolves with how much that is. */
-  async #step(at: number, lengthBytes: number): Promise<number> {
+  /** Starts on the run that lies at `at`, cut at `lengthBytes`; resolves with how much that is. */
+  async #run(at: number, lengthBytes: number): Promise<number> {
     const status = await this.#request.source.status(at, lengthBytes);
     if (this.#isShared(status) || (status.kind === 'zero' && this.#request.sparseBytes > 0)) {
       const toEnd = at + status.lengthBytes === this.#request.source.sizeBytes;
@@ -103,10 +103,15 @@ class Copy {
     }
     // A chunk starts at a unit: it takes in whatever lies in its last one, too.
     const units = Math.ceil(status.lengthBytes / this.#unitBytes) * this.#unitBytes;
-    const length = Math.min(units, this.#chunkBytes, lengthBytes);
-    this.#startedBytes += length;
-    await this.#flight.add(() => this.#copyChunk(at, length));
-    return length;
+    const runBytes = Math.min(units, lengthBytes);
+    for (let done = 0; done < runBytes; done += this.#chunkBytes) {
+      this.#request.signal?.throwIfAborted();
+      const length = Math.min(this.#chunkBytes, runBytes - done);
+      this.#startedBytes += length;
+      await this.#flight.add(() => this.#copyChunk(at + done, length));
+      await this.#keepRate();
+    }
+    return runBytes;
   }
 
   #isShared(status: Status): boolean {
@@ -133,7 +138,7 @@ class Copy {
     this.#turn = new Promise((resolve) => {
       endTurn = resolve;
     });
-    const buffer = this.#buffers.pop() ?? new Uint8Array(this.#chunkBytes);
+    const buffer = this.#buffers.pop() ?? alignedBytes(this.#chunkBytes);
     try {
       const bytes = buffer.subarray(0, lengthBytes);
       await this.#read(at, bytes);
