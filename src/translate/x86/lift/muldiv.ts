@@ -11,7 +11,7 @@ function productFlags(x: Lifter, low: Inst, overflow: Inst, size: number): void 
   x.op('set_flags_raw', [result, x.op('i64.shl', [x.to64(overflow), x.const64(63)])]);
 }
 
-/** Upper half of a 128-bit product: of 32-bit halves, in columns. */
+/** Upper half of a 128-bit product, of four of 32-bit halves: what is added last comes from what takes longest. */
 function mulHigh(x: Lifter, a: Inst, b: Inst, signed: boolean): Inst {
   const low = (v: Inst) => x.op('i64.and', [v, x.const64(0xffffffff)]);
   const high = (v: Inst) => x.op('i64.shr_u', [v, x.const64(32)]);
@@ -20,7 +20,7 @@ function mulHigh(x: Lifter, a: Inst, b: Inst, signed: boolean): Inst {
   const [a0, a1, b0, b1] = [low(a), high(a), low(b), high(b)];
   const first = add(mul(a1, b0), high(mul(a0, b0)));
   const second = add(mul(a0, b1), low(first));
-  const unsigned = add(add(mul(a1, b1), high(first)), high(second));
+  const unsigned = add(high(second), add(mul(a1, b1), high(first)));
   if (!signed) return unsigned;
   const correction = (v: Inst, w: Inst) =>
     x.op('i64.and', [x.op('i64.shr_s', [v, x.const64(63)]), w]);
@@ -36,8 +36,8 @@ function multiply(signed: boolean): Lift {
     if (size === 8) {
       const high = mulHigh(x, a, b, signed);
       const low = x.op('i64.mul', [a, b]);
-      x.setReg(S_RAX, 8, low);
       x.setReg(S_RDX, 8, high);
+      x.setReg(S_RAX, 8, low);
       const expected = signed ? x.op('i64.shr_s', [low, x.const64(63)]) : x.const64(0);
       productFlags(x, low, x.op('i64.ne', [high, expected]), 8);
       return;
@@ -69,8 +69,8 @@ function imul(first: number, second: number): Lift {
       productFlags(x, low, x.op('i64.ne', [high, x.op('i64.shr_s', [low, x.const64(63)])]), 8);
       return;
     }
+    const low = x.mask(x.op('i32.mul', [a, b]), size);
     const product = x.op('i64.mul', [x.signExtend(a, size, 8), x.signExtend(b, size, 8)]);
-    const low = x.mask(x.op('i32.wrap_i64', [product]), size);
     x.write(0, low);
     productFlags(x, low, x.op('i64.ne', [product, x.signExtend(low, size, 8)]), size);
   };

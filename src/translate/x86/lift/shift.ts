@@ -1,19 +1,23 @@
 import type { Inst } from '#ir/block.ts';
 import type { Lift, Lifter } from '../lifter.ts';
 
-// Shifts and rotates. The count is masked to 5 bits, 6 for 64-bit operands; a count of 0 changes no flag. All is computed
-// in 64 bits, so that counts past the operand's width need no care. OF is defined for a count of 1 only; Intel's parts
-// give it for any count as if it were 1. SDM vol. 2, SAL/SAR/SHL/SHR, RCL/RCR/ROL/ROR, SHLD, SHRD.
+// Shifts and rotates. The count is masked to 5 bits, 6 for 64-bit operands; a count of 0 changes no flag. Results of up to
+// 32 bits are shifts of 32 bits, the flags are computed in 64, so that counts past the operand's width need no care. OF is
+// defined for a count of 1 only; Intel's parts give it for any count as if it were 1. SDM vol. 2, SAL/SAR/SHL/SHR,
+// RCL/RCR/ROL/ROR, SHLD, SHRD.
 
 interface Shift {
   readonly count: Inst;
+  /** The count as i32. */
+  readonly count32: Inst;
   readonly any: Inst;
 }
 
 function countOf(x: Lifter, operand: number): Shift {
   const raw = x.read(operand, 1);
-  const count = x.to64(x.op('i32.and', [raw, x.const32(x.size === 8 ? 63 : 31)]));
-  return { count, any: x.op('i64.ne', [count, x.const64(0)]) };
+  const count32 = x.op('i32.and', [raw, x.const32(x.size === 8 ? 63 : 31)]);
+  const count = x.to64(count32);
+  return { count, count32, any: x.op('i64.ne', [count, x.const64(0)]) };
 }
 
 function bit(x: Lifter, value: Inst, at: Inst): Inst {
@@ -27,10 +31,17 @@ function aux(x: Lifter, carry: Inst, overflow: Inst): Inst {
   return x.op('i64.or', [top, next]);
 }
 
-/** Writes the result, and the flags where the count was not 0. `result` is 64 bits wide, upper bits free. */
+/** The operand shifted: i64 of 8 bytes, else i32, upper bits free. */
+function shifted(x: Lifter, name: 'shl' | 'shr_u' | 'shr_s', value: Inst, shift: Shift): Inst {
+  return x.size === 8
+    ? x.op(`i64.${name}`, [value, shift.count])
+    : x.op(`i32.${name}`, [value, shift.count32]);
+}
+
+/** Writes the result, i64 of 8 bytes, else i32, upper bits free; and the flags where the count was not 0. */
 function finish(x: Lifter, any: Inst, result: Inst, carry: Inst, overflow: Inst): void {
   const { size } = x;
-  const cut = size === 8 ? result : x.mask(x.op('i32.wrap_i64', [result]), size);
+  const cut = x.mask(result, size);
   const wide = x.signExtend(cut, size, 8);
   const oldRes = x.op('get_flags_res');
   const oldAux = x.op('get_flags_aux');
@@ -48,32 +59,34 @@ function topBitsDiffer(x: Lifter, value: Inst): Inst {
 }
 
 function liftShl(x: Lifter): void {
-  const bits = x.size * 8;
-  const { count, any } = countOf(x, 1);
-  const value = x.to64(x.readForWrite(0));
-  const result = x.op('i64.shl', [value, count]);
+  const shift = countOf(x, 1);
+  const operand = x.readForWrite(0);
+  const value = x.to64(operand);
   // The last bit out: bit `bits` of the unmasked result; of 64-bit operands it has to be fetched.
   const carry =
     x.size === 8
-      ? bit(x, value, x.op('i64.sub', [x.const64(64), count]))
-      : bit(x, result, x.const64(bits));
-  finish(x, any, result, carry, topBitsDiffer(x, value));
+      ? bit(x, value, x.op('i64.sub', [x.const64(64), shift.count]))
+      : bit(x, x.op('i64.shl', [value, shift.count]), x.const64(x.size * 8));
+  finish(x, shift.any, shifted(x, 'shl', operand, shift), carry, topBitsDiffer(x, value));
 }
 
 function liftShr(x: Lifter): void {
-  const { count, any } = countOf(x, 1);
-  const value = x.to64(x.readForWrite(0));
-  const carry = bit(x, value, x.op('i64.sub', [count, x.const64(1)]));
+  const shift = countOf(x, 1);
+  const operand = x.readForWrite(0);
+  const value = x.to64(operand);
+  const carry = bit(x, value, x.op('i64.sub', [shift.count, x.const64(1)]));
   const sign = bit(x, value, x.const64(x.size * 8 - 1));
-  finish(x, any, x.op('i64.shr_u', [value, count]), carry, sign);
+  finish(x, shift.any, shifted(x, 'shr_u', operand, shift), carry, sign);
 }
 
 function liftSar(x: Lifter): void {
-  const { count, any } = countOf(x, 1);
-  const value = x.signExtend(x.readForWrite(0), x.size, 8);
-  const before = x.op('i64.shr_s', [value, x.op('i64.sub', [count, x.const64(1)])]);
-  const result = x.op('i64.shr_s', [value, count]);
-  finish(x, any, result, x.op('i64.and', [before, x.const64(1)]), x.const64(0));
+  const shift = countOf(x, 1);
+  const { size } = x;
+  const operand = x.signExtend(x.readForWrite(0), size, size === 8 ? 8 : 4);
+  const value = x.signExtend(operand, size === 8 ? 8 : 4, 8);
+  const before = x.op('i64.shr_s', [value, x.op('i64.sub', [shift.count, x.const64(1)])]);
+  const carry = x.op('i64.and', [before, x.const64(1)]);
+  finish(x, shift.any, shifted(x, 'shr_s', operand, shift), carry, x.const64(0));
 }
 
 /** Rotates leave SF ZF AF PF: CF and OF go into AUX beside them. */
@@ -137,16 +150,16 @@ interface DoubleShift extends Shift {
 /** SHLD and SHRD. */
 function doubleShift(left: boolean): Lift {
   return (x) => {
-    const { count, any } = countOf(x, 2);
+    const shift = countOf(x, 2);
     const value = x.to64(x.readForWrite(0));
-    const parts = { count, any, value, fill: x.to64(x.read(1)) };
+    const parts = { ...shift, value, fill: x.to64(x.read(1)) };
     const [result, carry] =
       x.size === 8 ? doubleShift64(x, left, parts) : doubleShiftNarrow(x, left, parts);
     const top = bit(x, value, x.const64(x.size * 8 - 1));
     const overflow = left
       ? topBitsDiffer(x, value)
       : x.op('i64.xor', [top, x.op('i64.and', [parts.fill, x.const64(1)])]);
-    finish(x, any, result, carry, overflow);
+    finish(x, shift.any, result, carry, overflow);
   };
 }
 
@@ -171,13 +184,16 @@ function doubleShiftNarrow(x: Lifter, left: boolean, parts: DoubleShift): [Inst,
   if (left) {
     const ring = bits === 16 ? both(both(value, fill), value) : both(value, fill);
     const ringBits = bits === 16 ? 48 : 64;
-    const shifted = x.op('i64.shl', [ring, count]);
-    const result = x.op('i64.shr_u', [shifted, x.const64(ringBits - bits)]);
-    return [result, bit(x, ring, x.op('i64.sub', [x.const64(ringBits), count]))];
+    const moved = x.op('i64.shl', [ring, count]);
+    const result = x.op('i64.shr_u', [moved, x.const64(ringBits - bits)]);
+    return [
+      x.op('i32.wrap_i64', [result]),
+      bit(x, ring, x.op('i64.sub', [x.const64(ringBits), count])),
+    ];
   }
   const ring = bits === 16 ? both(both(value, fill), value) : both(fill, value);
   const result = x.op('i64.shr_u', [ring, count]);
-  return [result, bit(x, ring, x.op('i64.sub', [count, x.const64(1)]))];
+  return [x.op('i32.wrap_i64', [result]), bit(x, ring, x.op('i64.sub', [count, x.const64(1)]))];
 }
 
 export const SHIFT_LIFTS: Record<string, Lift> = {
