@@ -41,7 +41,7 @@ export async function imageCommit(
         top,
         base,
         baseDepth,
-        parallel: 8,
+        parallel: 4,
         signal: context.signal,
         onProgress: (bytes) => context.progress.add(bytes),
         ...(bytesPerSecond === undefined ? {} : { bytesPerSecond }),

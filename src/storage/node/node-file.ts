@@ -1,5 +1,5 @@
 import { type BigIntStats, constants } from 'node:fs';
-import { type FileHandle, open, readFile, stat } from 'node:fs/promises';
+import { type FileHandle, lstat, open, readFile, stat } from 'node:fs/promises';
 import { type FileOptions, type HostFile, ImageError } from '../image.ts';
 import { totalLength } from '../pieces.ts';
 import { DirectIo } from './direct-io.ts';
@@ -75,8 +75,8 @@ export class NodeFile implements HostFile {
       }
       const wantsLock = options.lock ?? access !== 'read';
       const [device, inode] = stats.isBlockDevice() ? [0n, stats.rdev] : [stats.dev, stats.ino];
-      const isKnown = access === 'write';
-      const lock = { path, fd: handle.fd, device, inode, isKnown };
+      const isNew = !stats.isBlockDevice() && (flags & constants.O_EXCL) !== 0;
+      const lock = { path, fd: handle.fd, device, inode, isNew };
       const unlock = wantsLock ? await lockForWriting(lock) : async () => {};
       // Only a file that nobody else writes is emptied.
       if (access === 'create' && stats.isFile()) await handle.truncate(0);
@@ -296,7 +296,17 @@ async function flagsFor(path: string, access: NonNullable<FileOptions['access']>
   const flags = flagsOf(access);
   if (access === 'read' || access === 'create-new') return flags;
   const stats = await stat(path).catch(() => undefined);
-  return stats?.isBlockDevice() === true ? constants.O_RDWR | constants.O_EXCL : flags;
+  if (stats?.isBlockDevice() === true) return constants.O_RDWR | constants.O_EXCL;
+  const isNew = access === 'create' && (await isFree(path));
+  return isNew ? flags | constants.O_EXCL : flags;
+}
+
+/** Whether nothing has this name, not even a link that leads nowhere. */
+function isFree(path: string): Promise<boolean> {
+  return lstat(path).then(
+    () => false,
+    (error: NodeJS.ErrnoException) => error.code === 'ENOENT',
+  );
 }
 
 function flagsOf(access: NonNullable<FileOptions['access']>): number {

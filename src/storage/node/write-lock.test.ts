@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, describe, it } from 'node:test';
@@ -15,6 +15,16 @@ const missing = ['qemu-io', 'perl'].find((name) => spawnSync(name, ['--version']
 
 const qemuWrites = () => spawnSync('qemu-io', ['-f', 'raw', '-c', 'write 0 512', file]);
 const qemuReads = () => spawnSync('qemu-io', ['-f', 'raw', '-r', '-U', '-c', 'read 0 512', file]);
+
+async function withoutPerl(task: () => Promise<void>): Promise<void> {
+  const { PATH } = process.env;
+  process.env['PATH'] = dir;
+  try {
+    await task();
+  } finally {
+    process.env['PATH'] = PATH;
+  }
+}
 
 describe('an image that QEMU may open', { skip: missing && `there is no ${missing}` }, () => {
   it('is not written by QEMU while we may write it', async () => {
@@ -36,6 +46,17 @@ describe('an image that QEMU may open', { skip: missing && `there is no ${missin
     await assert.rejects(
       NodeFile.open(file, { access: 'write' }),
       (error: ImageError) => error.kind === 'locked' && /QEMU/.test(error.message),
+    );
+    await assert.rejects(
+      NodeFile.open(file, { access: 'create' }),
+      (error: ImageError) => error.kind === 'locked',
+    );
+    assert.equal(statSync(file).size, 1 << 20);
+    await withoutPerl(() =>
+      assert.rejects(
+        NodeFile.open(file, { access: 'write' }),
+        (error: ImageError) => error.kind === 'locked' && /QEMU/.test(error.message),
+      ),
     );
     await (await NodeFile.open(file)).close();
     qemu.stdin.end('quit\n');

@@ -5,7 +5,8 @@ import { ImageError } from '../image.ts';
 
 /** The byte of an image that QEMU locks while it may write it (RAW_LOCK_PERM_BASE and BLK_PERM_WRITE of QEMU's file driver). */
 const QEMU_WRITER_BYTE = 101;
-/** Exit status of the script below. */
+/** Exit statuses of the script below. */
+const FREE = 0;
 const TAKEN = 3;
 
 /**
@@ -28,15 +29,15 @@ export interface OpenFile {
   readonly fd: number;
   readonly device: bigint;
   readonly inode: bigint;
-  /** Whether QEMU could come by it: it is no new one. */
-  readonly isKnown: boolean;
+  /** Whether it was made just now: QEMU does not know it. */
+  readonly isNew: boolean;
 }
 
 /**
  * Keeps a second writer off a file, until `release`. Node has no fcntl locks, so among ourselves the lock is a listening abstract
  * socket (unix(7)) named after the file: the kernel takes it back however we end. It is seen by all of ring0 in this network
- * namespace. What QEMU has open is found in /proc/locks; for QEMU to find us, Perl, where there is one, locks our open file,
- * whose locks last as long as we have it open.
+ * namespace. For QEMU, Perl takes its locks on our open file, which last as long as we have it open; without Perl we see QEMU in
+ * /proc/locks (for which the kernel waits milliseconds), and it does not see us.
  */
 export async function lockForWriting(file: OpenFile): Promise<() => Promise<void>> {
   const { path, device, inode } = file;
@@ -51,19 +52,20 @@ export async function lockForWriting(file: OpenFile): Promise<() => Promise<void
       server.close(() => resolve());
     });
   const isTaken =
-    (await isOpenInQemu(device, inode)) || (file.isKnown && (await isTakenByQemu(file.fd)));
+    !file.isNew && ((await isTakenByQemu(file.fd)) ?? (await isOpenInQemu(device, inode)));
   if (!isTaken) return release;
   await release();
   throw lockedError(path, 'QEMU');
 }
 
-/** Takes QEMU's locks; whether somebody else has them. */
-async function isTakenByQemu(fd: number): Promise<boolean> {
+/** Takes QEMU's locks; whether somebody else has them. Undefined without Perl, or locks of the file system. */
+async function isTakenByQemu(fd: number): Promise<boolean | undefined> {
   const perl = spawn('perl', ['-e', QEMU_LOCKS], { stdio: ['ignore', 'ignore', 'ignore', fd] });
   return await new Promise((resolve) => {
-    // Without Perl, or locks of the file system, we are seen by ring0 alone.
-    perl.once('error', () => resolve(false));
-    perl.once('exit', (status) => resolve(status === TAKEN));
+    perl.once('error', () => resolve(undefined));
+    perl.once('exit', (status) =>
+      resolve(status === FREE || status === TAKEN ? status === TAKEN : undefined),
+    );
   });
 }
 

@@ -33,6 +33,11 @@ export class Mapping {
     this.perTable = this.#clusterBytes / this.shape.entryBytes;
   }
 
+  /** Clusters that the L1 table has room for: those of the disk, and perhaps more. */
+  get clusters(): number {
+    return this.#meta.header.l1Entries * this.perTable;
+  }
+
   /** The longest run from `offsetBytes` on that is known; undefined: `load` first. */
   run(offsetBytes: number, lengthBytes: number): Run | undefined {
     const first = this.#piece(offsetBytes, lengthBytes);
@@ -73,13 +78,26 @@ export class Mapping {
 
   /** Reads, makes or copies the L2 table of a cluster, so that its entries may be changed. */
   async makeWritable(cluster: number): Promise<void> {
-    if (this.#meta.l2.isFull || this.#meta.counts.cache.isFull) await this.#meta.commit();
+    if (this.#meta.isFull) await this.#meta.commit();
     const index = Math.floor(cluster / this.perTable);
     if (this.#isOurs(index)) await this.load(cluster * this.#clusterBytes);
     else
       await this.#tableLock.run(async () => {
         if (!this.#isOurs(index)) await this.#newTable(index);
       });
+  }
+
+  /** Takes the L2 table that begins with this cluster off the disk, and all that it leads to. */
+  async dropTable(cluster: number, release: (entry: L2Entry) => void): Promise<void> {
+    if (this.#meta.isFull) await this.#meta.commit();
+    const table = this.entryOffset(cluster);
+    for (let at = 0; at < this.#clusterBytes; at += this.#meta.l2.sliceBytes) {
+      const slice = await this.#meta.l2.load(table + at);
+      for (let entry = 0; entry < slice.bytes.length; entry += this.shape.entryBytes)
+        release(this.decode({ slice, at: entry }));
+    }
+    this.#meta.setL1(cluster / this.perTable, 0, 0);
+    this.#meta.freeLater(table / this.#clusterBytes, 1);
   }
 
   /** As `writable`, of an entry that was looked at within this turn. */

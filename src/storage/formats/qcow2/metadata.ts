@@ -10,6 +10,8 @@ import { type DirtyRun, TableCache } from './table-cache.ts';
 /** As QEMU's: with clusters of 64 KiB it covers 256 GiB of disk. */
 const L2_CACHE_BYTES = 32 << 20;
 const SECTOR_BYTES = 512;
+/** Of clusters that wait to be freed: some 20 MiB of memory. */
+const MOST_FREES = 1 << 18;
 /** Whole runs of this size that get free are given back to the host. */
 const PUNCH_BYTES = 1 << 20;
 
@@ -52,7 +54,10 @@ export class Metadata {
   readonly #dirtyL1 = new Set<number>();
   #pendingFrees: Free[] = [];
   /** No longer referred to, on disk too, and no request under way knows them. */
-  readonly #readyFrees: Free[] = [];
+  #readyFrees: Free[] = [];
+  /** From here on all clusters of the file have been freed. */
+  #tailStart: number | undefined;
+  #cutting = Promise.resolve();
   #next: Promise<void> | undefined;
 
   constructor(
@@ -79,6 +84,11 @@ export class Metadata {
 
   get isLazy(): boolean {
     return (this.header.compatible & q.COMPATIBLE_LAZY_REFCOUNTS) !== 0;
+  }
+
+  /** Whether so much waits to be written that it should be. */
+  get isFull(): boolean {
+    return this.l2.isFull || this.counts.cache.isFull || this.#pendingFrees.length > MOST_FREES;
   }
 
   setL1(index: number, high: number, low: number): void {
@@ -129,6 +139,7 @@ export class Metadata {
       // What the commit freed is being counted.
       await this.#commitLock.run(() => Promise.resolve());
     } while (this.#hasWork());
+    await this.#cutTail();
   }
 
   /** Marks the image's refcounts as not to be trusted, durably. */
@@ -193,7 +204,10 @@ export class Metadata {
       this.epochs.after(() => {
         this.#readyFrees.push(...batch.frees);
         // What cannot be counted is lost until a check finds it; the next commit goes on with the rest.
-        this.#commitLock.run(() => this.#applyFrees()).catch(() => {});
+        this.#commitLock
+          .run(() => this.#applyFrees())
+          .then(() => this.#cutTail())
+          .catch(() => {});
       });
   }
 
@@ -257,24 +271,59 @@ export class Metadata {
   }
 
   async #applyFrees(): Promise<void> {
-    for (let next = this.#readyFrees.shift(); next !== undefined; next = this.#readyFrees.shift()) {
+    this.#readyFrees = joined(this.#readyFrees);
+    const used = this.counts.usedBytes / this.clusterBytes;
+    let tail = used;
+    for (let next = this.#readyFrees.pop(); next !== undefined; next = this.#readyFrees.pop()) {
       const { cluster, count } = next;
-      if (count * this.clusterBytes >= PUNCH_BYTES) await this.#punchUnshared(cluster, count);
+      const end = cluster + count;
+      const isLast = end === tail || end === this.counts.beforeBlock(tail);
+      if (isLast && (await this.#endOfUnshared(cluster, end)) === end) tail = cluster;
+      else await this.#punchUnshared(cluster, end);
+      if ((used - tail) * this.clusterBytes >= PUNCH_BYTES) this.#tailStart = tail;
       for (let one = cluster; one < cluster + count; one++) this.l2.drop(one * this.clusterBytes);
       await this.counts.add(cluster, count, -1);
     }
   }
 
+  /** Not while the commit lock is held: the file may be growing, and wait for it. What cannot be cut off stays. */
+  #cutTail(): Promise<void> {
+    const start = this.#tailStart;
+    this.#tailStart = undefined;
+    if (start !== undefined)
+      this.#cutting = this.#cutting.then(() => this.counts.cutTail(start)).catch(() => {});
+    return this.#cutting;
+  }
+
   /** Gives the room of clusters back that nobody else refers to, before they can be taken anew. */
-  async #punchUnshared(cluster: number, count: number): Promise<void> {
-    for (let first = 0; first < count; ) {
-      let end = first;
-      while (end < count && (await this.counts.get(cluster + end)) === 1) end++;
-      const bytes = (end - first) * this.clusterBytes;
-      if (bytes >= PUNCH_BYTES) await this.file.punch((cluster + first) * this.clusterBytes, bytes);
-      first = end + 1;
+  async #punchUnshared(cluster: number, end: number): Promise<void> {
+    if ((end - cluster) * this.clusterBytes < PUNCH_BYTES) return;
+    for (let first = cluster; first < end; ) {
+      const last = await this.#endOfUnshared(first, end);
+      const bytes = (last - first) * this.clusterBytes;
+      if (bytes >= PUNCH_BYTES) await this.file.punch(first * this.clusterBytes, bytes);
+      first = last + 1;
     }
   }
+
+  /** Where the clusters from `first` on end that have one reference each. */
+  async #endOfUnshared(first: number, end: number): Promise<number> {
+    let last = first;
+    while (last < end && (await this.counts.get(last)) === 1) last++;
+    return last;
+  }
+}
+
+/** In order, neighbours as one. */
+function joined(frees: readonly Free[]): Free[] {
+  const runs: Free[] = [];
+  for (const { cluster, count } of frees.toSorted((a, b) => a.cluster - b.cluster)) {
+    const last = runs.at(-1);
+    if (last !== undefined && last.cluster + last.count === cluster)
+      runs[runs.length - 1] = { cluster: last.cluster, count: last.count + count };
+    else runs.push({ cluster, count });
+  }
+  return runs;
 }
 
 /** Reads the refcount table; `onBad` hears of entries that lead nowhere. @throws {ImageError} `corrupt` without it. */

@@ -244,8 +244,7 @@ export class Qcow2Image implements DiskImage {
 
   async makeEmpty(): Promise<void> {
     await this.#alone(async () => {
-      const clusters = Math.ceil(this.sizeBytes / this.unitBytes);
-      await this.#zeroing.unmap(0, clusters);
+      await this.#zeroing.unmap(0, this.#mapping.clusters);
       await this.#meta.settle();
     }, true);
   }

@@ -130,6 +130,51 @@ export class Refcounts {
     });
   }
 
+  /** One more than the last cluster before `end` that is no block with all that it counts behind it. */
+  beforeBlock(end: number): number {
+    return this.#isOwnBlock(end - 1) ? end - 1 : end;
+  }
+
+  /**
+   * Cuts off the file what is free at its end, with the blocks that counted it, as far as `fromCluster`. What is free there
+   * must have been freed by the caller: the counts of a damaged image may call free what is used.
+   */
+  cutTail(fromCluster: number): Promise<void> {
+    return this.#changing(async () => {
+      const blocks: number[] = [];
+      let end = this.#freshFrom;
+      for (; end > fromCluster; end--)
+        if (this.#isOwnBlock(end - 1)) blocks.push((end - 1) / this.perBlock);
+        else if ((await this.get(end - 1)) !== 0) break;
+      if (end === this.#freshFrom) return;
+      if (blocks.length > 0) await this.#tableLock.run(() => this.#forget(blocks));
+      await this.#file.truncate(end * this.#clusterBytes);
+      this.#end = Math.floor((await this.#file.size()) / this.#clusterBytes);
+      this.#hint = Math.min(this.#hint, end);
+      // A device stays as long as it is, and keeps what it has.
+      if (this.#end <= end) this.#freshFrom = end;
+    });
+  }
+
+  #isOwnBlock(cluster: number): boolean {
+    const isFirst = cluster > 0 && cluster % this.perBlock === 0;
+    return isFirst && this.#table[cluster / this.perBlock] === cluster * this.#clusterBytes;
+  }
+
+  /** Takes blocks out of the table, durably: what follows may remove them. */
+  async #forget(blocks: readonly number[]): Promise<void> {
+    for (const block of blocks) {
+      this.cache.drop(this.#table[block] ?? 0);
+      this.#table[block] = 0;
+      this.#dirtyEntries.add(block);
+    }
+    const { refcountTableOffset } = this.#store.header;
+    for (const block of blocks)
+      await this.#file.write(refcountTableOffset + block * 8, new Uint8Array(8));
+    await this.#file.flush();
+    for (const block of blocks) this.#dirtyEntries.delete(block);
+  }
+
   /** The first of `count` free clusters that are counted by blocks. */
   async #findRun(count: number): Promise<number | undefined> {
     let free = 0;

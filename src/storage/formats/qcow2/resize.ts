@@ -36,7 +36,7 @@ export async function resize(disk: Disk, sizeBytes: number, options: ResizeOptio
   if (sizeBytes === old) return;
   // Their tables are as long as the disk.
   const suspended = await disk.bitmaps.suspend();
-  if (sizeBytes < old) await shrink(disk, old, sizeBytes);
+  if (sizeBytes < old) await shrink(disk, sizeBytes);
   else {
     await grow(disk, old, sizeBytes);
     await preallocate(disk, old, sizeBytes, options.preallocation ?? 'off');
@@ -54,11 +54,11 @@ export function checkPreallocation(mode: string | undefined): void {
   );
 }
 
-async function shrink({ meta, zeroing }: Disk, old: number, sizeBytes: number): Promise<void> {
+async function shrink({ meta, mapping, zeroing }: Disk, sizeBytes: number): Promise<void> {
   await meta.settle();
   if (meta.data !== meta.file) await meta.data.truncate(sizeBytes);
   await meta.store.update({ sizeBytes });
-  await zeroing.unmap(Math.ceil(sizeBytes / meta.clusterBytes), Math.ceil(old / meta.clusterBytes));
+  await zeroing.unmap(Math.ceil(sizeBytes / meta.clusterBytes), mapping.clusters);
 }
 
 async function grow(disk: Disk, old: number, sizeBytes: number): Promise<void> {
@@ -67,11 +67,7 @@ async function grow(disk: Disk, old: number, sizeBytes: number): Promise<void> {
   const tables = Math.ceil(sizeBytes / (clusterBytes * mapping.perTable));
   if (tables * 8 > q.MAX_L1_BYTES) throw tooLarge(meta.file.path, sizeBytes);
   // What a shrink that was cut off left there, or a VM's saved state.
-  const end = Math.min(
-    Math.ceil(sizeBytes / clusterBytes),
-    meta.header.l1Entries * mapping.perTable,
-  );
-  await zeroing.unmap(Math.ceil(old / clusterBytes), end);
+  await zeroing.unmap(Math.ceil(old / clusterBytes), mapping.clusters);
   if (tables > meta.header.l1Entries) {
     await meta.settle();
     const l1 = new Uint8Array(tables * 8);

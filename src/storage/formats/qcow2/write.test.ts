@@ -8,6 +8,7 @@ import { ImageError } from '../../image.ts';
 import { nodeStorageHost } from '../../node/node-host.ts';
 import { openImage } from '../../open.ts';
 import { MemoryHost, noise } from '../../testing.ts';
+import { isZero } from '../../zeros.ts';
 import { qcow2 } from './qcow2.ts';
 import { checkImage, createImage, Dice, randomShape, type Shape, Workload } from './testing.ts';
 
@@ -184,6 +185,12 @@ describe('qcow2: what is discarded', () => {
     // Nothing waits for it: it comes behind the flush.
     await new Promise((resolve) => setImmediate(resolve));
     assert.equal(before - ((await file?.allocatedBytes()) ?? 0), 4 << 20);
+    assert.ok(((await file?.size()) ?? 0) < 1 << 20, 'it lay at the end, and the file is as long');
+    await image.write(0, noise(2 << 20, 2));
+    const bytes = new Uint8Array(4 << 20);
+    await image.read(0, bytes);
+    assert.ok(Buffer.compare(bytes.subarray(0, 2 << 20), noise(2 << 20, 2)) === 0);
+    assert.ok(isZero(bytes.subarray(2 << 20)));
     await image.close();
     const { corruptions, leaks, text } = await checkImage(host, '/d');
     assert.deepEqual({ corruptions, leaks, text }, { corruptions: 0, leaks: 0, text: '' });

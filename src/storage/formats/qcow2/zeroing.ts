@@ -78,10 +78,15 @@ export class Zeroing {
     });
   }
 
-  /** Makes clusters unallocated, whatever the backing file has there. */
+  /** Makes clusters unallocated, whatever the backing file has there. Nothing else may be under way. */
   async unmap(fromCluster: number, toCluster: number): Promise<void> {
     const { clusterBytes } = this.#meta;
+    const { perTable } = this.#mapping;
     await this.#eachTable(fromCluster * clusterBytes, toCluster * clusterBytes, async (cluster) => {
+      if (cluster % perTable === 0 && cluster + perTable <= toCluster) {
+        await this.#mapping.dropTable(cluster, (entry) => this.#writer.release(entry));
+        return;
+      }
       await this.#writer.change(cluster, (place) => {
         const old = this.#mapping.decode(place);
         if (isPlaced(old) || old.zero !== 0) this.#drop(place, old, false);
