@@ -18,8 +18,12 @@ import { type StackLimits, stackTrace } from './stack-trace.ts';
 
 /** The time between two looks, to begin with. */
 const PERIOD_NS = 1_000_000;
-/** A look may take this part of the time at most: deep stacks on a slow host are looked at less often. */
-const MOST_SHARE = 0.05;
+/** Looks may take this part of the thread's time: deep stacks are looked at less often. */
+const MOST_SHARE = 0.1;
+/** But the guest is not unseen for longer. */
+const MOST_WAIT_NS = 20_000_000;
+/** What each look counts for in what a look takes: hosts tell a thread's time in steps of milliseconds. */
+const WEIGHT = 1 / 64;
 /** More are thinned out: each second goes, and from then on the time between two is twice as long. */
 const MOST_SAMPLES = 1_000_000;
 /** Stacks that are told apart; those beyond are counted at their innermost function. */
@@ -44,6 +48,11 @@ export interface Samples {
   readonly endNs: number;
 }
 
+function threadNs(): number {
+  const { user, system } = process.threadCpuUsage();
+  return (user + system) * 1000;
+}
+
 /** Looks at a guest at a fixed period, whenever its virtual CPU comes by: a few times as often as the period wants it. */
 export class GuestSampler {
   readonly #memory: WebAssembly.Memory;
@@ -51,6 +60,7 @@ export class GuestSampler {
   readonly #cpu: number;
   readonly #physical: PhysicalMemory;
   readonly #wantsStacks: boolean;
+  readonly #spentNs: () => number;
   readonly #stacks: SampledStack[] = [];
   readonly #indexes = new Map<string, number>();
   readonly #limits: StackLimits = { frames: FRAMES, scanBytes: SCAN_BYTES, known: new Map() };
@@ -59,9 +69,18 @@ export class GuestSampler {
   #times: number[] = [];
   #period = PERIOD_NS;
   #due = 0;
+  /** What a look takes, on average. */
+  #lookNs = 0;
   #wasIdle = false;
 
-  constructor(memory: WebAssembly.Memory, layout: MemoryLayout, wantsStacks: boolean) {
+  /** `spentNs`: processor time of this thread; on a busy host much more goes by while a look is made. */
+  constructor(
+    memory: WebAssembly.Memory,
+    layout: MemoryLayout,
+    wantsStacks: boolean,
+    spentNs = threadNs,
+  ) {
+    this.#spentNs = spentNs;
     this.#memory = memory;
     this.#cpu = layout.cpus[0] ?? 0;
     this.#view = new DataView(memory.buffer);
@@ -73,12 +92,13 @@ export class GuestSampler {
     // When a guest falls asleep and when it wakes are told apart however short it was.
     if (nowNs < this.#due && halted === this.#wasIdle) return;
     if (halted && this.#wasIdle) return;
-    const began = performance.now();
+    const began = this.#spentNs();
     this.#wasIdle = halted;
     this.#which.push(halted ? this.#indexOf('idle', []) : this.#here());
     this.#times.push(nowNs);
-    const tookNs = (performance.now() - began) * 1e6;
-    this.#due = nowNs + Math.max(this.#period, tookNs / MOST_SHARE);
+    this.#lookNs += (this.#spentNs() - began - this.#lookNs) * WEIGHT;
+    const rest = Math.min(this.#lookNs / MOST_SHARE, MOST_WAIT_NS);
+    this.#due = nowNs + Math.max(this.#period, rest);
     if (this.#which.length >= MOST_SAMPLES) this.#thin();
   }
 

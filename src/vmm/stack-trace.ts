@@ -12,6 +12,7 @@ const SCAN_BYTES = 8192;
 /** A frame is not larger. */
 const MOST_FRAME_BYTES = 65536n;
 const CALL_LENGTHS = [2, 3, 4, 5, 6, 7];
+const MOST_CALL_BYTES = 7;
 
 export interface Frame {
   readonly address: bigint;
@@ -65,9 +66,13 @@ class StackReader {
     return BigInt.asUintN(this.#codeSize * 8, this.#state.regs[number] ?? 0n);
   }
 
-  #word(pointer: bigint): bigint | undefined {
+  #linear(pointer: bigint): bigint {
     const base = this.#codeSize === 8 ? 0n : (this.#state.segments[SEG_SS]?.base ?? 0n);
-    return this.#space.number(BigInt.asUintN(this.#codeSize * 8, base + pointer), this.#codeSize);
+    return BigInt.asUintN(this.#codeSize * 8, base + pointer);
+  }
+
+  #word(pointer: bigint): bigint | undefined {
+    return this.#space.number(this.#linear(pointer), this.#codeSize);
   }
 
   chained(): Frame[] {
@@ -90,16 +95,21 @@ class StackReader {
     return frames;
   }
 
+  /** Reads the stack at once: a page table walk for each word is what a look would cost most. */
   scanned(): Frame[] {
     const frames: Frame[] = [];
-    const top = this.#register(RSP);
+    const { buffer, byteOffset, length } = this.#space.read(
+      this.#linear(this.#register(RSP)),
+      this.#limits.scanBytes,
+    );
+    const view = new DataView(buffer, byteOffset, length);
     for (
       let at = 0;
-      at < this.#limits.scanBytes && frames.length < this.#limits.frames;
+      at + this.#codeSize <= length && frames.length < this.#limits.frames;
       at += this.#codeSize
     ) {
-      const address = this.#word(top + BigInt(at));
-      if (address === undefined) break;
+      const address =
+        this.#codeSize === 8 ? view.getBigUint64(at, true) : BigInt(view.getUint32(at, true));
       if (this.#isReturn(address)) frames.push({ address, guessed: true });
     }
     return frames;
@@ -118,9 +128,11 @@ class StackReader {
 
   #followsCall(address: bigint): boolean {
     if (this.#symbols !== undefined && this.#symbols.find(address)?.isCode === false) return false;
+    const bytes = this.#space.read(address - BigInt(MOST_CALL_BYTES), MOST_CALL_BYTES);
+    if (bytes.length < MOST_CALL_BYTES) return false;
+    const decoder = new Decoder(bytes, this.#codeSize);
     return CALL_LENGTHS.some((length) => {
-      const bytes = this.#space.read(address - BigInt(length), length);
-      const insn = new Decoder(bytes, this.#codeSize).decode(0, bytes.length);
+      const insn = decoder.decode(MOST_CALL_BYTES - length, MOST_CALL_BYTES);
       return typeof insn !== 'string' && insn.length === length && insn.row.name.startsWith('call');
     });
   }
