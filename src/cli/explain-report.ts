@@ -14,6 +14,7 @@ const HEADINGS: Readonly<Record<ExplanationPart['part'], string>> = {
   'to-interpreter': 'way out to the interpreter',
   exit: 'way out: locals into the state, the next region',
   interpreted: 'interpreted',
+  end: 'the end',
 };
 
 /** The explanation as text, for a terminal of so many columns. */
@@ -30,9 +31,10 @@ function guestLines({ part, address, name, bytes, text, why }: ExplanationPart):
   if (address === undefined) return [HEADINGS[part]];
   return [
     ...(name === undefined ? [] : [`${name}:`]),
-    `${address}  ${text ?? ''}`,
-    `  ${bytes ?? ''}`,
-    ...(why === undefined ? [] : [`  interpreted: ${why}`]),
+    ...(text === undefined ? [] : [`${address}  ${text}`]),
+    ...(bytes === undefined ? [] : [`  ${bytes}`]),
+    ...(why === undefined || part === 'end' ? [] : [`  interpreted: ${why}`]),
+    ...(part === 'end' ? [text === undefined ? `${address}  ${why}` : `  ${why}`] : []),
   ];
 }
 

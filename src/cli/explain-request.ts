@@ -44,7 +44,7 @@ export function parseExplainFlags(flags: ExplainFlags): ExplainPlan {
     throw new RequestError('a kernel says itself where it lies; give it with --raw', 'base');
   const mode = flags.mode === undefined ? undefined : parseMode(flags.mode);
   const mostBytes =
-    flags.bytes === undefined ? code?.length : parseCount(flags.bytes, 'bytes', MOST_BYTES);
+    flags.bytes === undefined ? undefined : parseCount(flags.bytes, 'bytes', MOST_BYTES);
   const mostBlocks =
     flags.blocks === undefined ? DEFAULT_BLOCKS : parseCount(flags.blocks, 'blocks', MOST_BLOCKS);
   return {

@@ -1,3 +1,4 @@
+import { getSystemErrorMessage } from 'node:util';
 import { errnoOf } from '#base/host-reason.ts';
 import type { ExplainRequest, Explanation } from '#control/explain.ts';
 import type { Vm, VmConfig } from '#control/vm.ts';
@@ -30,12 +31,21 @@ export function processHost(): CliHost {
 function watchOutput(): void {
   process.stderr.on('error', () => {});
   process.stdout.once('error', (error) => {
+    const isGone = errnoOf(error) === 'EPIPE';
+    const status = isGone ? STATUS_OUTPUT_LOST.gone : STATUS_OUTPUT_LOST.other;
+    // Whoever has closed a pipe knows; a guest's console says it itself.
+    if (!isGone && process.stdout.listenerCount('error') === 0)
+      process.stderr.write(`ring0: cannot write to standard output: ${whyOf(error)}\n`);
     process.stdout.on('error', () => {});
-    const status = errnoOf(error) === 'EPIPE' ? STATUS_OUTPUT_LOST.gone : STATUS_OUTPUT_LOST.other;
     process.on('exit', (code) => {
       if (code === 0) process.exitCode = status;
     });
   });
+}
+
+/** In the words of the system: `no space left on device`. */
+function whyOf(error: NodeJS.ErrnoException): string {
+  return error.errno === undefined ? error.message : getSystemErrorMessage(error.errno);
 }
 
 /** Progress lines on standard error; on a terminal a live line is written over by the next. */

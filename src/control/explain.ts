@@ -33,9 +33,9 @@ export interface ExplanationPart {
   /**
    * `entry`: before the first instruction; `node`: at the beginning of a block; `insn`: an instruction, or what belongs to one
    * that has been; `to-interpreter`: the way out of instructions that turn out to be the interpreter's; `exit`: the common
-   * way out; `interpreted`: an instruction that is not translated.
+   * way out; `interpreted`: an instruction that is not translated, or what is none; `end`: the code that was given ends.
    */
-  readonly part: 'entry' | 'node' | 'insn' | 'to-interpreter' | 'exit' | 'interpreted';
+  readonly part: 'entry' | 'node' | 'insn' | 'to-interpreter' | 'exit' | 'interpreted' | 'end';
   /** The instruction: its address, a name where one begins there, its bytes in hexadecimal, its text. */
   readonly address?: string;
   readonly name?: string;
@@ -44,7 +44,7 @@ export interface ExplanationPart {
   /** The IR as lifted, and after folding and after what is not needed has gone. */
   readonly lifted?: readonly string[];
   readonly optimised?: readonly string[];
-  /** Why an instruction is not translated. */
+  /** Why an instruction is not translated, or what is wrong with it. */
   readonly why?: string;
   /** Lines of WebAssembly, indented by how deep they are. */
   readonly wasm: readonly string[];

@@ -5,25 +5,23 @@ import { type WasmLine, wasmText } from '#codegen/wasm-text.ts';
 import type { Inst } from '#ir/block.ts';
 import { blockText } from '#ir/block-text.ts';
 import type { Feature } from '#isa/x86/insn.ts';
-import { Decoder, type Insn } from '#translate/x86/decode.ts';
+import { type Decoded, Decoder, type Insn } from '#translate/x86/decode.ts';
 import { Lifter } from '#translate/x86/lifter.ts';
 import { LIFTS } from '#translate/x86/lifts.ts';
-import type { BlockInfo } from './block-view.ts';
 import { coldContext, isMemoryOperand, MEM_BASE, MEM_LEFT, MEM_NONE } from './forms.ts';
 import type { HandlerMap } from './handlers.ts';
-import { codeSizeOf, hotContext } from './hot-context.ts';
+import { codeSizeOf, hotContext, isFlatKey } from './hot-context.ts';
 import { HotLifter, liftHot } from './hot-lift.ts';
 import { RegionPlanner } from './region-planner.ts';
-import { type CodeMode, StaticBlocks } from './static-blocks.ts';
+import { type CodeMode, type CodeSource, StaticBlocks } from './static-blocks.ts';
 
-/** What to explain: code that `readPage` gives page by page. */
-export interface CodeToExplain {
+/** What to explain. */
+export interface CodeToExplain extends CodeSource {
   readonly mode: CodeMode;
   readonly at: bigint;
   /** Blocks begin below this address, where there is one. */
   readonly end?: bigint;
   readonly mostBlocks: number;
-  readonly readPage: (vaddr: bigint) => Uint8Array | undefined;
 }
 
 export interface CodeParts {
@@ -33,15 +31,15 @@ export interface CodeParts {
 
 /** A piece of the function that a region becomes, in the order in which it is emitted. */
 export interface ExplainedPart {
-  readonly part: RegionMark['part'] | 'interpreted';
+  readonly part: RegionMark['part'] | 'interpreted' | 'end';
   /** The instruction, where the piece belongs to one. */
   readonly address?: bigint;
   readonly bytes?: Uint8Array;
-  readonly insn?: Insn;
+  readonly insn?: Decoded;
   /** The IR as it was lifted, and what is left of it. Only with the first piece of an instruction. */
   readonly lifted?: readonly string[];
   readonly optimised?: readonly string[];
-  /** Why the interpreter does it. */
+  /** Why the interpreter does it, or what is wrong with it. */
   readonly why?: string;
   readonly wasm: readonly WasmLine[];
 }
@@ -51,6 +49,22 @@ export interface ExplainedCode {
   readonly blocks: number;
   readonly wasmBytes: number;
 }
+
+/** An instruction, or bytes that are none; without both the code ends there. */
+interface Piece {
+  readonly address: bigint;
+  readonly bytes: Uint8Array;
+  readonly insn: Decoded | undefined;
+}
+
+const MOST_INSN_BYTES = 15;
+/** What becomes of bytes that are no instruction. */
+const NO_INSN = {
+  undefined: { part: 'interpreted', why: 'it is no instruction: #UD' },
+  'too-long': { part: 'interpreted', why: 'it has more than 15 bytes: #GP' },
+  short: { part: 'end', why: 'the code ends within this instruction' },
+} as const;
+const NOT_FLAT = 'regions are made of code with flat segments alone';
 
 /** Shows how code is translated: the region whose entry is at `at`, as the hot tier would make it of the blocks around. */
 export function explainCode(parts: CodeParts, code: CodeToExplain): ExplainedCode {
@@ -66,14 +80,14 @@ class CodeExplainer {
   constructor(parts: CodeParts, code: CodeToExplain) {
     this.#code = code;
     this.#features = parts.features;
-    this.#blocks = new StaticBlocks(parts, code.mode, code.readPage);
+    this.#blocks = new StaticBlocks(parts, code.mode, code);
     this.#decoder = new Decoder(this.#blocks.view.bytes, codeSizeOf(this.#blocks.key));
   }
 
   explain(): ExplainedCode {
     const { at } = this.#code;
     const found = this.#follow();
-    const entry = found.get(at);
+    const entry = this.#blocks.at(at);
     const { view } = this.#blocks;
     const lifter = new HotLifter(view, this.#features);
     const plan = entry && RegionPlanner.plan({ view, lifter }, entry.address, at);
@@ -81,70 +95,85 @@ class CodeExplainer {
     const parts = built?.parts ?? [];
     const shown = new Set(parts.map((p) => p.address));
     // What the region leaves out.
-    for (const [address, block] of found)
-      for (const part of this.#interpreted(address, block))
-        if (!shown.has(part.address)) {
-          shown.add(part.address);
-          parts.push(part);
-        }
+    for (const piece of [...found.values()].flat()) {
+      if (shown.has(piece.address)) continue;
+      shown.add(piece.address);
+      parts.push(this.#leftOut(piece));
+    }
     return { parts, blocks: found.size, wasmBytes: built?.wasmBytes ?? 0 };
   }
 
   /** The blocks that control may reach, nearest first. */
-  #follow(): Map<bigint, BlockInfo> {
+  #follow(): Map<bigint, Piece[]> {
     const { at, end, mostBlocks } = this.#code;
-    const found = new Map<bigint, BlockInfo>();
+    const found = new Map<bigint, Piece[]>();
     const waiting = [at];
     for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
       if (found.size >= mostBlocks) break;
       const outside = end !== undefined && (next < at || next >= end);
-      const block = found.has(next) || outside ? undefined : this.#blocks.at(next);
-      if (block === undefined) continue;
-      found.set(next, block);
-      waiting.push(...this.#waysFrom(next, block));
+      const pieces = found.has(next) || outside ? [] : this.#piecesAt(next);
+      if (pieces.length === 0) continue;
+      found.set(next, pieces);
+      waiting.push(...this.#waysFrom(pieces));
     }
     return found;
   }
 
-  #waysFrom(address: bigint, block: BlockInfo): bigint[] {
-    const last = this.#insnsOf(address, block).at(-1);
-    if (last === undefined) return [];
+  /** The block at an address, or the one instruction there that makes none: in two pages, or cut off. */
+  #piecesAt(address: bigint): Piece[] {
+    const end = address + BigInt(this.#blocks.at(address)?.bytes ?? 1);
+    const pieces: Piece[] = [];
+    for (let at = address; at < end; ) {
+      const piece = this.#pieceAt(at);
+      if (piece.bytes.length === 0) break;
+      pieces.push(piece);
+      at += BigInt(piece.bytes.length);
+    }
+    return pieces;
+  }
+
+  #pieceAt(address: bigint): Piece {
+    const { key } = this.#blocks;
+    const bytes = this.#blocks.bytesAt(address, MOST_INSN_BYTES);
+    if (bytes.length === 0) return { address, bytes, insn: undefined };
+    const decoder = new Decoder(bytes, codeSizeOf(key));
+    const insn = decoder.decode(0, bytes.length);
+    return { address, bytes: bytes.subarray(0, decoder.lookedAt), insn };
+  }
+
+  /** Where control may go from a block; what it falls through to is in `pieces` where there is no code. */
+  #waysFrom(pieces: Piece[]): bigint[] {
+    const last = pieces.at(-1);
+    if (last?.insn === undefined || typeof last.insn === 'string') return [];
     const { view, key } = this.#blocks;
     const next = view.linearOf(last.address, last.insn.length, key);
     const { name, operands } = last.insn.row;
     const target = operands.some((o) => o.kind === 'J')
       ? [view.linearOf(next, last.insn.rel, key)]
       : [];
-    return /^(jmp|jmpInd|ret|iret|hlt)$/.test(name) ? target : [next, ...target];
+    if (/^(jmp|jmpInd|ret|iret|hlt)$/.test(name)) return target;
+    const following = this.#pieceAt(next);
+    if (following.insn === undefined) pieces.push(following);
+    return [next, ...target];
   }
 
-  #insnsOf(address: bigint, block: BlockInfo): { address: bigint; host: number; insn: Insn }[] {
-    const { view, key } = this.#blocks;
-    const host = view.hostOf(block.paddr) ?? 0;
-    const list: { address: bigint; host: number; insn: Insn }[] = [];
-    for (let at = 0; at < block.bytes; ) {
-      const insn = this.#decoder.decode(host + at, host + block.bytes);
-      if (typeof insn === 'string') break;
-      list.push({ address: view.linearOf(address, at, key), host: host + at, insn });
-      at += insn.length;
-    }
-    return list;
-  }
-
-  #interpreted(address: bigint, block: BlockInfo): ExplainedPart[] {
-    return this.#insnsOf(address, block).map(({ address: at, host, insn }) => {
-      const ir = liftHot(insn, this.#blocks.key, this.#features);
-      return {
-        part: 'interpreted',
-        address: at,
-        bytes: this.#blocks.view.bytes.slice(host, host + insn.length),
-        insn,
-        lifted: this.#lifted(insn),
-        optimised: typeof ir === 'string' ? [] : blockText(ir.insts),
-        why: typeof ir === 'string' ? ir : 'it is not in the region',
-        wasm: [],
-      };
-    });
+  #leftOut({ address, bytes, insn }: Piece): ExplainedPart {
+    if (insn === undefined) return { part: 'end', address, why: 'the code ends here', wasm: [] };
+    if (typeof insn === 'string') return { ...NO_INSN[insn], address, bytes, insn, wasm: [] };
+    const { key } = this.#blocks;
+    const ir = isFlatKey(key) ? liftHot(insn, key, this.#features) : NOT_FLAT;
+    const isSplit = Number(address & 0xfffn) + insn.length > 4096;
+    return {
+      part: 'interpreted',
+      address,
+      bytes,
+      insn,
+      lifted: this.#lifted(insn),
+      optimised: typeof ir === 'string' ? [] : blockText(ir.insts),
+      why:
+        typeof ir === 'string' ? ir : isSplit ? 'it lies in two pages' : 'it is not in the region',
+      wasm: [],
+    };
   }
 
   /** The IR before anything is known of its operands but their places. */

@@ -156,16 +156,17 @@ export class Predecoder {
     templates.fallThrough = this.#records.slice(0, REC_SIZE);
   }
 
-  /** Decodes and registers the block at `paddr`, whose linear address is `lin`. Returns its address in linear memory. */
+  /** Decodes and registers the block at `paddr`, whose linear address is `lin` and which has `mostBytes`. Returns its address in linear memory. */
   predecode(
     paddr: number,
     lin: bigint,
     key: number = this.#view.getUint32(this.#cpu + S_KEY, true),
+    mostBytes = 4096,
   ): number {
     this.#key = key;
     this.#codeSize = codeSizeOf(key);
     this.#count = 0;
-    const available = Math.min(4096 - (paddr & 0xfff), this.#untilLimit());
+    const available = Math.min(4096 - (paddr & 0xfff), this.#untilLimit(), mostBytes);
     const start = this.#hostOf(paddr);
     const end = start + available;
     let at = start;

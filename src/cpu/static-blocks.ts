@@ -48,6 +48,14 @@ const MOST_PAGES = 1024;
 /** Where the first page of code comes to lie. */
 const FIRST_PADDR = PAGE;
 
+/** Code that does not run. */
+export interface CodeSource {
+  /** The 4096 bytes at an address, zeros where there is no code; undefined where all is none. */
+  readPage(vaddr: bigint): Uint8Array | undefined;
+  /** Where the code that goes on at an address ends; undefined where there is none. */
+  endOf(vaddr: bigint): bigint | undefined;
+}
+
 /** Thrown where there is no code. */
 const NO_CODE = new Error('there is no code');
 
@@ -61,16 +69,15 @@ export class StaticBlocks implements BlockStore {
   readonly #area: number;
   readonly #ram: number;
   readonly #predecoder: Predecoder;
-  readonly #readPage: (vaddr: bigint) => Uint8Array | undefined;
+  readonly #source: CodeSource;
   readonly #pages = new Map<bigint, number>();
   readonly #known = new Map<bigint, BlockInfo | undefined>();
   #next: number;
 
-  /** `readPage` gives the 4096 bytes at an address, or undefined where there is nothing. */
   constructor(
     parts: { readonly handlers: HandlerMap; readonly features: ReadonlySet<Feature> },
     mode: CodeMode,
-    readPage: (vaddr: bigint) => Uint8Array | undefined,
+    source: CodeSource,
   ) {
     const ramBytes = FIRST_PADDR + MOST_PAGES * PAGE;
     const layout = layOut(1, ramBytes, 0);
@@ -79,7 +86,7 @@ export class StaticBlocks implements BlockStore {
     this.#cpu = layout.cpus[0] ?? 0;
     this.#area = layout.areas[0] ?? 0;
     this.#ram = layout.ram;
-    this.#readPage = readPage;
+    this.#source = source;
     this.#data = new DataView(this.memory.buffer);
     const set = (field: number, value: number) =>
       this.#data.setUint32(this.#cpu + field, value, true);
@@ -102,7 +109,7 @@ export class StaticBlocks implements BlockStore {
     this.#predecoder.heatOf = () => 0;
   }
 
-  /** The block at an address, made when it is first asked for; undefined where there is no code. */
+  /** The block at an address, made when it is first asked for; undefined where no whole instruction lies in one page. */
   at(vaddr: bigint): BlockInfo | undefined {
     if (!this.#known.has(vaddr)) this.#known.set(vaddr, this.#make(vaddr));
     return this.#known.get(vaddr);
@@ -111,12 +118,31 @@ export class StaticBlocks implements BlockStore {
   #make(vaddr: bigint): BlockInfo | undefined {
     this.#data.setBigUint64(this.#cpu + S_RIP, vaddr, true);
     try {
+      const room = this.#room(vaddr);
+      if (room === 0) return undefined;
       const paddr = Number(this.fetch_address(this.#cpu, vaddr));
-      return this.view.read(this.#predecoder.predecode(paddr, vaddr));
+      return this.view.read(this.#predecoder.predecode(paddr, vaddr, this.key, room));
     } catch (error) {
       if (error === NO_CODE) return undefined;
       throw error;
     }
+  }
+
+  /** Bytes of code from an address on, which is none beyond those of the mode. */
+  #room(vaddr: bigint): number {
+    const end = this.#source.endOf(vaddr) ?? vaddr;
+    const last = 1n << ((this.key & KEY_CODE64) === 0 ? 32n : 64n);
+    return Number((end < last ? end : last) - vaddr);
+  }
+
+  /** The code at an address, in whatever pages, at most `most` bytes. */
+  bytesAt(vaddr: bigint, most: number): Uint8Array {
+    const bytes = new Uint8Array(Math.min(most, this.#room(vaddr)));
+    for (let i = 0; i < bytes.length; i++) {
+      const paddr = Number(this.fetch_address(this.#cpu, this.view.linearOf(vaddr, i, this.key)));
+      bytes[i] = this.view.bytes[this.#ram + paddr] ?? 0;
+    }
+    return bytes;
   }
 
   raise_error(): never {
@@ -131,7 +157,7 @@ export class StaticBlocks implements BlockStore {
 
   /** Puts a page of code into memory, and tells the planner by the TLB. */
   #load(vpage: bigint): number {
-    const bytes = this.#pages.size < MOST_PAGES ? this.#readPage(vpage << 12n) : undefined;
+    const bytes = this.#pages.size < MOST_PAGES ? this.#source.readPage(vpage << 12n) : undefined;
     if (bytes === undefined) throw NO_CODE;
     const page = FIRST_PADDR / PAGE + this.#pages.size;
     this.#pages.set(vpage, page);

@@ -2,7 +2,7 @@ import { RequestError } from '#base/errors.ts';
 import type { ExplainRequest } from '#control/explain.ts';
 import { BootError } from '#machines/boot/boot-error.ts';
 import { isBzImage, unpackBzImage } from '#machines/boot/bzimage.ts';
-import { isElf, parseElf } from '#machines/boot/elf.ts';
+import { isElf, parseElf, virtualEntry } from '#machines/boot/elf.ts';
 import { findMultiboot, placeMultiboot } from '#machines/boot/multiboot-header.ts';
 import { DECOMPRESS } from './decompress.ts';
 
@@ -32,7 +32,7 @@ export function openCode({ kernel, raw, mode }: ExplainRequest): CodeImage {
     return { mode: mode ?? 64, entry: raw.base, file: undefined, pieces };
   }
   if (kernel === undefined)
-    throw new RequestError('there is nothing to explain; give --kernel, --raw or --code');
+    throw new RequestError('there is nothing to explain; give a kernel or code');
   try {
     const image = openKernel(kernel);
     return mode === undefined ? image : { ...image, mode };
@@ -58,7 +58,7 @@ function openKernel(kernel: Uint8Array): CodeImage {
   }
   if (!isElf(kernel))
     throw new RequestError(
-      'it is neither a bzImage nor an ELF or Multiboot file; give --raw for code without a format',
+      'it is neither a bzImage nor an ELF or Multiboot file; code without a format is no kernel',
       'kernel',
     );
   return openElf(kernel);
@@ -72,7 +72,19 @@ function openElf(file: Uint8Array): CodeImage {
   const pieces = elf.segments
     .filter((s) => s.type === PT_LOAD && s.fileBytes > 0)
     .map((s) => ({ address: s.vaddr, bytes: file.subarray(s.offset, s.offset + s.fileBytes) }));
-  return { mode: elf.is64 ? 64 : 32, entry: elf.entry, file, pieces };
+  return { mode: elf.is64 ? 64 : 32, entry: virtualEntry(elf), file, pieces };
+}
+
+/** Where the code that has `vaddr` ends, over all pieces that touch; undefined where there is none. */
+export function codeEnd(image: CodeImage, vaddr: bigint): bigint | undefined {
+  const endOf = ({ address, bytes }: Piece) => address + BigInt(bytes.length);
+  let end: bigint | undefined;
+  for (;;) {
+    const at = end ?? vaddr;
+    const piece = image.pieces.find((p) => p.address <= at && at < endOf(p));
+    if (piece === undefined) return end;
+    end = endOf(piece);
+  }
 }
 
 /** The page at `vaddr`, zeros where only a part of it is there; undefined where nothing is. */

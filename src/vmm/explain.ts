@@ -6,9 +6,10 @@ import { type ExplainedPart, explainCode } from '#cpu/explain-code.ts';
 import type { HandlerMap } from '#cpu/handlers.ts';
 import type { SymbolTable } from '#symbols/symbol-table.ts';
 import { disassemble } from '#translate/x86/disassemble.ts';
-import { type CodeImage, openCode, readCodePage } from './code-image.ts';
+import { type CodeImage, codeEnd, openCode, readCodePage } from './code-image.ts';
 import { guestSymbols } from './guest-symbols.ts';
 
+const LAST_32 = 0xffff_ffffn;
 const HANDLERS = new URL('../../build/handlers.json', import.meta.url);
 
 /** Shows how the hot tier would translate code. @throws {RequestError} where there is none at `at`. */
@@ -17,6 +18,11 @@ export function explain(request: ExplainRequest): Explanation {
   const { features } = findModel(request.cpuModel);
   const symbols = symbolsOf(request, image);
   const at = findAddress(request.at, image, symbols);
+  if (image.mode !== 64 && at > LAST_32)
+    throw new RequestError(
+      `${hex(at)} lies beyond the addresses of ${image.mode}-bit code; give a lower one, or another mode`,
+      'at',
+    );
   const end = request.mostBytes === undefined ? undefined : at + BigInt(request.mostBytes);
   const code = {
     mode: image.mode,
@@ -24,9 +30,10 @@ export function explain(request: ExplainRequest): Explanation {
     ...(end !== undefined && { end }),
     mostBlocks: request.mostBlocks,
     readPage: (vaddr: bigint) => readCodePage(image, vaddr),
+    endOf: (vaddr: bigint) => codeEnd(image, vaddr),
   };
   const explained = explainCode({ handlers: readHandlers(), features }, code);
-  if (explained.blocks === 0)
+  if (explained.parts.length === 0)
     throw new RequestError(`there is no code at ${hex(at)}; give another address`, 'at');
   const name = symbols?.nameOf(at);
   return {
@@ -38,6 +45,9 @@ export function explain(request: ExplainRequest): Explanation {
     parts: explained.parts.map((part) => describe(part, image.mode, symbols)),
   };
 }
+
+/** Text of bytes that are no instruction. */
+const NO_INSN = { undefined: '(undefined)', 'too-long': '(too long)', short: '(cut off)' } as const;
 
 function readHandlers(): HandlerMap {
   try {
@@ -74,7 +84,7 @@ function findAddress(
   if (found !== undefined) return found + BigInt(offset ?? 0);
   throw new RequestError(
     symbols === undefined
-      ? `'${at}' is no address, and there are no symbols; give --symbols or an address as 0x…`
+      ? `'${at}' is no address, and there are no symbols; give a file that has them, or an address as 0x…`
       : `there is no symbol '${name}'; give another, or an address as 0x…`,
     'at',
   );
@@ -100,7 +110,12 @@ function describe(
       bytes: [...bytes].map((b) => b.toString(16).padStart(2, '0')).join(' '),
     }),
     ...(insn !== undefined &&
-      address !== undefined && { text: disassemble(insn, { rip: address, codeSize, nameOf }) }),
+      address !== undefined && {
+        text:
+          typeof insn === 'string'
+            ? NO_INSN[insn]
+            : disassemble(insn, { rip: address, codeSize, nameOf }),
+      }),
     ...(lifted !== undefined && { lifted }),
     ...(optimised !== undefined && { optimised }),
     ...(why !== undefined && { why }),

@@ -71,7 +71,64 @@ _start: mov $10, %ecx
     assert.notEqual(partOf(ofBytes(Uint8Array.of(0x90, 0x0f, 0x09)), /wbinvd/).why, undefined);
     const real = ofBytes(Uint8Array.of(0x8b, 0x07, 0xf4), { mode: 16 });
     assert.equal(real.wasmBytes, 0);
-    assert.match(partOf(real, /^mov/).why ?? '', /segment/);
+    for (const { why } of real.parts) assert.match(why ?? '', /segments/);
+  });
+
+  it('ends where the code does', () => {
+    const last = (bytes: readonly number[], more: Partial<ExplainRequest> = {}) =>
+      ofBytes(Uint8Array.from(bytes), more).parts.at(-1);
+    const whole = last([0x48, 0x01, 0xd8]);
+    assert.deepEqual([whole?.part, whole?.address], ['end', '0x1003']);
+    // JMP without its displacement; MOV whose last bytes would be in the next page.
+    const cut = last([0x48, 0x01, 0xd8, 0xe9]);
+    assert.deepEqual([cut?.part, cut?.address, cut?.bytes], ['end', '0x1003', 'e9']);
+    const raw = { bytes: Uint8Array.of(0x90, 0xb8, 0x01), base: 0x1ffdn };
+    const split = explain({ ...base, raw }).parts.at(-1);
+    assert.deepEqual([split?.part, split?.address, split?.bytes], ['end', '0x1ffe', 'b8 01']);
+    const highest = { bytes: Uint8Array.of(0x90, 0x90), base: 0xffff_ffff_ffff_ffffn };
+    assert.equal(explain({ ...base, raw: highest }).parts.at(-1)?.part, 'end');
+  });
+
+  it('shows what is no instruction, and what it raises', () => {
+    const undefinedCode = ofBytes(Uint8Array.of(0x90, 0x0f, 0xff, 0x90)).parts.at(-1);
+    assert.deepEqual(
+      [undefinedCode?.address, undefinedCode?.bytes, undefinedCode?.text],
+      ['0x1001', '0f ff', '(undefined)'],
+    );
+    assert.match(undefinedCode?.why ?? '', /#UD/);
+    const tooLong = ofBytes(new Uint8Array(16).fill(0x66)).parts.at(-1);
+    assert.match(tooLong?.why ?? '', /#GP/);
+  });
+
+  it('shows an instruction in two pages, and what comes behind it', () => {
+    const raw = { bytes: Uint8Array.of(0x90, 0x48, 0x01, 0xd8, 0xc3), base: 0x1ffen };
+    const found = explain({ ...base, raw });
+    const add = partOf(found, /^add/);
+    assert.deepEqual([add.address, add.bytes], ['0x1fff', '48 01 d8']);
+    assert.match(add.why ?? '', /two pages/);
+    assert.equal(partOf(found, /^ret/).address, '0x2002');
+  });
+
+  it('begins at the entry of a kernel that is linked high and loaded low', () => {
+    // A vmlinux has its physical address in the header, and its code at virtual ones.
+    const kernel = Uint8Array.from(smallKernel(KERNEL));
+    const view = new DataView(kernel.buffer);
+    const table = view.getUint32(28, true);
+    const segments = Array.from({ length: view.getUint16(44, true) }, (_, i) => table + i * 32);
+    for (const at of segments)
+      if (view.getUint32(at, true) === 1)
+        view.setUint32(at + 8, view.getUint32(at + 12, true) + 0xc0000000, true);
+    const entry = view.getUint32(24, true) + 0xc0000000;
+    assert.equal(explain({ ...base, kernel }).at, `0x${entry.toString(16)}`);
+  });
+
+  it('refuses an address that the mode does not have', () => {
+    const raw = { bytes: Uint8Array.of(0x90), base: 1n << 32n };
+    const inMode = (mode: 16 | 32 | 64) => () => explain({ ...base, raw, mode });
+    const says = { name: 'RequestError', field: 'at', message: /beyond the addresses of/ };
+    assert.throws(inMode(32), says);
+    assert.throws(inMode(16), says);
+    assert.doesNotThrow(inMode(64));
   });
 
   it('has a name for all WebAssembly that instructions become', () => {
@@ -89,7 +146,8 @@ _start: mov $10, %ecx
       page.set(bytes);
       page.fill(0xf4, bytes.length); // HLT
       const readPage = (vaddr: bigint) => (vaddr === 0x1000n ? page : undefined);
-      const code = { mode: 64, at: 0x1000n, mostBlocks: 6, readPage } as const;
+      const endOf = (vaddr: bigint) => (vaddr >> 12n === 1n ? 0x2000n : undefined);
+      const code = { mode: 64, at: 0x1000n, mostBlocks: 6, readPage, endOf } as const;
       const lines = explainCode({ handlers, features }, code).parts.flatMap((p) => p.wasm);
       const ends = lines.filter(({ text }) => text === 'end').length;
       assert.equal(ends, lines.filter(({ text }) => /^(block|loop|if)/.test(text)).length);

@@ -137,19 +137,30 @@ export function segmentsEnd(elf: Elf): number {
   return loadable(elf).reduce((end, s) => Math.max(end, s.paddr + s.memoryBytes), 0);
 }
 
+function isInside(entry: bigint, start: bigint, { memoryBytes }: Segment): boolean {
+  return entry >= start && entry < start + BigInt(memoryBytes);
+}
+
 /** The entry as a physical address: some linkers write that, some the virtual one. @throws {BootError} */
 export function physicalEntry(elf: Elf, entry = elf.entry): bigint {
-  const inside = (start: bigint, s: Segment) =>
-    entry >= start && entry < start + BigInt(s.memoryBytes);
   const list = loadable(elf);
-  if (list.some((s) => inside(BigInt(s.paddr), s))) return entry;
-  const segment = list.find((s) => inside(s.vaddr, s));
+  if (list.some((s) => isInside(entry, BigInt(s.paddr), s))) return entry;
+  const segment = list.find((s) => isInside(entry, s.vaddr, s));
   if (segment !== undefined) return entry - segment.vaddr + BigInt(segment.paddr);
   const at = `0x${entry.toString(16)}`;
   throw new BootError(
     'unsupported',
     `the ELF file's entry ${at} lies in none of its segments; link it with an entry in its code`,
   );
+}
+
+/** The entry as a virtual address, where a segment has it. @throws {BootError} */
+export function virtualEntry(elf: Elf): bigint {
+  const { entry } = elf;
+  const list = loadable(elf);
+  if (list.some((s) => isInside(entry, s.vaddr, s))) return entry;
+  const segment = list.find((s) => isInside(entry, BigInt(s.paddr), s));
+  return segment === undefined ? entry : entry - BigInt(segment.paddr) + segment.vaddr;
 }
 
 const XEN_ELFNOTE_PHYS32_ENTRY = 18; // Xen public/elfnote.h

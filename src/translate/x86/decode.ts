@@ -134,6 +134,11 @@ export class Decoder {
     this.#codeSize = codeSize;
   }
 
+  /** How many bytes the last `decode` has looked at. */
+  get lookedAt(): number {
+    return this.#at - this.#start;
+  }
+
   /** The instruction at `offset`; bytes from `limit` on do not exist. */
   decode(offset: number, limit: number): Decoded {
     this.#start = offset;
