@@ -12,7 +12,7 @@ import type { PeerName, Sample, Session } from './measurement.ts';
 import { snapshotSessions } from './snapshot-disk.ts';
 import { WarmMemory } from './warm-memory.ts';
 
-const RING0 = fileURLToPath(new URL('../bin/ring0.mjs', import.meta.url));
+const RING0 = fileURLToPath(new URL('../bin/ring0', import.meta.url));
 const MIB = 1 << 20;
 
 /** What is copied. All of it stays in the host's memory, source and target. */
@@ -169,7 +169,7 @@ async function quickestRun(command: readonly string[], target: string): Promise<
 }
 
 const commandOf = (peer: PeerName): readonly string[] =>
-  peer === 'ring0' ? [process.execPath, RING0, 'image'] : ['qemu-img'];
+  peer === 'ring0' ? [RING0, 'image'] : ['qemu-img'];
 
 /** Whoever comes first would read from the disk what the other finds in memory, and wait for what was written before. */
 async function settle(file: string): Promise<void> {

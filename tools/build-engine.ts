@@ -32,12 +32,19 @@ const CORE_FLAGS = [
   ...['--enable', 'simd,threads,bulk-memory,sign-extension,nontrapping-f2i,mutable-globals'],
 ];
 
+/** Builds what is of other sources than those that are: the engine, and the script of `ring0 image`. */
+export async function ensureBuilt(options: { readonly force?: boolean } = {}): Promise<void> {
+  await ensureEngine(options);
+  // To strip types is still called an experiment.
+  runNode('--disable-warning=ExperimentalWarning', 'tools/build-image-command.ts');
+}
+
 /**
  * Builds build/core.wasm from src/core and the interpreter from the lifts, unless that has been done for the sources as
  * they are. Safe against others that do the same: they put whole files in place, and the stamp knows what belongs together.
  * @throws {Error} when a part does not compile; what was built before stays.
  */
-export async function ensureBuilt(options: { readonly force?: boolean } = {}): Promise<void> {
+async function ensureEngine(options: { readonly force?: boolean }): Promise<void> {
   const sources = sourceHash();
   const isBuilt = !options.force && readStamp() === `${sources} ${hashOf(OUT, OUTPUTS)}`;
   if (isBuilt && COMPILED.every(hasCode)) return;

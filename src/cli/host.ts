@@ -18,7 +18,10 @@ export function processHost(): CliHost {
   watchOutput();
   return {
     env: process.env,
-    stdin: process.stdin,
+    // To make the stream takes 2 ms, and few commands read it.
+    get stdin() {
+      return process.stdin;
+    },
     stdout: process.stdout,
     stderr: process.stderr,
     // Late, so that --help and errors do not wait for the engine to load.

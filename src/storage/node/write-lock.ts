@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import type { Server } from 'node:net';
 import { ImageError } from '../image.ts';
@@ -60,6 +59,7 @@ export async function lockForWriting(file: OpenFile): Promise<() => Promise<void
 
 /** Takes QEMU's locks; whether somebody else has them. Undefined without Perl, or locks of the file system. */
 async function isTakenByQemu(fd: number): Promise<boolean | undefined> {
+  const { spawn } = await import('node:child_process');
   const perl = spawn('perl', ['-e', QEMU_LOCKS], { stdio: ['ignore', 'ignore', 'ignore', fd] });
   return await new Promise((resolve) => {
     perl.once('error', () => resolve(undefined));

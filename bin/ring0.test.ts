@@ -1,0 +1,89 @@
+import assert from 'node:assert/strict';
+import { spawn, spawnSync } from 'node:child_process';
+import { once } from 'node:events';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { createRequire } from 'node:module';
+import os from 'node:os';
+import path from 'node:path';
+import { Writable } from 'node:stream';
+import { after, before, describe, it } from 'node:test';
+import { fileURLToPath } from 'node:url';
+
+const ROOT = fileURLToPath(new URL('..', import.meta.url));
+const RING0 = path.join(ROOT, 'bin/ring0');
+const BUNDLE = path.join(ROOT, 'build/image.bundle');
+
+describe('the command', { timeout: 120_000 }, () => {
+  const dir = mkdtempSync(path.join(os.tmpdir(), 'ring0-command-'));
+  after(() => rmSync(dir, { recursive: true }));
+  before(() => {
+    const made = spawnSync(
+      process.execPath,
+      ['--disable-warning=ExperimentalWarning', 'tools/build-image-command.ts'],
+      {
+        cwd: ROOT,
+        stdio: 'inherit',
+      },
+    );
+    assert.equal(made.status, 0);
+  });
+
+  const run = (command: string, ...args: string[]) =>
+    spawnSync(command, args, { cwd: dir, encoding: 'utf8' });
+
+  it('is found through a link, and passes arguments and status on', () => {
+    const link = path.join(dir, 'ring0');
+    symlinkSync(RING0, link);
+    assert.equal(run(link, '--version').status, 0);
+    const { status, stderr } = run(link, 'image', 'info', "it's none");
+    assert.deepEqual([status, stderr], [1, "ring0: it's none: no such file\n"]);
+  });
+
+  it('does without sources, and leaves its script when there are others', () => {
+    const packed = path.join(dir, 'packed');
+    cpSync(path.join(ROOT, 'bin'), path.join(packed, 'bin'), { recursive: true });
+    cpSync(BUNDLE, path.join(packed, 'build/image.bundle'));
+    symlinkSync(path.join(ROOT, 'node_modules'), path.join(packed, 'node_modules'));
+    const create = () => run(path.join(packed, 'bin/ring0'), 'image', 'create', '-q', 'disk', '1M');
+    assert.deepEqual([create().status, existsSync(path.join(dir, 'disk'))], [0, true]);
+    mkdirSync(path.join(packed, 'src'));
+    assert.match(create().stderr, /Cannot find module/);
+  });
+
+  it('ends by Ctrl-C, and leaves no half file', async () => {
+    writeFileSync(path.join(dir, 'source'), new Uint8Array(8 << 20).fill(1));
+    const args = ['image', 'convert', '-p', '-r', '1M', 'source', 'target'];
+    const copying = spawn(RING0, args, { cwd: dir, stdio: ['ignore', 'pipe', 'inherit'] });
+    await once(copying.stdout, 'data');
+    copying.kill('SIGINT');
+    assert.deepEqual(await once(copying, 'exit'), [130, null]);
+    assert.equal(existsSync(path.join(dir, 'target')), false);
+  });
+
+  it('names the sources where it fails', async () => {
+    const require = createRequire(import.meta.url);
+    const bundle = require('./bundle.cjs').openBundle(BUNDLE).runInThisContext()(require, ROOT);
+    let said = '';
+    const stderr = new Writable({
+      write: (chunk, _encoding, done) => {
+        said += chunk;
+        done();
+      },
+    });
+    writeFileSync(path.join(dir, 'raw'), new Uint8Array(512));
+    const args = ['image', 'info', '-f', 'raw', path.join(dir, 'raw')];
+    assert.equal(await bundle.main(args, { env: {}, stdout: undefined, stderr }), 70);
+    const [, file = '', line] = /\((src\/cli\/image\/\S+\.ts):(\d+):\d+\)/.exec(said) ?? [];
+    const failing = readFileSync(path.join(ROOT, file), 'utf8').split('\n')[Number(line) - 1];
+    assert.match(failing ?? '', /stdout\.write/, said);
+  });
+});
