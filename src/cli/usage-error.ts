@@ -8,6 +8,8 @@ export function usageError(error: CommanderError): RequestError {
   const flag = quoted.split(/[ ,|]+/).find((word) => word.startsWith('--')) ?? quoted;
   switch (error.code) {
     case 'commander.unknownOption':
+      if (quoted === '--object')
+        return new RequestError('images are not encrypted here, so they need no secret', 'object');
       return new RequestError(`unknown flag '${quoted}'; ${hint(text)}`);
     case 'commander.unknownCommand':
       return new RequestError(`unknown command '${quoted}'; ${hint(text)}`);

@@ -58,8 +58,8 @@ export interface HostFile {
    * nothing: callers that need zeros must write them. Never changes the file's size.
    */
   punch(offsetBytes: number, lengthBytes: number): Promise<boolean>;
-  /** Reserves room up to `sizeBytes` and makes the file at least that long; false when the host cannot. */
-  reserve(sizeBytes: number): Promise<boolean>;
+  /** Reserves room from `fromBytes` (0) up to `sizeBytes` and makes the file at least that long; false when the host cannot. */
+  reserve(sizeBytes: number, fromBytes?: number): Promise<boolean>;
   /**
    * Length of the run from `offsetBytes` that is all hole or all data, as far as the host tells; `data` when unsure. The
    * run is cut at `lengthBytes`.
@@ -285,6 +285,8 @@ export interface CreateOption {
   readonly name: string;
   readonly about: string;
   readonly type: 'size' | 'number' | 'bool' | 'text';
+  /** Said of a new image, as qemu-img does, when the option is not given. */
+  readonly byDefault?: string | number | boolean;
 }
 
 export interface CreateRequest {

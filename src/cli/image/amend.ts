@@ -28,7 +28,10 @@ export async function imageAmend(
   if (file === undefined) throw new RequestError('the file is missing; give it');
   const image = await openNamed(file, context, { format: flags.format, writable: true });
   try {
+    context.progress.start(1);
     await amend(image, file, flags.options);
+    context.progress.add(1);
+    context.progress.end();
   } finally {
     await closeAll([image]);
   }

@@ -3,11 +3,13 @@ import type { CheckResult } from '#storage/image.ts';
 import { nodeStorageHost } from '#storage/node/node-host.ts';
 import { checkImage } from '#storage/ops/check.ts';
 import { asRequestError, type ImageContext, STATUS_OK, say } from './context.ts';
+import { flushesOf } from './flags.ts';
 
 export interface CheckFlags {
   readonly format?: string;
   readonly output: 'human' | 'json';
   readonly repair?: string;
+  readonly sourceCache?: string;
 }
 
 // qemu-img's.
@@ -22,6 +24,7 @@ export async function imageCheck(
   flags: CheckFlags,
   context: ImageContext,
 ): Promise<number> {
+  flushesOf(flags.sourceCache, 'source-cache', false);
   const repair = flags.repair ?? 'none';
   if (repair !== 'none' && repair !== 'leaks' && repair !== 'all')
     throw new RequestError(`'${repair}' is no way to repair; give leaks or all`, 'repair');
@@ -106,11 +109,18 @@ function textOf(result: CheckResult): string[] {
   if (checkErrors > 0)
     lines.push('', `${checkErrors} internal errors have occurred during the check.`);
   const { totalClusters: total, allocatedClusters: allocated } = result;
-  const share = (part: number, whole: number): string => ((part * 100) / whole).toFixed(2);
+  const share = (part: number, whole: number): string => hundredths((part * 100) / whole);
   if (total > 0 && allocated > 0)
     lines.push(
       `${allocated}/${total} = ${share(allocated, total)}% allocated, ${share(result.fragmentedClusters, allocated)}% fragmented, ${share(result.compressedClusters, allocated)}% compressed clusters`,
     );
   if (result.imageEndBytes > 0) lines.push(`Image end offset: ${result.imageEndBytes}`);
   return lines;
+}
+
+/** Two digits, as C's printf rounds: what lies between two, odd eighths, goes to the even one. */
+function hundredths(value: number): string {
+  const low = Math.floor(value * 100);
+  const isTie = (value * 8) % 2 === 1;
+  return isTie ? ((low + (low % 2)) / 100).toFixed(2) : value.toFixed(2);
 }

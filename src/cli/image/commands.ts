@@ -119,7 +119,7 @@ const QUIET = ['-q, --quiet', 'print errors only'] as const;
 const PROGRESS = ['-p, --progress', 'show progress in percent on standard output'] as const;
 const CACHE = ['-t, --cache <mode>', 'unsafe: does not wait for the disk'] as const;
 const SOURCE_CACHE = ['-T, --source-cache <mode>', 'accepted'] as const;
-const RATE = ['-r, --rate <size>', 'bytes a second at most'] as const;
+const RATE = ['-r, --rate <size>', 'bytes a second at most; 0: no limit'] as const;
 const SNAPSHOT = ['-l, --snapshot <which>', 'the disk as it was at this snapshot'] as const;
 const OUTPUT = ['--output <form>', 'human or json', outputFormat, 'human'] as const;
 
@@ -256,7 +256,7 @@ function addCopying(image: Command, add: AddCommand, start: Start): void {
       .option('-B, --backing <file>', 'write only what is not in this backing file')
       .option('-b <file>', 'the same')
       .option('-F, --backing-format <name>', "the backing file's format")
-      .option('-S, --sparse <size>', 'leave out zeros of this length; 0: write all', '4k')
+      .option('-S, --sparse <size>', 'leave out zeros of this length (4k); 0: write all')
       .option('-n, --no-create', 'write into a file that is there')
       .option(
         '--target-image-opts',

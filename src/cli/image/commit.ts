@@ -3,7 +3,7 @@ import { nodeStorageHost } from '#storage/node/node-host.ts';
 import { openImage } from '#storage/open.ts';
 import { commitDisk } from '#storage/ops/commit.ts';
 import { closeAll, type ImageContext, openNamed, STATUS_OK, say, warn } from './context.ts';
-import { flushesOf, sizeFlag } from './flags.ts';
+import { flushesOf, rateFlag } from './flags.ts';
 import { chainOf, type NamedImage } from './names.ts';
 
 export interface CommitFlags {
@@ -22,7 +22,7 @@ export async function imageCommit(
   context: ImageContext,
 ): Promise<number> {
   flushesOf(flags.cache, 't', true);
-  const bytesPerSecond = sizeFlag(flags.rate, 'r');
+  const bytesPerSecond = rateFlag(flags.rate);
   // For writing and with its lock, so that nobody changes it on the way.
   const top = await openNamed(file, context, { format: flags.format, writable: true });
   try {

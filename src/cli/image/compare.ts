@@ -1,11 +1,13 @@
 import type { DiskImage } from '#storage/image.ts';
 import { compareDisks } from '#storage/ops/compare.ts';
 import { asRequestError, closeAll, type ImageContext, openNamed, say } from './context.ts';
+import { flushesOf } from './flags.ts';
 
 export interface CompareFlags {
   readonly format?: string;
   readonly secondFormat?: string;
   readonly strict?: boolean;
+  readonly sourceCache?: string;
 }
 
 const STATUS_SAME = 0;
@@ -21,6 +23,7 @@ export async function imageCompare(
 ): Promise<number> {
   const images: DiskImage[] = [];
   try {
+    flushesOf(flags.sourceCache, 'source-cache', false);
     const first = await openNamed(files[0], context, { format: flags.format });
     images.push(first);
     const second = await openNamed(files[1], context, { format: flags.secondFormat });
@@ -30,6 +33,7 @@ export async function imageCompare(
       first,
       second,
       strict: flags.strict ?? false,
+      areSame: (a, b) => Buffer.compare(a, b) === 0,
       signal: context.signal,
       onProgress: (bytes) => context.progress.add(bytes),
     });

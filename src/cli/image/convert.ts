@@ -15,7 +15,7 @@ import {
   warnOfOverSubscription,
 } from './context.ts';
 import { isHelp } from './create.ts';
-import { countFlag, flushesOf, sizeFlag } from './flags.ts';
+import { countFlag, flushesOf, rateFlag, sizeFlag } from './flags.ts';
 import { backingDisplayName } from './names.ts';
 import {
   type BackingFlags,
@@ -31,7 +31,9 @@ export interface ConvertFlags extends BackingFlags {
   readonly targetFormat: string;
   readonly options?: readonly string[];
   readonly compress?: boolean;
-  readonly sparse: string;
+  /** Without it: 4 KiB. */
+  readonly sparse?: string;
+  readonly copyOffload?: boolean;
   /** False with -n. */
   readonly create: boolean;
   readonly outOfOrder?: boolean;
@@ -116,6 +118,10 @@ function requestOf(target: string, format: ImageFormat, flags: ConvertFlags): Re
   const { options } = createOptions(format, flags.options ?? [], flags);
   if (!flags.create && (flags.options ?? []).length > 0)
     throw new RequestError('options are for a new image; leave -n or -o out', 'options');
+  if (flags.copyOffload === true)
+    for (const other of ['sparse', 'compress', 'salvage'] as const)
+      if (flags[other] !== undefined)
+        throw new RequestError(`the host cannot copy by itself with --${other}`, 'copy-offload');
   if (flags.targetIsZero === true && flags.create)
     throw new RequestError(
       'only an existing image can be known to be zero; add -n',
@@ -136,9 +142,9 @@ function requestOf(target: string, format: ImageFormat, flags: ConvertFlags): Re
     target,
     format,
     options,
-    sparseBytes: sparseFlag(flags.sparse),
+    sparseBytes: sparseFlag(flags.sparse ?? '4k'),
     parallel: countFlag(flags.coroutines, 'm', MAX_COROUTINES),
-    bytesPerSecond: sizeFlag(flags.rate, 'r'),
+    bytesPerSecond: rateFlag(flags.rate),
     bitmaps: undefined,
   };
 }

@@ -1,4 +1,5 @@
 import { RequestError } from '#base/errors.ts';
+import type { CreateRequest, ImageFormat } from '#storage/image.ts';
 import { formatNamed } from '#storage/open.ts';
 import { createImage, wholeSectors } from '#storage/ops/create.ts';
 import { type ImageContext, STATUS_OK, say, warnOfOverSubscription } from './context.ts';
@@ -44,14 +45,27 @@ export async function imageCreate(
   await withStaging(true, (host) =>
     createImage(file, host, format, { sizeBytes: wholeSectors(size), options }),
   );
-  const told = [...options].map(([name, value]) => ` ${name}=${tell(value)}`).join('');
-  say(context, `Formatting '${file}', fmt=${format.name} size=${size}${told}`);
+  say(context, `Formatting '${file}', fmt=${format.name}${toldOptions(format, options, size)}`);
   await warnOfOverSubscription(context, [{ file, sizeBytes: wholeSectors(size) }]);
   return STATUS_OK;
 }
 
 export function isHelp(options: readonly string[] | undefined): boolean {
   return options?.some((text) => text === 'help' || text === '?') ?? false;
+}
+
+/** All options that are given, or that qemu-img tells of anyway, in its order: the size is behind qcow2's own. */
+function toldOptions(
+  format: ImageFormat,
+  options: CreateRequest['options'],
+  sizeBytes: number,
+): string {
+  const told = format.createOptions.map(({ name, byDefault }) => {
+    const value = options.get(name) ?? byDefault;
+    return value === undefined ? '' : ` ${name}=${tell(value)}`;
+  });
+  const own = format.createOptions.findIndex(({ name }) => name === 'compression_type') + 1;
+  return told.toSpliced(own, 0, ` size=${sizeBytes}`).join('');
 }
 
 function tell(value: string | number | boolean): string {

@@ -3,7 +3,7 @@ import { formatNamed, openImage } from '#storage/open.ts';
 import { concatenated, window } from '#storage/ops/concat.ts';
 import { copyDisk } from '#storage/ops/copy.ts';
 import { createImage } from '#storage/ops/create.ts';
-import { closeAll, type ImageContext, openNamed, STATUS_OK } from './context.ts';
+import { closeAll, type ImageContext, openNamed, STATUS_OK, warn } from './context.ts';
 import { sizeFlag } from './flags.ts';
 import { checkCreatable, withStaging } from './new-image.ts';
 
@@ -36,6 +36,8 @@ export async function imageDd(
   const image = await openNamed(from, context, { format: flags.format });
   try {
     const most = count === undefined ? Number.MAX_SAFE_INTEGER : count * blockBytes;
+    if (skip > image.sizeBytes)
+      warn(context, `${from}: is shorter than what is skipped; the copy is empty`);
     const source = window(concatenated([image]), skip, most);
     context.progress.start(source.sizeBytes);
     await withStaging(true, async (host) => {

@@ -10,6 +10,11 @@ export function sizeFlag(text: string | undefined, field: string): number | unde
   return bytes;
 }
 
+/** Bytes a second at most; undefined, which 0 means too: no limit. */
+export function rateFlag(text: string | undefined): number | undefined {
+  return sizeFlag(text, 'rate') || undefined;
+}
+
 const CACHE_MODES = ['none', 'writeback', 'writethrough', 'directsync', 'unsafe'];
 
 /** Whether writes shall reach the disk before the command ends. All modes but `unsafe` flush. */

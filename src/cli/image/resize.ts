@@ -41,6 +41,8 @@ export async function imageResize(
         `${file}: what lies beyond ${sizeBytes} bytes would be lost; shrink the partitions in it first, then add --shrink`,
         'shrink',
       );
+    if (sizeBytes < old && (flags.preallocation ?? 'off') !== 'off')
+      throw new RequestError('only new room can be reserved; leave it out', 'preallocation');
     await image.resize(sizeBytes, {
       shrink: flags.shrink ?? false,
       ...(flags.preallocation === undefined ? {} : { preallocation: flags.preallocation }),

@@ -35,7 +35,7 @@ export class OverlayFile implements HostFile {
     this.write = (offsetBytes, from) => file.write(offsetBytes, from);
     this.truncate = (bytes) => file.truncate(bytes);
     this.punch = (offsetBytes, lengthBytes) => file.punch(offsetBytes, lengthBytes);
-    this.reserve = (bytes) => file.reserve(bytes);
+    this.reserve = (...range) => file.reserve(...range);
     this.extent = (offsetBytes, lengthBytes) => file.extent(offsetBytes, lengthBytes);
   }
 

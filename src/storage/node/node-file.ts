@@ -183,14 +183,15 @@ export class NodeFile implements HostFile {
     ]);
   }
 
-  async reserve(sizeBytes: number): Promise<boolean> {
-    if (sizeBytes === 0) return true;
+  async reserve(sizeBytes: number, fromBytes = 0): Promise<boolean> {
+    if (sizeBytes <= fromBytes) return true;
     if (this.#isDevice) {
       await this.#checkRoom(sizeBytes);
       return true;
     }
     this.#runs = undefined;
-    return await this.#fallocate(['--length', String(sizeBytes)]);
+    const range = ['--offset', String(fromBytes), '--length', String(sizeBytes - fromBytes)];
+    return await this.#fallocate(range);
   }
 
   async extent(

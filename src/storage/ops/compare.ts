@@ -12,6 +12,8 @@ export interface CompareRequest {
   readonly second: DiskImage;
   /** Whether another size, and another kind of allocation, is a difference. */
   readonly strict: boolean;
+  /** How the host tells at once whether bytes are the same. */
+  readonly areSame?: (a: Uint8Array, b: Uint8Array) => boolean;
   readonly signal?: AbortSignal;
   readonly onProgress?: OnProgress;
 }
@@ -88,12 +90,12 @@ class Comparer {
   }
 
   async #compareChunk(at: number, lengthBytes: number, one: Status, other: Status): Promise<void> {
-    const { first, second, onProgress } = this.#request;
+    const { first, second, areSame, onProgress } = this.#request;
     const [a, b] = await Promise.all([
       this.#read(first, at, lengthBytes, one),
       this.#read(second, at, lengthBytes, other),
     ]);
-    const index = firstDifference(a, b);
+    const index = areSame?.(a, b) === true ? undefined : firstDifference(a, b);
     this.#buffers.push(a, b);
     if (index !== undefined)
       this.#note({ difference: 'content', offsetBytes: at + index - (index % SECTOR_BYTES) });

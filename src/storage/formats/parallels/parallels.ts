@@ -159,7 +159,9 @@ export const parallels: ImageFormat = {
       throw error;
     }
   },
-  createOptions: [{ name: 'cluster_size', type: 'size', about: 'a power of 2; default 1M' }],
+  createOptions: [
+    { name: 'cluster_size', type: 'size', about: 'a power of 2; default 1M', byDefault: 1 << 20 },
+  ],
   create,
   check,
   measure: (request, dataBytes) => {

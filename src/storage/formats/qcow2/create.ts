@@ -11,19 +11,39 @@ import * as q from './layout.ts';
 import { CountCodec } from './refcount-block.ts';
 import { checkPreallocation, tooLarge } from './resize.ts';
 
+/** In the order in which qemu-img tells of them. */
 export const CREATE_OPTIONS: readonly CreateOption[] = [
+  { name: 'encryption', type: 'bool', about: 'off: images that are encrypted are not made' },
+  {
+    ...{ name: 'cluster_size', type: 'size', byDefault: 65536 },
+    about: 'bytes in a cluster, 512 to 2M (64K)',
+  },
+  {
+    ...{ name: 'extended_l2', type: 'bool', byDefault: false },
+    about: 'allocate 32 subclusters in a cluster (off)',
+  },
+  { name: 'preallocation', type: 'text', about: 'off (the default), metadata, falloc or full' },
+  {
+    ...{ name: 'compression_type', type: 'text', byDefault: 'zlib' },
+    about: 'zlib (the default) or zstd',
+  },
   { name: 'compat', type: 'text', about: 'version: 1.1 (v3, the default) or 0.10 (v2)' },
-  { name: 'cluster_size', type: 'size', about: 'bytes in a cluster, 512 to 2M (64K)' },
   { name: 'backing_file', type: 'text', about: 'image that holds what is not written here' },
   { name: 'backing_fmt', type: 'text', about: 'format of the backing image' },
-  { name: 'lazy_refcounts', type: 'bool', about: 'write refcounts at the end alone (off)' },
-  { name: 'refcount_bits', type: 'number', about: 'bits of a refcount, 1 to 64 (16)' },
-  { name: 'extended_l2', type: 'bool', about: 'allocate 32 subclusters in a cluster (off)' },
-  { name: 'compression_type', type: 'text', about: 'zlib (the default) or zstd' },
-  { name: 'preallocation', type: 'text', about: 'off (the default), metadata, falloc or full' },
   { name: 'data_file', type: 'text', about: 'file that holds the data' },
   { name: 'data_file_raw', type: 'bool', about: 'keep the data file a raw image (off)' },
+  {
+    ...{ name: 'lazy_refcounts', type: 'bool', byDefault: false },
+    about: 'write refcounts at the end alone (off)',
+  },
+  {
+    ...{ name: 'refcount_bits', type: 'number', byDefault: 16 },
+    about: 'bits of a refcount, 1 to 64 (16)',
+  },
 ];
+
+/** Modes of preallocation that take the room of the host, too. */
+const RESERVING = ['falloc', 'full'];
 
 const AMENDABLE = ['compat', 'data_file', 'data_file_raw', 'lazy_refcounts', 'refcount_bits'];
 
@@ -53,6 +73,7 @@ export function chooseOptions(options: CreateRequest['options']): Choice {
     const value = options.get(name);
     return value === undefined || value === '' ? undefined : String(value);
   };
+  need(options.get('encryption') !== true, 'encryption: no image can be encrypted; leave it out');
   const compat = text('compat') ?? '1.1';
   const version = compat === '0.10' || compat === 'v2' ? 2 : 3;
   need(['0.10', '1.1', 'v2', 'v3'].includes(compat), `compat: 0.10 or 1.1, not '${compat}'`);
@@ -258,7 +279,9 @@ export function measure(
     choice.dataFile === undefined ? Math.ceil(dataBytes / clusterBytes) * clusterBytes : 0;
   const all =
     choice.dataFile === undefined ? Math.ceil(sizeBytes / clusterBytes) * clusterBytes : 0;
-  return { required: tables + data, fullyAllocated: tables + all };
+  // What a backing file has of it is not known, and what is reserved is needed.
+  const isWhole = choice.backingName !== undefined || RESERVING.includes(choice.preallocation);
+  return { required: tables + (isWhole ? all : data), fullyAllocated: tables + all };
 }
 
 /** Bytes of all tables of a disk that is allocated as a whole. */

@@ -38,14 +38,19 @@ export const qed: ImageFormat = {
     new DataView(head.buffer, head.byteOffset).getUint32(0, true) === v.MAGIC,
   open,
   createOptions: [
-    { name: 'cluster_size', type: 'size', about: 'a power of 2 from 4k to 64M; default 64k' },
+    { name: 'backing_file', type: 'text', about: 'the image to read from where this has nothing' },
+    { name: 'backing_fmt', type: 'text', about: 'its format; the image remembers only raw' },
+    {
+      name: 'cluster_size',
+      type: 'size',
+      about: 'a power of 2 from 4k to 64M; default 64k',
+      byDefault: 65536,
+    },
     {
       name: 'table_size',
       type: 'number',
       about: 'clusters of a table: 2, 4 (the default), 8 or 16',
     },
-    { name: 'backing_file', type: 'text', about: 'the image to read from where this has nothing' },
-    { name: 'backing_fmt', type: 'text', about: 'its format; the image remembers only raw' },
   ],
   create,
   check,

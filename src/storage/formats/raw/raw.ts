@@ -131,7 +131,7 @@ async function preallocate(
       'bad-option',
       `preallocation: raw images have ${PREALLOCATION.join(', ')}, not '${mode}'`,
     );
-  if (mode === 'off' || (mode === 'falloc' && (await file.reserve(toBytes)))) return;
+  if (mode === 'off' || (mode === 'falloc' && (await file.reserve(toBytes, fromBytes)))) return;
   await fillZeros(file, fromBytes, toBytes - fromBytes);
 }
 

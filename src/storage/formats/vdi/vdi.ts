@@ -89,7 +89,12 @@ export const vdi: ImageFormat = {
     new DataView(head.buffer, head.byteOffset).getUint32(v.H_SIGNATURE, true) === v.SIGNATURE,
   open,
   createOptions: [
-    { name: 'static', type: 'bool', about: 'all blocks allocated from the start' },
+    {
+      name: 'static',
+      type: 'bool',
+      about: 'all blocks allocated from the start',
+      byDefault: false,
+    },
     backingFileOption(FORMAT),
   ],
   create,

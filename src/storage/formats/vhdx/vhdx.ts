@@ -69,9 +69,14 @@ export const vhdx: ImageFormat = {
   probe: (head) => new TextDecoder('latin1').decode(head.subarray(0, 8)) === v.SIGNATURE,
   open,
   createOptions: [
+    { name: 'log_size', type: 'size', about: 'whole MiB; default 1M', byDefault: 1 << 20 },
+    {
+      name: 'block_size',
+      type: 'size',
+      about: '1M to 256M; 0, the default: by the size',
+      byDefault: 0,
+    },
     { name: 'subformat', type: 'text', about: 'dynamic (the default) or fixed' },
-    { name: 'block_size', type: 'size', about: '1M to 256M; 0, the default: by the size' },
-    { name: 'log_size', type: 'size', about: 'whole MiB; default 1M' },
     {
       name: 'block_state_zero',
       type: 'bool',

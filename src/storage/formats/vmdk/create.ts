@@ -8,7 +8,7 @@ import {
   SECTOR_BYTES,
   type StorageHost,
 } from '../../image.ts';
-import { makeDescriptor } from './descriptor.ts';
+import { makeDescriptor, UNKNOWN_TOOLS } from './descriptor.ts';
 import * as v from './layout.ts';
 import { readIdentity } from './parent.ts';
 
@@ -19,6 +19,8 @@ const SUBFORMATS = [
   'twoGbMaxExtentFlat',
   'streamOptimized',
 ] as const;
+/** What qemu-img calls the version of the virtual hardware when none is given. */
+export const UNDEFINED_VERSION = 'undefined';
 const ADAPTERS = ['ide', 'buslogic', 'lsilogic', 'legacyESX'];
 
 export interface Plan {
@@ -26,6 +28,7 @@ export interface Plan {
   readonly subformat: (typeof SUBFORMATS)[number];
   readonly adapter: string;
   readonly hwVersion: string;
+  readonly toolsVersion: string;
   readonly zeroGrains: boolean;
   readonly backing: string | undefined;
 }
@@ -51,11 +54,13 @@ export function planOf(request: CreateRequest): Plan {
   if (isFlat && backing !== undefined)
     throw new ImageError('bad-option', `subformat and backing_file: ${subformat} has all data`);
   const compat6 = options.get('compat6') === true;
+  const hwVersion = String(options.get('hwversion') ?? UNDEFINED_VERSION);
   return {
     sizeBytes,
     subformat,
     adapter,
-    hwVersion: String(options.get('hwversion') ?? (compat6 ? '6' : '4')),
+    hwVersion: hwVersion === UNDEFINED_VERSION ? (compat6 ? '6' : '4') : hwVersion,
+    toolsVersion: String(options.get('toolsversion') ?? UNKNOWN_TOOLS),
     zeroGrains: options.get('zeroed_grain') === true,
     backing,
   };
@@ -105,6 +110,7 @@ export async function create(
     sizeBytes: plan.sizeBytes,
     adapter: plan.adapter,
     hwVersion: plan.hwVersion,
+    toolsVersion: plan.toolsVersion,
   });
   const bytes = new TextEncoder().encode(text);
   if (!isWhole) await file.write(0, bytes);

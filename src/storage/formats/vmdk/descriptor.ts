@@ -99,7 +99,11 @@ export interface NewDescriptor {
   readonly sizeBytes: number;
   readonly adapter: string;
   readonly hwVersion: string;
+  readonly toolsVersion: string;
 }
+
+/** The version of tools that VMware does not manage: the largest. */
+export const UNKNOWN_TOOLS = String(2 ** 31 - 1);
 
 export function makeDescriptor(from: NewDescriptor): string {
   const heads = from.adapter === 'ide' ? 16 : 255;
@@ -123,6 +127,7 @@ export function makeDescriptor(from: NewDescriptor): string {
     `ddb.geometry.heads = "${heads}"`,
     'ddb.geometry.sectors = "63"',
     `ddb.adapterType = "${from.adapter}"`,
+    `ddb.toolsVersion = "${from.toolsVersion}"`,
     '',
   ].join('\n');
 }

@@ -1,7 +1,7 @@
 import { Fields } from '../../blocks/fields.ts';
 import { type DiskImage, type HostFile, SECTOR_BYTES, type StorageHost } from '../../image.ts';
 import { isZero } from '../../zeros.ts';
-import { makeDescriptor } from './descriptor.ts';
+import { makeDescriptor, UNKNOWN_TOOLS } from './descriptor.ts';
 import * as v from './layout.ts';
 
 const GRAIN_SECTORS = v.GRAIN_BYTES / SECTOR_BYTES;
@@ -150,6 +150,7 @@ class StreamWriter {
       sizeBytes,
       adapter: 'lsilogic',
       hwVersion: '4',
+      toolsVersion: UNKNOWN_TOOLS,
     });
     return new TextEncoder().encode(text);
   }

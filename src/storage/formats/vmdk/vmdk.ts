@@ -1,6 +1,6 @@
 import { backingFileOption } from '../../blocks/backing-option.ts';
 import { type CreateRequest, type ImageFormat, SECTOR_BYTES } from '../../image.ts';
-import { create, planOf, sparseLayout } from './create.ts';
+import { create, planOf, sparseLayout, UNDEFINED_VERSION } from './create.ts';
 import * as v from './layout.ts';
 import { open } from './open.ts';
 import { isSparse } from './sparse-header.ts';
@@ -33,20 +33,26 @@ export const vmdk: ImageFormat = {
   open,
   createOptions: [
     {
-      name: 'subformat',
-      type: 'text',
-      about:
-        'monolithicSparse (the default), monolithicFlat, twoGbMaxExtentSparse, twoGbMaxExtentFlat or streamOptimized',
-    },
-    {
       name: 'adapter_type',
       type: 'text',
       about: 'ide (the default), lsilogic, buslogic, legacyESX',
     },
     backingFileOption('vmdk'),
     { name: 'backing_fmt', type: 'text', about: 'its format: vmdk' },
-    { name: 'hwversion', type: 'text', about: 'virtual hardware version; default 4' },
-    { name: 'compat6', type: 'bool', about: 'virtual hardware version 6' },
+    { name: 'compat6', type: 'bool', about: 'virtual hardware version 6', byDefault: false },
+    {
+      name: 'hwversion',
+      type: 'text',
+      about: 'virtual hardware version; default 4',
+      byDefault: UNDEFINED_VERSION,
+    },
+    { name: 'toolsversion', type: 'text', about: 'version of the VMware tools in the guest' },
+    {
+      name: 'subformat',
+      type: 'text',
+      about:
+        'monolithicSparse (the default), monolithicFlat, twoGbMaxExtentSparse, twoGbMaxExtentFlat or streamOptimized',
+    },
     { name: 'zeroed_grain', type: 'bool', about: 'let grains of zeros take no room' },
   ],
   create,
