@@ -1,3 +1,4 @@
+import { parentNames } from '../../blocks/parent-names.ts';
 import { uuidText } from '../../blocks/uuid.ts';
 import { type HostFile, ImageError, type StorageHost } from '../../image.ts';
 import { readHeader } from './header.ts';
@@ -14,28 +15,26 @@ export async function findParent(
   host: StorageHost,
 ): Promise<string> {
   const paths = PATH_KEYS.flatMap((key) => locator.get(key) ?? []);
-  const names = paths
-    .map((path) => path.replace(/\0.*$/s, '').replaceAll('\\', '/').replace(/^\.\//, ''))
-    .flatMap((name) => [name, name.slice(name.lastIndexOf('/') + 1)])
-    .filter((name) => name !== '');
   const linkages = ['parent_linkage', 'parent_linkage2'].flatMap((key) => locator.get(key) ?? []);
   let isStale = false;
-  for (const name of new Set(names)) {
+  for await (const name of parentNames(paths, file.path, host)) {
     const guid = await dataWriteOf(host.resolve(file.path, name), host);
     if (guid === undefined) continue;
     if (linkages.some((text) => text.toLowerCase() === `{${uuidText(guid)}}`)) return name;
     isStale = true;
   }
-  const list = names.map((name) => `'${name}'`).join(', ');
+  const told = paths.map((path) => `'${path}'`).join(', ');
   if (isStale)
     throw new ImageError(
       'corrupt',
-      `${file.path}: its parent ${list} was changed after this image was made; go back to the parent as it was`,
+      `${file.path}: its parent, ${told}, was changed after this image was made; go back to the parent as it was`,
       { path: file.path },
     );
-  throw new ImageError('not-found', `${file.path}: its parent is not at ${list}; put it there`, {
-    path: file.path,
-  });
+  throw new ImageError(
+    'not-found',
+    `${file.path}: its parent, ${told}, is not there; put it beside the image`,
+    { path: file.path },
+  );
 }
 
 /** Undefined when the file is no VHDX image. */

@@ -1,4 +1,5 @@
 import { readExactly } from '../../blocks/fields.ts';
+import { parentNames } from '../../blocks/parent-names.ts';
 import { type HostFile, ImageError, type StorageHost } from '../../image.ts';
 import { type Descriptor, parseDescriptor } from './descriptor.ts';
 import * as v from './layout.ts';
@@ -49,8 +50,7 @@ export async function readIdentity(
   hint: string,
   host: StorageHost,
 ): Promise<{ name: string; cid: string }> {
-  const name = hint.replaceAll('\\', '/');
-  for (const candidate of new Set([hint, name, name.slice(name.lastIndexOf('/') + 1)])) {
+  for await (const candidate of parentNames([hint], file.path, host)) {
     const parent = await openIfThere(host.resolve(file.path, candidate), host);
     if (parent === undefined) continue;
     try {
@@ -59,9 +59,11 @@ export async function readIdentity(
       await parent.close();
     }
   }
-  throw new ImageError('not-found', `${file.path}: its parent '${hint}' is not there`, {
-    path: file.path,
-  });
+  throw new ImageError(
+    'not-found',
+    `${file.path}: its parent, '${hint}', is not there; put it beside the image`,
+    { path: file.path },
+  );
 }
 
 async function openIfThere(path: string, host: StorageHost): Promise<HostFile | undefined> {

@@ -113,7 +113,7 @@ async function writeParentNames(
   const windows = `${isAbsolute ? '' : '.\\'}${name.replaceAll('/', '\\')}`;
   const locators: [string, Uint8Array][] = [
     [isAbsolute ? 'W2ku' : 'W2ru', utf16(windows, true)],
-    ['MacX', new TextEncoder().encode(isAbsolute ? `file://${name}` : name)],
+    ['MacX', new TextEncoder().encode(isAbsolute ? `file://${encodeURI(name)}` : name)],
   ];
   let end = startBytes;
   for (const [index, [platform, bytes]] of locators.entries()) {

@@ -86,6 +86,34 @@ describe('differencing VHD images', () => {
       );
     });
 
+  const odd: readonly [string, string, string][] = [
+    ['a path of Windows', 'W2ku', 'C:\\Virtual PCs\\base disk.vhd'],
+    ['a path of Windows, relative', 'W2ru', '..\\a\\base disk.vhd'],
+    ['a server', 'W2ku', '\\\\server\\share\\base disk.vhd'],
+    ['another case', 'W2ru', '.\\BASE disk.VHD'],
+    ['a URL', 'MacX', 'file://localhost/Users/me/base%20disk.vhd'],
+  ];
+  for (const [what, platform, path] of odd)
+    it(`find their parent by ${what}`, async () => {
+      const host = new MemoryHost();
+      await createImage(vpc, host, '/a/base disk.vhd', MIB);
+      const base = await openImage('/a/base disk.vhd', host, { format: 'vpc' });
+      await base.write(0, noise(4096, 1));
+      await base.close();
+      const options = { backing_file: 'base disk.vhd' };
+      await createImage(vpc, host, '/a/top.vhd', MIB, options);
+      await setLocator(host, '/a/top.vhd', platform, path);
+      const top = await openImage('/a/top.vhd', host, { format: 'vpc', readOnly: true });
+      const bytes = new Uint8Array(4096);
+      await top.read(0, bytes);
+      assert.deepEqual(bytes, noise(4096, 1));
+      await top.close();
+      host.files.delete('/a/base disk.vhd');
+      await assert.rejects(openImage('/a/top.vhd', host, { format: 'vpc' }), (error: ImageError) =>
+        /^\/a\/top\.vhd: its parent, '.*disk.*', is not there; put it/.test(error.message),
+      );
+    });
+
   it('have sectors of their own and of the parent in one block', async () => {
     const host = new MemoryHost();
     await createImage(vpc, host, '/base.vhd', 4 * MIB);
@@ -151,3 +179,25 @@ it('damaged VHD images are refused or read, and nothing else', async () => {
   );
   assert.ok(opened > 3 && refused > 3, `${opened} opened, ${refused} refused`);
 });
+
+/** Leaves an image this parent locator alone, and no name of its parent. */
+async function setLocator(
+  host: MemoryHost,
+  image: string,
+  platform: string,
+  path: string,
+): Promise<void> {
+  const file = await host.openFile(image, { access: 'write' });
+  const header = new Uint8Array(v.DYNAMIC_BYTES);
+  await file.read(v.FOOTER_BYTES, header);
+  const view = new DataView(header.buffer);
+  const offset = Number(view.getBigUint64(v.D_LOCATORS + v.L_OFFSET));
+  const bytes = Buffer.from(path, platform === 'MacX' ? 'utf8' : 'utf16le');
+  await file.write(offset, bytes);
+  header.fill(0, v.D_LOCATORS + v.LOCATOR_BYTES);
+  header.fill(0, v.D_PARENT_NAME, v.D_PARENT_NAME + v.PARENT_NAME_BYTES);
+  header.set(new TextEncoder().encode(platform), v.D_LOCATORS);
+  view.setUint32(v.D_LOCATORS + v.L_LENGTH, bytes.length);
+  view.setUint32(v.D_CHECKSUM, checksum(header, v.D_CHECKSUM));
+  await file.write(v.FOOTER_BYTES, header);
+}
