@@ -29,6 +29,7 @@ const SAME: readonly string[] = [
   'create -f parallels new 1M',
   'create -f qed -b disk.qcow2 -F qcow2 new',
   'check disk.qcow2',
+  'check tables.qcow2',
   'check --output=json disk.qcow2',
   'amend -p -o lazy_refcounts=on disk.qcow2',
   'measure -O qcow2 -o preallocation=full disk.qcow2',
@@ -71,6 +72,24 @@ describe('ring0 image and qemu-img', { skip: !hasQemu && 'there is no qemu-img' 
     mkdirSync(template);
     qemu(template, 'qemu-img', 'create', '-q', '-f', 'qcow2', 'disk.qcow2', '64M');
     qemu(template, 'qemu-io', '-f', 'qcow2', '-c', 'write -q 1M 2M', 'disk.qcow2');
+    // Several L2 tables, with clusters that do not follow one another.
+    const writes = ['2M 2M', '0 1M', '15M 3M', '31M 2M'].flatMap((range) => [
+      '-c',
+      `write -q ${range}`,
+    ]);
+    qemu(
+      template,
+      'qemu-img',
+      'create',
+      '-q',
+      '-f',
+      'qcow2',
+      '-o',
+      'cluster_size=4k',
+      'tables.qcow2',
+      '40M',
+    );
+    qemu(template, 'qemu-io', '-f', 'qcow2', ...writes, 'tables.qcow2');
   }
 
   for (const words of SAME)

@@ -182,6 +182,8 @@ export class Walk {
     const references = this.#tables.get(table) ?? 0;
     const isActive = this.#active.has(table);
     const isExternal = this.#header.dataFile !== undefined;
+    // As QEMU counts: each table begins anew.
+    this.#lastHost = -1;
     for (let at = 0; at < this.clusterBytes; at += this.shape.entryBytes) {
       const isEmpty = view.getUint32(at) === 0 && view.getUint32(at + 4) === 0;
       const entry = isEmpty ? undefined : this.#entry(view, table, at);
@@ -210,7 +212,7 @@ export class Walk {
     return undefined;
   }
 
-  /** A cluster is fragmented when it does not follow the one before it. */
+  /** A cluster is fragmented when it does not follow the one before it in its table. */
   #count(isCompressed: boolean, hostOffset: number): void {
     this.allocated++;
     if (isCompressed) {
