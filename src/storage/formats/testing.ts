@@ -244,7 +244,7 @@ async function letQemuWrite(
   await image.close();
 }
 
-/** Kills the power after every write of a workload: the image is sound, and what was flushed is there. */
+/** Kills the power after every write of a workload, and of some repairs: the image is sound, and what was flushed is there. */
 export async function testCrashes(
   format: ImageFormat,
   sizeBytes: number,
@@ -275,16 +275,40 @@ export async function testCrashes(
     points++;
     const last = flushed.findLast(({ events }) => events <= crash.events);
     assert.ok(last !== undefined);
-    await checkCrash(format, crash.host, last.bytes, touched.slice(last.steps));
+    const found = { flushed: last.bytes, touched: touched.slice(last.steps) };
+    if (points % REPAIRS_EVERY === 0) await crashRepair(format, crash.host, found, seed);
+    await checkCrash(format, crash.host, found);
   }
   return points;
+}
+
+/** How many crashes there are for one whose repair crashes, too. */
+const REPAIRS_EVERY = 5;
+
+interface Found {
+  readonly flushed: Uint8Array;
+  /** What may have been written since. */
+  readonly touched: readonly { first: number; sectors: number }[];
+}
+
+/** Kills the power after every write of a repair. */
+async function crashRepair(
+  format: ImageFormat,
+  crashed: MemoryHost,
+  found: Found,
+  seed: number,
+): Promise<void> {
+  const host = new RecordingHost();
+  for (const [name, file] of crashed.files) host.files.set(name, file.clone());
+  await checkImage(format, host, '/d', 'all');
+  for (const crash of crashes(crashed, host.events, seed))
+    await checkCrash(format, crash.host, found);
 }
 
 async function checkCrash(
   format: ImageFormat,
   host: MemoryHost,
-  flushed: Uint8Array,
-  touched: readonly { first: number; sectors: number }[],
+  { flushed, touched }: Found,
 ): Promise<void> {
   const first = await checkImage(format, host, '/d', 'leaks');
   assert.deepEqual([first.corruptions, first.leaks], [0, 0], first.messages.join('\n'));
