@@ -42,6 +42,7 @@ import {
   S_BLOCK,
   S_JUMP_GEN,
   S_KEY,
+  S_KILLS,
   S_PAGE_MAP,
   S_REC,
   S_RIP,
@@ -54,7 +55,7 @@ import {
   SEG_SIZE,
 } from '../ir/state.ts';
 import { new_block, nextSegment } from './block-arena.ts';
-import { bucketOf } from './block-table.ts';
+import { bucketOf, killBlock } from './block-table.ts';
 import { add_block } from './code-pages.ts';
 import { block_dropped, predecode } from './host.ts';
 import { ACCESS_FETCH, checkCanonical, fetchMode, isCanonical, walk } from './paging.ts';
@@ -65,6 +66,7 @@ import {
   clearJumpCache,
   execTable,
   fillEntry,
+  flushTlb,
   noteFetch,
   TLB_PAGE,
   tlbEntry,
@@ -209,6 +211,15 @@ export function drop_blocks(cpu: usize): void {
   clearJumpCache(cpu);
   ageJumpCache(cpu, true);
   block_dropped(0);
+}
+
+/** S_A20_MASK has changed while an instruction runs: the next one is fetched through it, wherever this one came from. */
+export function a20_moved(cpu: usize): void {
+  flushTlb(cpu, true);
+  const block = load<u32>(cpu, S_BLOCK);
+  if (block != 0 && load<u32>(block, B_COUNT) != 0) killBlock(cpu, block);
+  // A region runs, which leaves when anything was dropped.
+  else store<u32>(cpu, load<u32>(cpu, S_KILLS) + 1, S_KILLS);
 }
 
 /** True when code may be fetched from RIP as far as CS goes. */

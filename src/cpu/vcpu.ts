@@ -62,6 +62,7 @@ export interface Core extends LockstepCore {
   resetTlb(cpu: number): void;
   drop_blocks(cpu: number): void;
   make_room(cpu: number): void;
+  a20_moved(cpu: number): void;
   updateKey(cpu: number): void;
   fetch_address(cpu: number, lin: bigint): bigint;
   raise_error(cpu: number, vector: number, error: number): void;

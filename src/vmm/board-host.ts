@@ -167,7 +167,7 @@ export class BoardHost implements VcpuHost {
   }
 
   sample?: (nowNs: number, halted: boolean) => void;
-  /** Drops the translations made with the old mask. */
+  /** Drops what was looked up through the old mask. */
   a20Changed: (() => void) | undefined;
 
   #end(exit: VcpuExit): void {

@@ -133,7 +133,7 @@ async function runGuest(start: WorkerStart): Promise<void> {
     view.setUint32(cpu + S_TRACE, traceBits(start.trace.kinds), true);
   }
   vcpu.core.updateKey(cpu);
-  host.a20Changed = () => vcpu.core.flush_tlb(cpu);
+  host.a20Changed = () => vcpu.core.a20_moved(cpu);
   const began = performance.now();
   const exit = runVcpu(vcpu);
   const ended = performance.now();

@@ -48,6 +48,67 @@ look: mov 0x300500, %al
 ${PRINT}
 low_end:`;
 
+const TURNS = 300;
+/** Ways to switch the gate: by port 0x92, and by the output port of the keyboard controller. */
+const GATES = {
+  'port 0x92': { off: 'mov $0, %al\n out %al, $0x92', on: 'mov $2, %al\n out %al, $0x92' },
+  'the keyboard controller': {
+    off: 'mov $0xd1, %al\n out %al, $0x64\n mov $0xdd, %al\n out %al, $0x60',
+    on: 'mov $0xd1, %al\n out %al, $0x64\n mov $0xdf, %al\n out %al, $0x60',
+  },
+};
+
+/**
+ * A loop at 0x108000 and one of the same lengths where that lies while the gate is shut: what follows each OUT, and what is called
+ * and read then, is where the gate leads to. It prints 1 for code, and 1 for data.
+ */
+function switching({ off, on }: { off: string; on: string }): string {
+  const loop = (name: string, [one, other]: readonly [number, number]) => `
+.balign 4096
+${name}: ${off}
+  add $${one}, %ebx
+  add 0x300500, %edx
+  call ${name}_away
+  ${on}
+  add $${other}, %ebx
+  add 0x300500, %edx
+  call ${name}_away
+  dec %ecx
+  jnz ${name}
+  mov $after, %eax
+  jmp *%eax
+.balign 4096
+${name}_away: add $${one}, %ebx
+  ret`;
+  const copy = (name: string, to: number) => `
+  mov $${name}, %esi
+  mov $${to}, %edi
+  mov $after-high, %ecx
+  rep movsb`;
+  return `
+_start: mov $0x7000, %esp
+  movl $1, 0x200500
+  movl $2, 0x300500
+${copy('low', 0x8000)}
+${copy('high', 0x108000)}
+  mov $${TURNS}, %ecx
+  xor %ebx, %ebx
+  xor %edx, %edx
+  mov $0x108000, %eax
+  jmp *%eax
+${loop('low', [0x100, 0x1000])}
+${loop('high', [0x10000, 0x100000])}
+after: cmp $${(2 * 0x100 + 0x100000 + 0x10000) * TURNS}, %ebx
+  sete %al
+  call print
+  cmp $${3 * TURNS}, %edx
+  sete %al
+  call print
+${END}
+${PRINT}
+`;
+}
+
 const NMI = `
 _start: mov $stack, %esp
   lgdt gdtr
@@ -89,6 +150,16 @@ describe('small guests on the board', { timeout: 300_000, skip: cannotAssemble }
   it('the A20 gate, by port 0x92 and by the keyboard controller', async () => {
     assert.equal(await runSmallGuest(smallKernel(A20)), '21212');
   });
+  for (const [name, gate] of Object.entries(GATES)) {
+    for (const [how, options] of [
+      ['interpreted', { translate: false }],
+      ['translated', { translate: 'at-once' }],
+      ['in lockstep', { translate: 'at-once', verify: true }],
+    ] as const)
+      it(`the A20 gate leads elsewhere from the next instruction on, by ${name}, ${how}`, async () => {
+        assert.equal(await runSmallGuest(smallKernel(switching(gate)), options), '11');
+      });
+  }
   it('an NMI that the local APIC sends to itself', async () => {
     assert.equal(await runSmallGuest(smallKernel(NMI)), '1');
   });

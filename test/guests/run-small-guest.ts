@@ -5,7 +5,7 @@ import { createVm } from '#index.ts';
 /** What a Multiboot kernel, or firmware, prints on port 0xe9 until it writes to port 0xf4, or how else it ends. */
 export async function runSmallGuest(
   guest: Uint8Array | Pick<VmConfig, 'kernel' | 'firmware'>,
-  inLockstep = false,
+  options: Pick<VmConfig, 'translate' | 'verify'> = {},
 ): Promise<string> {
   const vm = await createVm({
     ...(guest instanceof Uint8Array ? { kernel: guest } : guest),
@@ -15,7 +15,7 @@ export async function runSmallGuest(
     accel: 'software',
     noReboot: true,
     stats: false,
-    ...(inLockstep && { verify: true, translate: 'at-once' }),
+    ...options,
   });
   let text = '';
   vm.console.onOutput((bytes) => {
@@ -24,7 +24,8 @@ export async function runSmallGuest(
   try {
     const end = await vm.run();
     if (end.type === 'difference') return end.report;
-    if (inLockstep && (vm.stats().verified?.compared ?? 0) === 0) return 'nothing was translated';
+    if (options.verify === true && (vm.stats().verified?.compared ?? 0) === 0)
+      return 'nothing was translated';
     return end.type === 'debug-exit' ? text.trim() : `${text}${end.type}`;
   } finally {
     await vm.stop();
