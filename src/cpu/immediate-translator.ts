@@ -1,6 +1,9 @@
 import type { TranslatedBatch, Translator } from './hot-tier.ts';
 import type { RegionCompiler, RegionRequest } from './region-compiler.ts';
 
+/** Regions in a module at most: many in one cost less memory and less time per call between them, and wait for each other. */
+export const MOST_REGIONS = 16;
+
 /** Translates a batch and compiles it. */
 export function translate(
   compiler: RegionCompiler,

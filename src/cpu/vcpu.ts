@@ -88,6 +88,8 @@ export interface Pace {
   readonly heat: number;
   /** Instructions until the run loop looks around. */
   slice?(): number;
+  /** The clock by which code that waits is put in place, in milliseconds. */
+  nowMs?(): number;
 }
 
 export interface SoftwareParts {
@@ -178,7 +180,7 @@ export class SoftwareVcpu {
     if (parts.translator === undefined) return;
     const predecoder = this.#predecoder;
     this.#hot = new HotTier(
-      { memory, table, templates, nowMs: () => performance.now() },
+      { memory, table, templates, nowMs: () => parts.pace?.nowMs?.() ?? performance.now() },
       cpu,
       this.core,
       parts.translator,

@@ -1,16 +1,13 @@
 import { parentPort, receiveMessageOnPort } from 'node:worker_threads';
 import { findModel } from '#cpu/cpuid.ts';
 import type { TranslatedBatch } from '#cpu/hot-tier.ts';
-import { translate } from '#cpu/immediate-translator.ts';
+import { MOST_REGIONS, translate } from '#cpu/immediate-translator.ts';
 import { RegionCompiler } from '#cpu/region-compiler.ts';
 import { S_BATCHES } from '#ir/state.ts';
 import { type CachedBatch, readCache } from './translation-cache.ts';
 import type { TranslationRequest, TranslatorStart } from './worker-protocol.ts';
 
 // The thread that translates for a vCPU: requests come through a port, compiled modules go back.
-
-/** Regions in a module at most: many in one cost less memory and less time per call between them. */
-const BATCH = 16;
 
 function serve({ memory, cpu, cpuModel, port, translationCache }: TranslatorStart): void {
   const compiler = new RegionCompiler(memory, cpu, findModel(cpuModel).features, true);
@@ -22,7 +19,7 @@ function serve({ memory, cpu, cpuModel, port, translationCache }: TranslatorStar
   if (translationCache !== undefined) for (const batch of readCache(translationCache)) send(batch);
   const work = (first: TranslationRequest): void => {
     const batch = [first];
-    while (batch.length < BATCH) {
+    while (batch.length < MOST_REGIONS) {
       const next = receiveMessageOnPort(port) as { message: TranslationRequest } | undefined;
       if (next === undefined) break;
       batch.push(next.message);

@@ -63,6 +63,8 @@ export interface GuestOptions {
   readonly heat?: number;
   /** Instructions until the next look around. */
   readonly slice?: () => number;
+  /** The clock by which translated code is put in place, in milliseconds. */
+  readonly nowMs?: () => number;
   readonly user?: boolean;
   readonly gate?: MemoryGate;
   /** Called between slices. */
@@ -72,7 +74,11 @@ export interface GuestOptions {
   /** Nanoseconds that an interrupt lets a halted guest sleep; without it, guests do not halt. */
   readonly sleepNs?: number;
   /** Stands between the translator and the vCPU. */
-  readonly translator?: (real: Translator, machine: GuestMachine) => Translator;
+  readonly translator?: (
+    real: Translator,
+    machine: GuestMachine,
+    compiler: RegionCompiler,
+  ) => Translator;
 }
 
 /** Why guests cannot be assembled here. */
@@ -136,7 +142,7 @@ export class GuestMachine {
     this.bytes = new Uint8Array(this.memory.buffer);
     this.#words = new Int32Array(this.memory.buffer);
     const file = (name: string) => readFileSync(new URL(name, BUILD));
-    const { heat = 2, slice } = options;
+    const { heat = 2, slice, nowMs } = options;
     const compiler = new RegionCompiler(this.memory, this.cpu, model.features);
     const real = new ImmediateTranslator(compiler);
     const parts = {
@@ -146,8 +152,8 @@ export class GuestMachine {
       handlers: JSON.parse(file('handlers.json').toString()) as HandlerMap,
       features: model.features,
       verify: options.verify,
-      ...(heat > 0 && { translator: options.translator?.(real, this) ?? real }),
-      pace: { heat: heat > 0 ? heat : 1_000_000, ...(slice && { slice }) },
+      ...(heat > 0 && { translator: options.translator?.(real, this, compiler) ?? real }),
+      pace: { heat: heat > 0 ? heat : 1_000_000, ...(slice && { slice }), ...(nowMs && { nowMs }) },
     };
     for (const [field, value] of [
       [S_AREA, layout.areas[0]],
