@@ -173,18 +173,10 @@ export class HotFlags {
 
   #pushMixed(kind: FlagKind, size: number, cc: number): void {
     const f = this.#f;
-    const { res, aux, scratch, isRaw } = this.#locals;
-    f.get(isRaw).if('i32');
-    pushCondition(f, { res: () => f.get(res), aux: () => f.get(aux) }, cc);
+    f.get(this.#locals.isRaw).if('i32');
+    pushCondition(f, this.#settled(), cc);
     f.else();
-    if (!this.#direct(kind, size, cc)) {
-      const operation = this.#operation(kind, size);
-      const computed = {
-        res: () => pushRes(f, operation),
-        aux: () => pushAux(f, operation, scratch),
-      };
-      pushCondition(f, computed, cc);
-    }
+    if (!this.#direct(kind, size, cc)) pushCondition(f, this.#computed(kind, size), cc);
     f.end();
   }
 
@@ -193,12 +185,7 @@ export class HotFlags {
     const f = this.#f;
     if (form.at === 'carry')
       throw new Error('codegen: more than CF is read where CF alone is kept');
-    if (form.at === 'raw') {
-      return {
-        res: () => f.get(this.#locals.res),
-        aux: () => f.get(this.#locals.aux),
-      };
-    }
+    if (form.at === 'raw') return this.#settled();
     if (form.at === 'values') {
       const { leaves } = form;
       return {
@@ -206,16 +193,30 @@ export class HotFlags {
         aux: () => this.#pushValue(form.aux, leaves),
       };
     }
-    const operation = this.#operation(form.kind, form.size);
-    const { res, aux, scratch, isRaw } = this.#locals;
-    const either = (raw: number, compute: () => void) => {
-      if (form.at === 'mixed') f.get(isRaw).if('i64').get(raw).else();
-      compute();
-      if (form.at === 'mixed') f.end();
+    const computed = this.#computed(form.kind, form.size);
+    if (form.at === 'operation') return computed;
+    const settled = this.#settled();
+    const either = (which: keyof RawFlags) => () => {
+      f.get(this.#locals.isRaw).if('i64');
+      settled[which]();
+      f.else();
+      computed[which]();
+      f.end();
     };
+    return { res: either('res'), aux: either('aux') };
+  }
+
+  #settled(): RawFlags {
+    const f = this.#f;
+    return { res: () => f.get(this.#locals.res), aux: () => f.get(this.#locals.aux) };
+  }
+
+  /** Those of an operation whose operands are kept. */
+  #computed(kind: FlagKind, size: number): RawFlags {
+    const operation = this.#operation(kind, size);
     return {
-      res: () => either(res, () => pushRes(f, operation)),
-      aux: () => either(aux, () => pushAux(f, operation, scratch)),
+      res: () => pushRes(this.#f, operation),
+      aux: () => pushAux(this.#f, operation, this.#locals.scratch),
     };
   }
 

@@ -139,13 +139,15 @@ export class RegionCompiler {
     if (entry === undefined) return { plan, rip };
     const entryRip = this.#view.linearOf(rip, entry.offset, entry.key);
     const isMade = this.#made.get(entry.address)?.has(block) === true;
+    const hasRegion = this.#view.hasRegion(entry);
     if (isMade && !here) return { plan: undefined, rip: entryRip };
-    if (isMade && this.#view.hasRegion(entry))
-      return { plan: RegionPlanner.plan({ ...parts, without: entry.offset }, block, rip), rip };
-    if (here || this.#view.hasRegion(entry)) return { plan, rip };
-    const moved = RegionPlanner.plan(parts, entry.address, entryRip);
-    if (moved?.blocks.some(({ address }) => address === block) !== true) return { plan, rip };
-    return { plan: moved, rip: entryRip };
+    if (!here && !hasRegion) {
+      const moved = RegionPlanner.plan(parts, entry.address, entryRip);
+      const isIn = moved?.blocks.some(({ address }) => address === block) === true;
+      if (isIn) return { plan: moved, rip: entryRip };
+    }
+    if (!isMade || !hasRegion) return { plan, rip };
+    return { plan: RegionPlanner.plan({ ...parts, without: entry.offset }, block, rip), rip };
   }
 }
 

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { readState } from '#cpu/vcpu-state.ts';
 import { PAGE_DIRTY, S_PAGE_MAP } from '#ir/state.ts';
+import { runInEachTier } from './each-tier.ts';
 import {
   assemble,
   CODE,
@@ -166,27 +166,11 @@ function assembleGuest(body: string): Uint8Array {
     1: jmp 1b\n`);
 }
 
-function run(code: Uint8Array, heat: number, verify: boolean): [GuestMachine, bigint] {
-  const machine = new GuestMachine({ verify, heat });
-  machine.load(code);
-  machine.run();
-  return [machine, readState(machine.memory, machine.cpu).regs[14] ?? 0n];
-}
-
 const skip = missingTools();
 
 describe('code that a page walk marks', { skip }, () => {
   for (const { name, body, expected } of guests) {
-    it(name, () => {
-      const code = assembleGuest(body);
-      assert.equal(run(code, 0, false)[1], BigInt(expected), 'interpreted');
-      const [translated, result] = run(code, 1, false);
-      assert.equal(result, BigInt(expected), 'translated');
-      assert.ok((translated.vcpu.hotStats?.executed ?? 0) > 0);
-      const [machine, both] = run(code, 1, true);
-      assert.equal(both, BigInt(expected), 'in lockstep');
-      assert.ok((machine.vcpu.lockstepStats?.compared ?? 0) > 0);
-    });
+    it(name, () => void runInEachTier(assembleGuest(body), 1, BigInt(expected)));
   }
 });
 

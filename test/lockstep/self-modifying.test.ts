@@ -2,7 +2,8 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { readState } from '#cpu/vcpu-state.ts';
 import { S_STAT_DROPPED } from '#ir/state.ts';
-import { assemble, GuestMachine, type GuestOptions, missingTools } from './guest-machine.ts';
+import { runInEachTier } from './each-tier.ts';
+import { assemble, GuestMachine, missingTools } from './guest-machine.ts';
 
 // Code that changes while it is translated and runs. Each guest gives its result in R14; what it must be follows from the
 // program, and the interpreter, translated code and both in lockstep must come to it.
@@ -241,13 +242,6 @@ const guests: Guest[] = [
   })),
 ];
 
-function run(code: Uint8Array, options: GuestOptions): { machine: GuestMachine; result: bigint } {
-  const machine = new GuestMachine(options);
-  machine.load(code);
-  machine.run();
-  return { machine, result: readState(machine.memory, machine.cpu).regs[14] ?? 0n };
-}
-
 const skip = missingTools();
 
 describe('code that changes', { skip }, () => {
@@ -266,23 +260,13 @@ describe('code that changes', { skip }, () => {
         out %al, $0xf4
         1: jmp 1b
         ${more}\n`);
-      assert.equal(run(code, { verify: false, heat: 0 }).result, expected, 'interpreted');
-      const translated = run(code, { verify: false, heat: 1 });
-      assert.equal(translated.result, expected, 'translated');
-      if (dropped !== undefined) {
-        const drops = new DataView(translated.machine.memory.buffer).getBigUint64(
-          translated.machine.cpu + S_STAT_DROPPED,
-          true,
-        );
-        assert.ok(drops <= dropped, `${drops} blocks were dropped`);
-        const later = run(code, { verify: false, heat: 20 });
-        assert.ok((later.machine.vcpu.hotStats?.executed ?? 0) > 0);
-        const kept = later.machine.vcpu.usedRegions().flatMap(({ regions }) => regions);
-        assert.ok(kept.every((r) => !Buffer.from(r?.code ?? []).includes(MARKER)));
-      }
-      const { machine, result } = run(code, { verify: true, heat: 1 });
-      assert.equal(result, expected, 'in lockstep');
-      assert.ok((machine.vcpu.lockstepStats?.compared ?? 0) > 0);
+      const machine = runInEachTier(code, 1, expected);
+      if (dropped === undefined) return;
+      const drops = machine.view.getBigUint64(machine.cpu + S_STAT_DROPPED, true);
+      assert.ok(drops <= dropped, `${drops} blocks were dropped`);
+      const { vcpu } = runInEachTier(code, 20, expected);
+      const kept = vcpu.usedRegions().flatMap(({ regions }) => regions);
+      assert.ok(kept.every((r) => !Buffer.from(r?.code ?? []).includes(MARKER)));
     });
   }
 });
