@@ -6,13 +6,16 @@ export interface Run {
 }
 
 /**
- * Where a sparse file has data; undefined when the host does not tell, or it is not worth asking. Node has no SEEK_DATA
+ * Where a sparse file has data; undefined when the host does not tell, or has holes of less than `leastBytes` in all. Node has no SEEK_DATA
  * (lseek(2)): filefrag(8) of e2fsprogs asks FIEMAP, on filesystems that have it.
  */
-export async function holesOf(handle: FileHandle): Promise<readonly Run[] | undefined> {
+export async function holesOf(
+  handle: FileHandle,
+  leastBytes: number,
+): Promise<readonly Run[] | undefined> {
   const stats = await handle.stat();
   if (stats.blocks === 0) return [];
-  if (stats.blocks * 512 >= stats.size) return undefined;
+  if (stats.blocks * 512 > stats.size - leastBytes) return undefined;
   // Blocks of 1 byte: offsets come in bytes. -s writes out what has no place on the disk yet.
   const text = await outputOf('filefrag', ['-s', '-v', '-b1', '/dev/fd/3'], handle.fd);
   return text === undefined ? undefined : parseFilefrag(text);

@@ -66,6 +66,14 @@ describe('NodeFile', () => {
     await file.close();
   });
 
+  it('does not look for holes that are smaller than asked', async () => {
+    writeFileSync(at('few-holes'), noise(65536, 1));
+    truncateSync(at('few-holes'), 1 << 20);
+    const file = await NodeFile.open(at('few-holes'), { leastHoleBytes: 1 << 20 });
+    assert.deepEqual(await file.extent(0, 1 << 20), { data: true, lengthBytes: 1 << 20 });
+    await file.close();
+  });
+
   it('punches holes that read as zeros, or says that it cannot', async () => {
     const file = await NodeFile.open(at('d'), { access: 'create' });
     const data = noise(1 << 22, 1);

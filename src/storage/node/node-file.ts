@@ -20,6 +20,8 @@ export interface NodeFileOptions extends FileOptions {
   readonly neverFlush?: boolean;
   /** Requests pass the host's cache by (O_DIRECT), where an existing file takes that; else this is told so, and why. */
   readonly onNotDirect?: (line: string) => void;
+  /** Holes are not looked for where they have less in all, since that takes a process; default: 1. */
+  readonly leastHoleBytes?: number;
 }
 
 /** A file or block device of the host, read and written on libuv's threads. */
@@ -33,6 +35,7 @@ export class NodeFile implements HostFile {
   readonly #unlock: () => Promise<void>;
   readonly #isDevice: boolean;
   #neverFlush = false;
+  #leastHoleBytes = 1;
   #direct: DirectIo | undefined;
   /** Where a sparse file has data, until it changes; undefined: not asked yet. */
   #runs: Promise<readonly Run[] | undefined> | undefined;
@@ -90,6 +93,7 @@ export class NodeFile implements HostFile {
         unlock,
       );
       file.#neverFlush = options.neverFlush ?? false;
+      file.#leastHoleBytes = options.leastHoleBytes ?? 1;
       if (direct !== undefined) file.#direct = file.#makeDirect(direct.blockBytes);
       return file;
     } catch (error) {
@@ -199,7 +203,7 @@ export class NodeFile implements HostFile {
     lengthBytes: number,
   ): Promise<{ data: boolean; lengthBytes: number }> {
     if (this.#isDevice) return { data: true, lengthBytes };
-    this.#runs ??= holesOf(this.#handle);
+    this.#runs ??= holesOf(this.#handle, this.#leastHoleBytes);
     const runs = await this.#runs;
     if (runs === undefined) return { data: true, lengthBytes };
     const next = runs[firstEndingAfter(runs, offsetBytes)];

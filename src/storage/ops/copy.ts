@@ -171,13 +171,12 @@ class Copy {
       compressed === true ? unitsOf(bytes, this.#unitBytes) : piecesOf(at, bytes, sparseBytes);
     for (const { from, to, zero } of pieces) {
       const piece = bytes.subarray(from, to);
-      if (!zero)
-        writes.push(
-          compressed === true && target.writeCompressed !== undefined
-            ? target.writeCompressed(at + from, piece)
-            : target.write(at + from, piece),
-        );
-      else if (!this.#zerosAreThere())
+      if (!zero) {
+        if (compressed === true && target.writeCompressed !== undefined)
+          writes.push(target.writeCompressed(at + from, piece));
+        else if (target.tryWrite?.(at + from, [piece]) !== true)
+          writes.push(target.write(at + from, piece));
+      } else if (!this.#zerosAreThere())
         writes.push(target.writeZeroes(at + from, to - from, { mayUnmap: true }));
     }
     await settle(writes);

@@ -202,7 +202,32 @@ export class Mapping {
       const more = isWhole ? this.#alike(slice, place - slice.start, lengthBytes - length) : 0;
       return { ...bare, kind, lengthBytes: length + more };
     }
-    return { ...bare, kind, hostOffsetBytes: entry.hostOffset + within, lengthBytes: length };
+    const isWhole =
+      entry.allocated === this.shape.allSubclusters && within + length === clusterBytes;
+    const more = isWhole ? this.#adjoining(slice, place - slice.start, lengthBytes - length) : 0;
+    const hostOffsetBytes = entry.hostOffset + within;
+    return { ...bare, kind, hostOffsetBytes, lengthBytes: length + more };
+  }
+
+  /** Bytes of the clusters, all data, that lie behind that of the entry at `at` in disk and file alike. */
+  #adjoining({ view, bytes }: Slice, at: number, mostBytes: number): number {
+    const { entryBytes, extendedL2, allSubclusters } = this.shape;
+    const most = Math.ceil(mostBytes / this.#clusterBytes) * entryBytes;
+    const end = Math.min(bytes.length, at + entryBytes + most);
+    const high = view.getUint32(at);
+    // Above 32 bits no entry has it: the run ends there.
+    let low = view.getUint32(at + 4) + this.#clusterBytes;
+    let next = at + entryBytes;
+    while (next < end && view.getUint32(next) === high && view.getUint32(next + 4) === low) {
+      const isData =
+        !extendedL2 ||
+        (view.getUint32(next + 8) === 0 && view.getUint32(next + 12) === allSubclusters);
+      if (!isData) break;
+      low += this.#clusterBytes;
+      next += entryBytes;
+    }
+    const clusters = (next - at) / entryBytes - 1;
+    return Math.min(clusters * this.#clusterBytes, mostBytes);
   }
 
   /** Bytes of the clusters whose entries follow that at `at` and are the same: large disks have millions that lie nowhere. */
