@@ -72,10 +72,13 @@ function allWork(): Work[] {
     conversion(DISK, 'raw', 'qcow2', '-zlib', ['-c']),
     conversion(DISK, 'raw', 'qcow2', '-zstd', ['-c', '-o', 'compression_type=zstd']),
   ];
-  const sizes = [SMALL, LARGE].flatMap((disk) => [
-    conversion(disk, 'raw', 'qcow2'),
-    conversion(disk, 'qcow2', 'raw'),
-  ]);
+  const small = [conversion(SMALL, 'raw', 'qcow2'), conversion(SMALL, 'qcow2', 'raw')];
+  const large = [
+    ...FORMATS.map((from) => conversion(LARGE, from, 'raw')),
+    ...FORMATS.slice(1).map((to) => conversion(LARGE, 'raw', to)),
+    conversion(LARGE, 'vpc', 'qcow2'),
+    conversion(LARGE, 'vhdx', 'qcow2'),
+  ];
   const loads = (['raw', 'qcow2'] as const).flatMap((format) =>
     LOADS.map(
       ({ name, flags }): Work => ({
@@ -87,7 +90,7 @@ function allWork(): Work[] {
       }),
     ),
   );
-  return [...conversions, ...compressed, ...sizes, ...loads];
+  return [...conversions, ...compressed, ...small, ...large, ...loads];
 }
 
 function conversion(
