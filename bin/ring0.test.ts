@@ -26,14 +26,10 @@ describe('the command', { timeout: 120_000 }, () => {
   const dir = mkdtempSync(path.join(os.tmpdir(), 'ring0-command-'));
   after(() => rmSync(dir, { recursive: true }));
   before(() => {
-    const made = spawnSync(
-      process.execPath,
-      ['--disable-warning=ExperimentalWarning', 'tools/build-image-command.ts'],
-      {
-        cwd: ROOT,
-        stdio: 'inherit',
-      },
-    );
+    const made = spawnSync(process.execPath, ['tools/build-image-command.ts'], {
+      cwd: ROOT,
+      stdio: 'inherit',
+    });
     assert.equal(made.status, 0);
   });
 
@@ -70,8 +66,8 @@ describe('the command', { timeout: 120_000 }, () => {
   });
 
   it('names the sources where it fails', async () => {
-    const require = createRequire(import.meta.url);
-    const bundle = require('./bundle.cjs').openBundle(BUNDLE).runInThisContext()(require, ROOT);
+    const { openBundle, runBundle } = createRequire(import.meta.url)('./bundle.cjs');
+    const bundle = runBundle(openBundle());
     let said = '';
     const stderr = new Writable({
       write: (chunk, _encoding, done) => {

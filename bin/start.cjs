@@ -1,17 +1,12 @@
 // What bin/ring0 gives to Node. CommonJS, for the loader of ES modules takes 12 ms: `image` does without.
 'use strict';
-const { dirname, join } = require('node:path');
-const { openBundle } = require('./bundle.cjs');
+const { isCurrent, openBundle, runBundle } = require('./bundle.cjs');
 
 /** `main` of src/cli in one script; undefined: it is not there, or of other sources than those that are. */
 function bundledMain() {
-  const root = dirname(__dirname);
   try {
-    const { isCurrent, main } = openBundle(join(root, 'build/image.bundle')).runInThisContext()(
-      require,
-      root,
-    );
-    return isCurrent() ? main : undefined;
+    const { main, sources } = runBundle(openBundle());
+    return isCurrent(sources) ? main : undefined;
   } catch (error) {
     if (error.code === 'ENOENT') return undefined;
     throw error;

@@ -35,8 +35,7 @@ const CORE_FLAGS = [
 /** Builds what is of other sources than those that are: the engine, and the script of `ring0 image`. */
 export async function ensureBuilt(options: { readonly force?: boolean } = {}): Promise<void> {
   await ensureEngine(options);
-  // To strip types is still called an experiment.
-  runNode('--disable-warning=ExperimentalWarning', 'tools/build-image-command.ts');
+  runNode('tools/build-image-command.ts');
 }
 
 /**
