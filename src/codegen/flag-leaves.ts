@@ -2,13 +2,24 @@ import type { Inst } from '#ir/block.ts';
 
 const LEAVES = new WeakMap<Inst, readonly Inst[]>();
 
-/** What the flags' values come from that cannot be computed later: everything but pure ops and constants. */
+const OLD_FLAGS = new Set(['get_flags_res', 'get_flags_aux']);
+
+/** What the flags' values come from that cannot be computed later: everything but pure ops, constants and the flags before. */
 export function leavesOf(flags: Inst): readonly Inst[] {
+  return found(flags).filter(({ op }) => !OLD_FLAGS.has(op.name));
+}
+
+/** Whether the flags' values come from the flags before. */
+export function readsFlags(flags: Inst): boolean {
+  return found(flags).some(({ op }) => OLD_FLAGS.has(op.name));
+}
+
+function found(flags: Inst): readonly Inst[] {
   const known = LEAVES.get(flags);
   if (known !== undefined) return known;
-  const found = findLeaves(flags.args);
-  LEAVES.set(flags, found);
-  return found;
+  const leaves = findLeaves(flags.args);
+  LEAVES.set(flags, leaves);
+  return leaves;
 }
 
 function findLeaves(values: readonly Inst[]): readonly Inst[] {

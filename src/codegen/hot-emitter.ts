@@ -13,10 +13,10 @@ import {
 import { AddressGroups } from './address-groups.ts';
 import { BlockEmitter } from './block-emitter.ts';
 import { pushIsUncanonical } from './cold-emitter.ts';
-import { leavesOf } from './flag-leaves.ts';
+import { leavesOf, readsFlags } from './flag-leaves.ts';
 import { type FpuPlan, fpuEffect } from './fpu-plan.ts';
 import { emitDivision } from './hot-divide.ts';
-import { HotFlags } from './hot-flags.ts';
+import { depthOf, type FlagValues, HotFlags } from './hot-flags.ts';
 import { HotFloat, isFloatHelper } from './hot-float.ts';
 import { HotFpu } from './hot-fpu.ts';
 import { accessesPorts, bytesWritten, helperKind, keepsRegisters } from './hot-helpers.ts';
@@ -51,6 +51,8 @@ const STORES: Readonly<Record<string, number>> = {
   v: 0xfd0b,
 };
 const WIDTHS: Readonly<Record<string, number>> = { 8: 1, 16: 2, 32: 4, 64: 8, v: 16 };
+/** Flags that are computed from flags before them are so at most this often. */
+const DEEPEST_FLAGS = 2;
 /** Status word: an exception that is not masked waits (ES). */
 const FPU_EXCEPTION = 0x80;
 
@@ -79,8 +81,8 @@ export class HotEmitter extends BlockEmitter {
   readonly fpu: HotFpu | undefined;
   readonly #memory: HotMemory;
   readonly #cx: HotContext;
-  /** Locals that hold what the flags in the form `values` are computed from. */
-  readonly #kept: LocalPool;
+  /** Locals that hold what the flags in the form `values` are computed from, by the form's depth. */
+  readonly #kept: readonly LocalPool[];
   readonly #written = new Map<Inst, number>();
   readonly #returns = new ReturnAddresses();
   /** The load of the instruction whose value is a known return address, and that, from the region's entry. */
@@ -93,7 +95,7 @@ export class HotEmitter extends BlockEmitter {
   constructor(cx: HotContext) {
     super(cx.f, new LocalPool(cx.f));
     this.#cx = cx;
-    this.#kept = new LocalPool(cx.f);
+    this.#kept = Array.from({ length: DEEPEST_FLAGS }, () => new LocalPool(cx.f));
     this.groups = new AddressGroups(cx.code64);
     const { f, locals, helper, streams } = cx;
     const giveUp = () => this.#giveUp();
@@ -104,7 +106,7 @@ export class HotEmitter extends BlockEmitter {
     );
     this.float = new HotFloat(cx.f, cx.locals, this.pool, helper);
     this.fpu = cx.fpu && this.#makeFpu(cx.fpu);
-    this.flags = new HotFlags(cx.f, cx.locals, (inst, leaves) => this.#pushKept(inst, leaves));
+    this.flags = new HotFlags(cx.f, cx.locals, (inst, form) => this.#pushKept(inst, form));
   }
 
   #makeFpu(plan: FpuPlan): HotFpu {
@@ -295,22 +297,33 @@ export class HotEmitter extends BlockEmitter {
 
   // ---- flags not yet computed
 
-  /** Keeps the leaves of the flags' values in locals of their own. The old ones may be among what they come from. */
+  /**
+   * Keeps the leaves of the flags' values in locals of their own. The old flags stay what they are where the values are
+   * computed from them (shifts by CL, rotates): mostly nobody reads either.
+   */
   #keep(inst: Inst): void {
+    const { flags } = this;
     const [res, aux] = inst.args as [Inst, Inst];
+    const needsOld = readsFlags(inst);
+    if (needsOld && depthOf(flags.form) >= DEEPEST_FLAGS) flags.settle();
+    const before = needsOld ? flags.form : undefined;
     const found = leavesOf(inst);
+    // The old leaves may be among what they come from.
     for (const leaf of found) this.push(leaf);
-    this.#kept.releaseAll();
+    const pool = this.#kept[depthOf(before)] as LocalPool;
+    pool.releaseAll();
     const leaves = new Map<Inst, number>();
-    for (const leaf of found) leaves.set(leaf, this.#kept.take(leaf.op.result as ValueType));
+    for (const leaf of found) leaves.set(leaf, pool.take(leaf.op.result as ValueType));
     for (const local of [...leaves.values()].reverse()) this.f.set(local);
-    this.flags.form = { at: 'values', res, aux, leaves };
+    flags.form = { at: 'values', res, aux, leaves, before };
   }
 
-  #pushKept(inst: Inst, leaves: ReadonlyMap<Inst, number>): void {
-    const local = leaves.get(inst);
+  #pushKept(inst: Inst, form: FlagValues): void {
+    const local = form.leaves.get(inst);
     if (local !== undefined) this.f.get(local);
-    else this.computePure(inst, (arg) => this.#pushKept(arg, leaves));
+    else if (inst.op.name === 'get_flags_res') this.flags.pushRes(form.before);
+    else if (inst.op.name === 'get_flags_aux') this.flags.pushAux(form.before);
+    else this.computePure(inst, (arg) => this.#pushKept(arg, form));
   }
 
   // ---- helpers

@@ -19,7 +19,11 @@ export type FlagForm =
       readonly aux: Inst;
       /** Locals of what the values are computed from. */
       readonly leaves: ReadonlyMap<Inst, number>;
+      /** The flags before, where the values are computed from them too. */
+      readonly before: FlagForm | undefined;
     };
+
+export type FlagValues = FlagForm & { readonly at: 'values' };
 
 export const RAW: FlagForm = { at: 'raw' };
 export const CARRY: FlagForm = { at: 'carry' };
@@ -33,6 +37,11 @@ export function isSameOperation(a: FlagForm, b: FlagForm): boolean {
   const known = ['operation', 'mixed'];
   if (!known.includes(a.at) || !known.includes(b.at)) return false;
   return 'kind' in a && 'kind' in b && a.kind === b.kind && a.size === b.size;
+}
+
+/** How many `values` a form consists of: itself and those before it. */
+export function depthOf(form: FlagForm | undefined): number {
+  return form?.at === 'values' ? 1 + depthOf(form.before) : 0;
 }
 
 const CC_CARRY = 2;
@@ -61,13 +70,13 @@ export class HotFlags {
   form: FlagForm = RAW;
   readonly #f: FunctionBody;
   readonly #locals: FlagLocals;
-  readonly #pushValue: (inst: Inst, leaves: ReadonlyMap<Inst, number>) => void;
+  readonly #pushValue: (inst: Inst, form: FlagValues) => void;
 
   /** `pushValue` pushes a value of the `values` form. */
   constructor(
     f: FunctionBody,
     locals: FlagLocals,
-    pushValue: (inst: Inst, leaves: ReadonlyMap<Inst, number>) => void,
+    pushValue: (inst: Inst, form: FlagValues) => void,
   ) {
     this.#f = f;
     this.#locals = locals;
@@ -129,12 +138,12 @@ export class HotFlags {
     this.form = form;
   }
 
-  pushRes(): void {
-    this.#raw().res();
+  pushRes(form = this.form): void {
+    this.#raw(form).res();
   }
 
-  pushAux(): void {
-    this.#raw().aux();
+  pushAux(form = this.form): void {
+    this.#raw(form).aux();
   }
 
   pushCondition(cc: number): void {
@@ -156,15 +165,15 @@ export class HotFlags {
     }
     if (form.at !== 'values') return false;
     signParts(form.aux).forEach((part, i) => {
-      this.#pushSign(part, form.leaves);
+      this.#pushSign(part, form);
       if (i > 0) f.op(0x72);
     });
     if (signParts(form.aux).length === 0) f.i32(0);
     return true;
   }
 
-  #pushSign({ value, isBit }: SignPart, leaves: ReadonlyMap<Inst, number>): void {
-    this.#pushValue(value, leaves);
+  #pushSign({ value, isBit }: SignPart, form: FlagValues): void {
+    this.#pushValue(value, form);
     if (isBit) {
       this.#f.op(0xa7);
       if (bitsOf(value) > 1) this.#f.i32(1).op(0x71);
@@ -180,17 +189,15 @@ export class HotFlags {
     f.end();
   }
 
-  #raw(): RawFlags {
-    const { form } = this;
+  #raw(form = this.form): RawFlags {
     const f = this.#f;
     if (form.at === 'carry')
       throw new Error('codegen: more than CF is read where CF alone is kept');
     if (form.at === 'raw') return this.#settled();
     if (form.at === 'values') {
-      const { leaves } = form;
       return {
-        res: () => this.#pushValue(form.res, leaves),
-        aux: () => this.#pushValue(form.aux, leaves),
+        res: () => this.#pushValue(form.res, form),
+        aux: () => this.#pushValue(form.aux, form),
       };
     }
     const computed = this.#computed(form.kind, form.size);

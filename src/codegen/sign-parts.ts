@@ -13,6 +13,7 @@ const SIGN = 63;
 export function signParts(value: Inst): SignPart[] {
   const { op, args } = value;
   const [a, b] = args;
+  if (bitsOf(value) <= SIGN) return [];
   if (a === undefined || b === undefined) return [{ value, isBit: false }];
   if (op.name === 'i64.or') return [...signParts(a), ...signParts(b)];
   if (op.name === 'i64.shl' && b.op.family === 'const') {

@@ -11,6 +11,10 @@ export function bitsOf({ op, attr, args }: Inst): number {
   if (a === undefined) return ALL;
   if (op.name === 'i64.extend_i32_u') return Math.min(bitsOf(a), 32);
   if (b === undefined) return ALL;
+  if (op.name.endsWith('.shr_u') && b.op.family === 'const') {
+    const by = Number(b.attr.imm ?? 0) & (op.result === 'i32' ? 31 : 63);
+    return Math.max(bitsOf(a) - by, 0);
+  }
   if (op.name.endsWith('.and')) return Math.min(bitsOf(a), bitsOf(b));
   return /\.x?or$/.test(op.name) ? Math.max(bitsOf(a), bitsOf(b)) : ALL;
 }

@@ -13,8 +13,9 @@ function setCarry(x: Lifter, carry: Inst): void {
   const old = x.op('get_flags_aux');
   const wanted = x.op('i64.shl', [x.to64(carry), x.const64(63)]);
   const change = x.op('i64.and', [x.op('i64.xor', [old, wanted]), x.const64(CARRY)]);
-  const both = x.op('i64.or', [change, x.op('i64.shr_u', [change, x.const64(1)])]);
-  x.op('set_flags_raw', [x.op('get_flags_res'), x.op('i64.xor', [old, both])]);
+  const rest = x.op('i64.and', [old, x.const64(CARRY - 1n)]);
+  const moved = x.op('i64.xor', [rest, x.op('i64.shr_u', [change, x.const64(1)])]);
+  x.op('set_flags_raw', [x.op('get_flags_res'), x.op('i64.or', [moved, wanted])]);
 }
 
 /** BT and its kin. A register index reaches beyond the operand in memory: the address moves by whole operands. */
