@@ -1,9 +1,11 @@
 import type { Inst } from '#ir/block.ts';
-import { S_RAX, S_RDX, S_REGS } from '#ir/state.ts';
+import { S_RAX, S_RCX, S_RDI, S_RDX, S_REGS, S_RSI } from '#ir/state.ts';
 import { helperKind, isDivision } from './hot-helpers.ts';
 import type { RegionNode } from './region.ts';
 
 const GENERAL_BYTES = 128;
+/** Helpers that have all state in memory write no other registers. */
+const WRITTEN_BY_HELPERS = [S_RAX, S_RCX, S_RDX, S_RSI, S_RDI];
 const LOW32 = 0xffffffffn;
 /** Bytes that one check of a page covers at most. */
 const MAX_SPAN = 1024;
@@ -11,10 +13,31 @@ const MAX_SPAN = 1024;
 /** Constants up to here move a pointer. */
 const NEAR = 0x10000;
 
-/** A value as an unknown one, by number, plus a constant. */
+/**
+ * A value as an unknown one, by number, plus a constant. Those of registers when the region was entered, and RIP then, have
+ * numbers below 0.
+ */
 interface Linear {
   readonly root: number;
   readonly offset: number;
+}
+
+/** What is known of registers, by their offset in the state. */
+export type Known = ReadonlyMap<number, Linear>;
+
+const RIP_ROOT = -1;
+/** When the region is entered. */
+export const ENTRY_VALUES: Known = new Map(
+  Array.from({ length: GENERAL_BYTES / 8 }, (_, i) => [
+    S_REGS + i * 8,
+    { root: RIP_ROOT - 1 - i, offset: 0 },
+  ]),
+);
+
+/** An access at a constant offset from a value that was there when the region was entered. */
+export interface EntryAccess extends Linear {
+  readonly width: number;
+  readonly write: boolean;
 }
 
 /** The memory that a node reaches from one unknown value. */
@@ -32,6 +55,12 @@ export interface PageCheck {
   readonly writes: boolean;
   /** Local: the page's linear-memory address minus its virtual one, or NO_DELTA (`hot-memory.ts`). */
   readonly delta: number;
+}
+
+interface Found {
+  readonly start: number;
+  readonly inst: Inst;
+  readonly at: Linear;
 }
 
 export interface Access {
@@ -54,6 +83,8 @@ export class AddressGroups {
   #reads = new Map<Inst, Linear | undefined>();
   /** By the position of the access: the same meaning may stand in a node twice. */
   #accesses = new Map<string, Access>();
+  /** Offset of what follows the instruction looked at from the region's entry. */
+  #next = 0;
   #roots = 0;
   /** Roots of tables, by the register's root and where the table is. */
   readonly #tables = new Map<string, number>();
@@ -62,10 +93,20 @@ export class AddressGroups {
     this.#code64 = code64;
   }
 
-  /** Nothing is known of any register. */
-  reset(): void {
-    this.#registers = new Map();
+  /** Begins anew with what is known of registers. */
+  reset(known: Known): void {
+    this.#registers = new Map(known);
     this.checks = new Map();
+  }
+
+  /** What is known of registers behind a node, from entry values alone, and the accesses by them. */
+  through(node: RegionNode, known: Known): { known: Known; accesses: readonly EntryAccess[] } {
+    this.#registers = new Map(known);
+    const accesses = this.#look(node, new Map()).flatMap(({ inst, at }) =>
+      at.root < 0 ? [{ ...at, width: widthOf(inst), write: inst.op.family !== 'load' }] : [],
+    );
+    const behind = [...this.#registers].filter(([, { root }]) => root < 0);
+    return { known: new Map(behind), accesses };
   }
 
   /** What is known now, to be given to `restore` before another way from here is taken. */
@@ -82,19 +123,25 @@ export class AddressGroups {
   enter(node: RegionNode): void {
     this.#accesses = new Map();
     const reaches = new Map<number, Reach>();
-    const found: { name: string; at: Linear }[] = [];
-    for (const { ir, start } of node.insns) {
-      this.#reads = new Map();
-      for (const inst of ir.insts) {
-        const at = this.#follow(inst, reaches);
-        if (at !== undefined) found.push({ name: nameOf(start, inst), at });
-      }
-    }
-    for (const { name, at } of found) {
+    for (const { start, inst, at } of this.#look(node, reaches)) {
       const reach = reaches.get(at.root);
       const worth = reach !== undefined && reach.accesses > 1 && reach.high - reach.low <= MAX_SPAN;
-      this.#accesses.set(name, { ...at, reach: worth ? reach : undefined });
+      this.#accesses.set(nameOf(start, inst), { ...at, reach: worth ? reach : undefined });
     }
+  }
+
+  /** Follows registers through a node; the accesses whose addresses are known. */
+  #look(node: RegionNode, reaches: Map<number, Reach>): Found[] {
+    const found: Found[] = [];
+    for (const { ir, start, next } of node.insns) {
+      this.#reads = new Map();
+      this.#next = next;
+      for (const inst of ir.insts) {
+        const at = this.#follow(inst, reaches);
+        if (at !== undefined) found.push({ start, inst, at });
+      }
+    }
+    return found;
   }
 
   /** The group of a load or store of the instruction at `start` in the node entered last. */
@@ -114,8 +161,9 @@ export class AddressGroups {
       case 'call':
         if (isDivision(attr.helper ?? ''))
           for (const register of [S_RAX, S_RDX]) this.#registers.delete(register);
-        // It may write any register, and ends what is known of pages too: see `HotEmitter`.
-        if (helperKind(attr.helper ?? '') === 'whole') this.#registers = new Map();
+        // It ends what is known of pages too: see `HotEmitter`.
+        if (helperKind(attr.helper ?? '') === 'whole')
+          for (const register of WRITTEN_BY_HELPERS) this.#registers.delete(register);
         return undefined;
       case 'load':
       case 'loadw':
@@ -159,6 +207,7 @@ export class AddressGroups {
     const { op, args } = inst;
     const [a, b] = args;
     if (op.family === 'get') return this.#reads.get(inst);
+    if (op.name === 'next_rip') return { root: RIP_ROOT, offset: this.#next };
     if (a === undefined) return undefined;
     switch (op.name) {
       case 'i64.add':
@@ -185,6 +234,7 @@ export class AddressGroups {
     const from = this.#linear(a);
     if (from === undefined) return undefined;
     const offset = from.offset + sign * by;
+    if (from.root === RIP_ROOT) return { root: RIP_ROOT, offset };
     return Math.abs(offset) <= NEAR ? { root: from.root, offset } : this.#far(from.root, offset);
   }
 
@@ -205,8 +255,13 @@ function nameOf(start: number, inst: Inst): string {
   return `${start}.${inst.index}`;
 }
 
-function widen(reaches: Map<number, Reach>, { root, offset }: Linear, { op }: Inst): void {
-  const size = op.width === 'v' ? 16 : Number(op.width) / 8;
+function widthOf({ op }: Inst): number {
+  return op.width === 'v' ? 16 : Number(op.width) / 8;
+}
+
+function widen(reaches: Map<number, Reach>, { root, offset }: Linear, inst: Inst): void {
+  const { op } = inst;
+  const size = widthOf(inst);
   const writes = op.family !== 'load';
   const known = reaches.get(root);
   if (known === undefined) {

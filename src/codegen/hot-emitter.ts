@@ -10,7 +10,7 @@ import {
   S_REC,
   S_RIP,
 } from '#ir/state.ts';
-import { AddressGroups } from './address-groups.ts';
+import type { AddressGroups } from './address-groups.ts';
 import { BlockEmitter } from './block-emitter.ts';
 import { pushIsUncanonical } from './cold-emitter.ts';
 import { leavesOf, readsFlags } from './flag-leaves.ts';
@@ -24,8 +24,8 @@ import { emitCli, emitSti } from './hot-interrupts.ts';
 import type { HotLocals } from './hot-locals.ts';
 import { HotMemory } from './hot-memory.ts';
 import type { HotState } from './hot-state.ts';
+import type { KeptPages } from './kept-pages.ts';
 import { LocalPool } from './local-pool.ts';
-import type { PageStreams } from './page-streams.ts';
 import type { RegionInsn } from './region.ts';
 import type { RegionBudget } from './region-budget.ts';
 import { ReturnAddresses } from './return-addresses.ts';
@@ -61,7 +61,7 @@ export interface HotContext {
   readonly f: FunctionBody;
   readonly locals: HotLocals;
   readonly state: HotState;
-  readonly streams: PageStreams;
+  readonly pages: KeptPages;
   readonly budget: RegionBudget;
   /** Undefined where the x87 stays in the CPU's state. */
   readonly fpu: FpuPlan | undefined;
@@ -96,14 +96,10 @@ export class HotEmitter extends BlockEmitter {
     super(cx.f, new LocalPool(cx.f));
     this.#cx = cx;
     this.#kept = Array.from({ length: DEEPEST_FLAGS }, () => new LocalPool(cx.f));
-    this.groups = new AddressGroups(cx.code64);
-    const { f, locals, helper, streams } = cx;
+    this.groups = cx.pages.groups;
+    const { f, locals, helper } = cx;
     const giveUp = () => this.#giveUp();
-    this.#memory = new HotMemory(
-      { f, locals, helper, giveUp, pool: this.pool },
-      this.groups,
-      streams,
-    );
+    this.#memory = new HotMemory({ f, locals, helper, giveUp, pool: this.pool }, cx.pages);
     this.float = new HotFloat(cx.f, cx.locals, this.pool, helper);
     this.fpu = cx.fpu && this.#makeFpu(cx.fpu);
     this.flags = new HotFlags(cx.f, cx.locals, (inst, form) => this.#pushKept(inst, form));
@@ -155,10 +151,10 @@ export class HotEmitter extends BlockEmitter {
     if (this.#mayAskAttention) this.f.get(cpu).mem(I32_LOAD, S_ATTENTION).op(0x72);
   }
 
-  /** Control may come from elsewhere. */
-  forget(): void {
+  /** Control may come from elsewhere to a node. */
+  forget(node: number): void {
     this.#cx.state.forget();
-    this.groups.reset();
+    this.groups.reset(this.#cx.pages.knownAt(node));
     this.#returns.forget();
     this.float.facts.reset();
   }
@@ -429,7 +425,7 @@ export class HotEmitter extends BlockEmitter {
     // It may have changed what addresses mean.
     this.groups.checks.clear();
     this.#returns.forget();
-    this.#cx.streams.forget();
+    this.#cx.pages.forget();
     if (!keepsRegisters(name)) {
       state.load();
       f.get(cpu).mem(I64_LOAD, S_FLAGS_RES).set(locals.res);

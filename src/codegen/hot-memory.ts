@@ -2,8 +2,10 @@ import type { Inst } from '#ir/block.ts';
 import { S_TLB_READ, S_TLB_WRITE, TLB_ENTRIES } from '#ir/state.ts';
 import type { Access, AddressGroups, PageCheck } from './address-groups.ts';
 import type { HotLocals } from './hot-locals.ts';
+import type { KeptPages } from './kept-pages.ts';
 import type { LocalPool } from './local-pool.ts';
-import { type PageStream, type PageStreams, TLB_DELTA } from './page-streams.ts';
+import type { KeptPage } from './page-pins.ts';
+import { NO_DELTA, TLB_DELTA } from './tlb-entry.ts';
 import type { FunctionBody } from './wasm.ts';
 
 const I32_LOAD = 0x28;
@@ -11,8 +13,6 @@ const I64_LOAD = 0x29;
 const I32_ADD = 0x6a;
 const I32_SUB = 0x6b;
 const I32_NE = 0x47;
-/** In place of the delta of a page that was not found: deltas are even. */
-const NO_DELTA = 1;
 
 interface MemoryContext {
   readonly f: FunctionBody;
@@ -25,39 +25,43 @@ interface MemoryContext {
 
 /** Emits where in linear memory the accesses of a region are. */
 export class HotMemory {
-  readonly streams: PageStreams;
+  readonly #pages: KeptPages;
   readonly groups: AddressGroups;
   readonly #cx: MemoryContext;
 
-  constructor(cx: MemoryContext, groups: AddressGroups, streams: PageStreams) {
+  constructor(cx: MemoryContext, pages: KeptPages) {
     this.#cx = cx;
-    this.groups = groups;
-    this.streams = streams;
+    this.groups = pages.groups;
+    this.#pages = pages;
   }
 
   /**
    * Pushes the linear-memory address of an access: from the TLB, else from core/, which fills it. Where core/ has none
    * the instruction is the interpreter's.
    */
-  pushHost(address: number, width: number, write: boolean, stream?: PageStream): void {
+  pushHost(address: number, width: number, write: boolean, page?: KeptPage): void {
     const { f } = this.#cx;
     const entry = this.#cx.pool.take('i32');
     // The ways meet before the sum: of that V8 knows that nothing is to be cleared above it.
     f.get(address).op(0xa7);
-    if (stream !== undefined) {
-      this.streams.pushHit(stream, address, width);
-      f.hint(true).if('i32');
-      this.streams.pushDelta(stream);
-      f.else();
-    }
+    this.#pushKnown(page, address, width);
     this.#pushHit(address, entry, width, write);
     f.hint(true).if('i32');
-    if (stream !== undefined) this.streams.enter(stream, entry);
+    page?.enter(entry, address);
     f.get(entry).mem(I32_LOAD, TLB_DELTA).else();
     this.#pushMissed(address, width, write);
     f.end();
-    if (stream !== undefined) f.end();
+    if (page !== undefined) f.end();
     f.op(I32_ADD);
+  }
+
+  /** Begins a choice: what is known of a page, or what is pushed next, up to an `end`. */
+  #pushKnown(page: KeptPage | undefined, address: number, width: number): void {
+    if (page === undefined) return;
+    page.pushHit(address, width);
+    this.#cx.f.hint(true).if('i32');
+    page.pushDelta();
+    this.#cx.f.else();
   }
 
   /** Leaves the TLB entry of an address in `entry` and pushes 1 when its page has `width` bytes from there on. */
@@ -101,7 +105,8 @@ export class HotMemory {
     const access = this.groups.accessOf(start, inst);
     const check = access && this.#checkFor(inst, access, { address, width, write });
     if (check === undefined) {
-      this.pushHost(address, width, write, this.streams.of(inst));
+      const pin = access && this.#pages.pins.of(access.root, access.offset, width, write);
+      this.pushHost(address, width, write, pin ?? this.#pages.streams.of(inst));
       return;
     }
     const f = this.#cx.f.get(address).op(0xa7);
@@ -129,18 +134,14 @@ export class HotMemory {
     f.get(address);
     if (low !== offset) f.i64(low - offset).op(0x7c);
     f.set(first);
-    const stream = writes === write ? this.streams.of(inst) : undefined;
-    if (stream !== undefined) {
-      this.streams.pushHit(stream, first, high - low);
-      f.hint(true).if('i32');
-      this.streams.pushDelta(stream);
-      f.else();
-    }
+    const stream = writes === write ? this.#pages.streams.of(inst) : undefined;
+    const page = this.#pages.pins.of(root, low, high - low, writes) ?? stream;
+    this.#pushKnown(page, first, high - low);
     this.#pushHit(first, entry, high - low, writes);
     f.hint(true).if('i32');
-    if (stream !== undefined) this.streams.enter(stream, entry);
+    page?.enter(entry, first);
     f.get(entry).mem(I32_LOAD, TLB_DELTA).else().i32(NO_DELTA).end();
-    if (stream !== undefined) f.end();
+    if (page !== undefined) f.end();
     f.set(check.delta);
     this.groups.checks.set(root, check);
     return check;

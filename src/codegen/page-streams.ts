@@ -2,7 +2,9 @@ import type { Inst } from '#ir/block.ts';
 import { S_RAX, S_RDX, S_REGS, S_STREAMS, STREAMS_BYTES } from '#ir/state.ts';
 import { type ControlFlow, smallLoops } from './control-flow.ts';
 import { helperKind, isDivision } from './hot-helpers.ts';
+import { type KeptPage, PINS_BYTES } from './page-pins.ts';
 import type { Region } from './region.ts';
+import { TLB_DELTA } from './tlb-entry.ts';
 import type { FunctionBody } from './wasm.ts';
 
 const GENERAL_BYTES = 128;
@@ -16,8 +18,6 @@ const I64_LE_U = 0x58;
 /** Far from every address of 32 bits. */
 const NO_PAGE = 1n << 62n;
 const STREAM_BYTES = 24;
-/** Linear-memory address minus virtual address, in a TLB entry; its tag is at 0. */
-export const TLB_DELTA = 8;
 /** Nodes of a loop whose accesses are worth it. */
 const MOST_NODES = 12;
 /** By how much a round may move a register that stays on its page most of the time. */
@@ -26,7 +26,7 @@ const MOST_STEP = 64n;
 const INDEX_BITS = 12n;
 
 /** The page that accesses by the same registers have last reached: offsets in the state. Locals would be copied round after round. */
-export interface PageStream {
+interface PageStream {
   /** i64: its virtual address. */
   readonly start: number;
   /** i64: -1 while there is none, else 0. In 32-bit code its address says so. */
@@ -78,34 +78,34 @@ export class PageStreams {
     this.#names.set(inst, name);
     if (this.#streams.has(name)) return;
     const start = S_STREAMS + this.#streams.size * STREAM_BYTES;
-    if (start + STREAM_BYTES > S_STREAMS + STREAMS_BYTES) return;
+    if (start + STREAM_BYTES > S_STREAMS + STREAMS_BYTES - PINS_BYTES) return;
     const none = this.#code64 ? start + 8 : undefined;
     this.#streams.set(name, { start, none, delta: start + 16 });
   }
 
-  /** The stream that a load or store belongs to. */
-  of(inst: Inst): PageStream | undefined {
+  /** What is known of the page of a load or store. */
+  of(inst: Inst): KeptPage | undefined {
     const name = this.#names.get(inst);
-    return name === undefined ? undefined : this.#streams.get(name);
-  }
-
-  /** Pushes 1 when the page has `width` bytes from `address` (a local) on. */
-  pushHit({ start, none }: PageStream, address: number, width: number): void {
-    const f = this.#f.get(address).get(this.#cpu).mem(I64_LOAD, start).op(I64_SUB);
-    if (none !== undefined) f.get(this.#cpu).mem(I64_LOAD, none).op(I64_OR);
-    f.i64(4096 - width).op(I64_LE_U);
-  }
-
-  pushDelta({ delta }: PageStream): void {
-    this.#f.get(this.#cpu).mem(I32_LOAD, delta);
-  }
-
-  /** Makes the page of a TLB entry (a local with its address) that of the stream. */
-  enter({ start, none, delta }: PageStream, entry: number): void {
+    const stream = name === undefined ? undefined : this.#streams.get(name);
+    if (stream === undefined) return undefined;
+    const { start, none, delta } = stream;
     const f = this.#f;
-    f.get(this.#cpu).get(entry).mem(I64_LOAD, 0).mem(I64_STORE, start);
-    if (none !== undefined) f.get(this.#cpu).i64(0).mem(I64_STORE, none);
-    f.get(this.#cpu).get(entry).mem(I32_LOAD, TLB_DELTA).mem(I32_STORE, delta);
+    const cpu = this.#cpu;
+    return {
+      pushHit: (address, width) => {
+        f.get(address).get(cpu).mem(I64_LOAD, start).op(I64_SUB);
+        if (none !== undefined) f.get(cpu).mem(I64_LOAD, none).op(I64_OR);
+        f.i64(4096 - width).op(I64_LE_U);
+      },
+      pushDelta: () => {
+        f.get(cpu).mem(I32_LOAD, delta);
+      },
+      enter: (entry) => {
+        f.get(cpu).get(entry).mem(I64_LOAD, 0).mem(I64_STORE, start);
+        if (none !== undefined) f.get(cpu).i64(0).mem(I64_STORE, none);
+        f.get(cpu).get(entry).mem(I32_LOAD, TLB_DELTA).mem(I32_STORE, delta);
+      },
+    };
   }
 
   /** Nothing is known of any page, yet or any more. */

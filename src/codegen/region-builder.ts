@@ -16,8 +16,8 @@ import { HotEmitter } from './hot-emitter.ts';
 import { CARRY, type FlagForm, RAW } from './hot-flags.ts';
 import { declareLocals, type HotLocals } from './hot-locals.ts';
 import { HotState } from './hot-state.ts';
+import { KeptPages } from './kept-pages.ts';
 import { mayGiveUp } from './may-give-up.ts';
-import { PageStreams } from './page-streams.ts';
 import type { Region, RegionEdge, RegionNode } from './region.ts';
 import { RegionBudget } from './region-budget.ts';
 import { type FlagNeed, flagForms, flagNeeds } from './region-flags.ts';
@@ -95,10 +95,10 @@ export class RegionBuilder {
     this.#ripOut = f.local('i64', 'rip_out');
     this.#code = f.local('i32', 'code');
     this.#state = new HotState(f, 0, region);
-    const streams = new PageStreams(f, 0, region, this.#flow);
+    const pages = new KeptPages({ f, cpu: 0, flow: this.#flow }, region);
     this.#emitter = new HotEmitter({
       f,
-      streams,
+      pages,
       fpu: planFpu(region),
       locals: this.#locals,
       budget: this.#budget,
@@ -110,7 +110,7 @@ export class RegionBuilder {
     });
     this.#mark('entry');
     this.#prologue(helper);
-    streams.forget();
+    pages.forget();
     f.block();
     this.#exit = f.depth;
     this.#prepareFlags(0);
@@ -225,7 +225,7 @@ export class RegionBuilder {
     const merges = (this.#flow.children[n] ?? []).filter((child) => this.#flow.isMerge[child]);
     const isLoop = this.#flow.isLoop[n] === true;
     if (isLoop) {
-      this.#emitter.forget();
+      this.#emitter.forget(n);
       this.#loops.set(n, f.loop().depth);
     }
     // The first in order is the innermost, so that those before can jump to those behind.
@@ -234,7 +234,7 @@ export class RegionBuilder {
     for (const child of merges) {
       f.end();
       this.#blocks.delete(child);
-      this.#emitter.forget();
+      this.#emitter.forget(child);
       this.#budget.meet();
       this.#tree(child, this.#formAt(child));
     }
