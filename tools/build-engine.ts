@@ -19,7 +19,7 @@ const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const OUT = join(ROOT, 'build');
 const OUTPUTS = ['core.wasm', 'lz4.wasm', 'interpreter.wasm', 'handlers.json'];
 /** Modules of which there is machine code, of use to this Node alone. */
-const COMPILED = ['core', 'interpreter'];
+const COMPILED = ['core', 'interpreter', 'lz4'];
 /** Folders of src/ that go into them, and the file with the flags that machine code is made with. */
 const FLAGS = 'src/vmm/optimised-code.ts';
 const SOURCES = ['base', 'codegen', 'core', 'cpu', 'ir', 'isa', 'translate'];

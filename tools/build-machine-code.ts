@@ -7,7 +7,7 @@ import { optimisedCodeOf, seal, setEngineFlags } from '../src/vmm/optimised-code
 
 const [folder = '.'] = process.argv.slice(2);
 setEngineFlags();
-for (const name of ['core', 'interpreter']) {
+for (const name of ['core', 'interpreter', 'lz4']) {
   const wasm = readFileSync(join(folder, `${name}.wasm`));
   const code = optimisedCodeOf(wasm) ?? new Uint8Array(0);
   writeFileSync(join(folder, `${name}.code`), seal(code, wasm));

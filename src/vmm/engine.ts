@@ -70,5 +70,5 @@ function compile(name: string, code?: Uint8Array<ArrayBuffer>): WebAssembly.Modu
 
 /** What machines/boot/lz4.ts unpacks kernels with. */
 export function lz4Module(): WebAssembly.Module {
-  return new WebAssembly.Module(file('lz4.wasm'));
+  return built('lz4') ?? compile('lz4');
 }

@@ -38,7 +38,7 @@ import { symbolFiles, userSymbols } from './guest-symbols.ts';
 import { keptKernels } from './kernel-cache.ts';
 import { InputRing } from './mailbox.ts';
 import { setEngineFlags } from './optimised-code.ts';
-import { endThreads, startThreads, type Threads } from './threads.ts';
+import { startThreads, type Threads } from './threads.ts';
 import { cacheFile } from './translation-cache.ts';
 import { addStats, NO_STATS } from './vm-stats.ts';
 import type { FromWorker, TraceStart, TranslatorStart, WorkerStart } from './worker-protocol.ts';
@@ -83,10 +83,12 @@ export async function createVm(config: VmConfig): Promise<Vm> {
   const threads = startThreads(translatesAside(config));
   try {
     const engine = loadEngine(config);
+    // What earlier runs have translated comes from there, at once.
+    if (engine.engineCache?.templates !== undefined) threads.translator();
     const disks = await Disks.open(config.disks ?? []);
     return new SoftwareVm(await withBootFiles(config, disks), { engine, disks, threads });
   } catch (error) {
-    await endThreads(threads);
+    await threads.end();
     throw error;
   }
 }
@@ -203,7 +205,7 @@ class SoftwareVm implements Vm {
 
   async #close(): Promise<void> {
     await this.#disks.close();
-    if (this.#threads !== undefined) await endThreads(this.#threads);
+    await this.#threads?.end();
   }
 
   #askToStop(): void {
@@ -220,7 +222,7 @@ class SoftwareVm implements Vm {
     try {
       return await this.#runOn(threads, trace, profile);
     } finally {
-      await endThreads(threads);
+      await threads.end();
       this.#plugs.end();
       await this.#devices?.stop();
       await this.#plugs.disconnect();
@@ -228,7 +230,7 @@ class SoftwareVm implements Vm {
   }
 
   async #runOn(
-    { vcpu, translator, failed }: Threads,
+    { vcpu, translator: startTranslator, failed }: Threads,
     trace: TraceStart | undefined,
     profile: GuestProfile,
   ): Promise<VmExit> {
@@ -259,6 +261,7 @@ class SoftwareVm implements Vm {
     this.#plugs.connect(devices);
     vcpu.ref();
     this.#running = Promise.race([this.#serve(vcpu, devices), failed]);
+    const translator = startTranslator();
     const port = translator && connectTranslator(translator, { ...start, ...cached });
     vcpu.postMessage(
       {
