@@ -26,8 +26,11 @@ export function featureNames(): Uint8Array {
   return data;
 }
 
-/** The header with its extensions and the backing file's name: whole sectors. It may be longer than a cluster. */
-export function encodeHeader(header: Header): Uint8Array {
+/**
+ * The header with its extensions and the backing file's name, which stands at `nameFrom` or behind: whole sectors. It may be
+ * longer than a cluster.
+ */
+export function encodeHeader(header: Header, nameFrom = 0): Uint8Array {
   const extensions = header.extensions.map(({ type, data }) => {
     const bytes = new Uint8Array(8 + Math.ceil(data.length / 8) * 8);
     const view = new DataView(bytes.buffer);
@@ -38,8 +41,10 @@ export function encodeHeader(header: Header): Uint8Array {
   });
   const name = new TextEncoder().encode(header.backingName ?? '');
   // Eight bytes of zeros end the extensions.
-  const nameAt = header.headerBytes + extensions.reduce((sum, one) => sum + one.length, 8);
-  const length = Math.ceil((nameAt + name.length) / SECTOR_BYTES) * SECTOR_BYTES;
+  const end = header.headerBytes + extensions.reduce((sum, one) => sum + one.length, 8);
+  const nameAt = Math.max(nameFrom, end);
+  const length =
+    Math.ceil((name.length > 0 ? nameAt + name.length : end) / SECTOR_BYTES) * SECTOR_BYTES;
   const bytes = new Uint8Array(length);
   const view = new DataView(bytes.buffer);
   encodeFields(view, header);

@@ -1,6 +1,7 @@
 import { type HostFile, ImageError } from '../../image.ts';
 import type { Header } from './header.ts';
 import { encodeFields, encodeHeader } from './header-encode.ts';
+import * as q from './layout.ts';
 import { Mutex } from './mutex.ts';
 
 /** One write of it happens or does not: what stands in the first sector changes together. */
@@ -26,13 +27,8 @@ export class HeaderStore {
   /** Changes fields of fixed size, all at once; they are durable when it resolves. */
   update(changes: Partial<Omit<Header, 'extensions' | 'backingName' | 'version'>>): Promise<void> {
     return this.#mutex.run(async () => {
-      if (this.#sector === undefined) {
-        const read = new Uint8Array(SECTOR_BYTES);
-        await this.#file.read(0, read);
-        this.#sector = read;
-      }
       const next = { ...this.#header, ...changes };
-      const sector = this.#sector.slice();
+      const sector = (await this.#readSector()).slice();
       encodeFields(new DataView(sector.buffer), next);
       await this.#file.write(0, sector);
       await this.#file.flush();
@@ -41,21 +37,63 @@ export class HeaderStore {
     });
   }
 
-  /** Writes all of the header anew. @throws {ImageError} `bad-option` when it does not fit the first cluster. */
+  /**
+   * Writes all of the header anew. What counts stands in the first sector, or where nothing was: so it changes at once.
+   * @throws {ImageError} `bad-option` when it does not fit the first cluster.
+   */
   rewrite(changes: Partial<Header>): Promise<void> {
     return this.#mutex.run(async () => {
-      const next = { ...this.#header, ...changes };
-      const bytes = encodeHeader(next);
+      const { next, bytes, apartFrom } = this.#fitted(
+        { ...this.#header, ...changes },
+        await this.#readSector(),
+      );
       if (bytes.length > 2 ** next.clusterBits)
         throw new ImageError(
           'bad-option',
           `${this.#file.path}: header and backing file's name do not fit a cluster of ${2 ** next.clusterBits} bytes; choose a shorter name or larger clusters`,
           { path: this.#file.path },
         );
-      await this.#file.write(0, bytes);
+      const sector = bytes.slice(0, SECTOR_BYTES);
+      if (bytes.length > apartFrom) {
+        await this.#file.write(apartFrom, bytes.subarray(apartFrom));
+        await this.#file.flush();
+      }
+      await this.#file.write(0, sector);
       await this.#file.flush();
-      this.#sector = bytes.slice(0, SECTOR_BYTES);
+      this.#sector = sector;
       this.#header = next;
     });
+  }
+
+  async #readSector(): Promise<Uint8Array> {
+    if (this.#sector !== undefined) return this.#sector;
+    const read = new Uint8Array(SECTOR_BYTES);
+    await this.#file.read(0, read);
+    this.#sector = read;
+    return read;
+  }
+
+  /** What to write at `apartFrom` before the first sector: a name that has no room in that, where the old header has nothing. */
+  #fitted(
+    wanted: Header,
+    sector: Uint8Array,
+  ): { next: Header; bytes: Uint8Array; apartFrom: number } {
+    const whole = encodeHeader(wanted);
+    if (whole.length <= SECTOR_BYTES)
+      return { next: wanted, bytes: whole, apartFrom: SECTOR_BYTES };
+    // Nobody needs the names of features.
+    const extensions = wanted.extensions.filter(({ type }) => type !== q.EXT_FEATURE_NAMES);
+    const next = { ...wanted, extensions };
+    const plain = { next, bytes: encodeHeader(next), apartFrom: SECTOR_BYTES };
+    const view = new DataView(sector.buffer, sector.byteOffset);
+    const oldName = view.getUint32(q.H_BACKING_OFFSET + 4);
+    const oldEnd = Math.max(
+      encodeHeader({ ...this.#header, backingName: undefined }).length,
+      oldName + view.getUint32(q.H_BACKING_SIZE),
+    );
+    if (oldEnd <= SECTOR_BYTES || plain.bytes.length <= SECTOR_BYTES) return plain;
+    const apartFrom = Math.ceil(oldEnd / SECTOR_BYTES) * SECTOR_BYTES;
+    const bytes = encodeHeader(next, apartFrom);
+    return bytes.length <= 2 ** next.clusterBits ? { next, bytes, apartFrom } : plain;
   }
 }
