@@ -7,8 +7,8 @@ import { assemble, DATA_PADDR, GuestMachine, missingTools } from './guest-machin
 // Another thread asks for attention while translated code runs, which has no clock of its own here: how many turns of
 // its loop go by until it looks?
 
-/** Instructions of the longest region, and of the block behind it. */
-const MOST_TURNS = 464;
+/** Instructions of the longest region, and of the block behind it: more do not run when a look around is due. */
+const MOST_BEYOND = 464;
 const WARM_TURNS = 2_000_000;
 
 /** Loops that count their turns in the first word of DATA, for ever. */
@@ -40,6 +40,10 @@ const loops = [
     body: `1: ${'incl DATA\n test %eax, %eax\n jnz 1b\n '.repeat(300)} jmp 1b`,
   },
 ];
+
+/** Instructions after which one is due. */
+const SLICE = 1000;
+const SLICES = 300;
 
 const OBSERVER = `
   const { workerData } = require('node:worker_threads');
@@ -94,8 +98,31 @@ describe('attention in translated code', { skip, timeout: 300_000 }, () => {
       });
       machine.load(assemble(`on_irq: on_fault: hlt\n start: xor %ecx, %ecx\n ${body}\n`));
       const turns = await turnsUntilLook(machine, report);
-      assert.ok(turns >= 0 && turns <= MOST_TURNS, `${turns} turns`);
+      assert.ok(turns >= 0 && turns <= MOST_BEYOND, `${turns} turns`);
       assert.ok((machine.vcpu.hotStats?.executed ?? 0) > WARM_TURNS);
+    });
+  }
+});
+
+describe('slices of translated code', { skip }, () => {
+  for (const { name, body } of loops) {
+    it(`end in time: ${name}`, () => {
+      let before = 0;
+      const lengths: number[] = [];
+      const machine = new GuestMachine({
+        verify: false,
+        slice: () => SLICE,
+        boundary: (m) => {
+          lengths.push(m.vcpu.instructions - before);
+          before = m.vcpu.instructions;
+          if (lengths.length === SLICES) m.end();
+        },
+      });
+      machine.load(assemble(`on_irq: on_fault: hlt\n start: xor %ecx, %ecx\n ${body}\n`));
+      machine.run();
+      const longest = Math.max(...lengths);
+      assert.ok(longest >= SLICE && longest <= SLICE + MOST_BEYOND, `${longest} instructions`);
+      assert.ok((machine.vcpu.hotStats?.executed ?? 0) > (SLICE * SLICES) / 4);
     });
   }
 });
