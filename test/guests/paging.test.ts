@@ -44,6 +44,24 @@ pae: mov $POINTERS, %edi
 
 const guests: readonly SmallGuest[] = [
   {
+    // add $0x1100, %eax; ret, in the entry of 0x340000 and the one behind it: and $0x1100, %eax, once it is accessed.
+    name: 'code that is a page-table entry, and is marked',
+    body: `call paging
+      movl $0x110005, tables+0x340*4
+      movl $0xc300, tables+0x341*4
+      invlpg 0x340000
+      mov $0x100, %eax
+      call tables+0x340*4
+      print %eax
+      mov 0x340000, %ecx
+      mov $0x100, %eax
+      call tables+0x340*4
+      print %eax
+      print tables+0x340*4
+      ret`,
+    expected: '00001200 00000100 00110025',
+  },
+  {
     name: 'pages of 4 MiB: accessed, dirty, rights, and INVLPG of all of it',
     body: `call paging
       cr 4 0x10
