@@ -10,3 +10,13 @@ export function alignedBytes(lengthBytes: number): Uint8Array {
   const { buffer } = new WebAssembly.Memory({ initial: pages, maximum: pages });
   return new Uint8Array(buffer, 0, lengthBytes);
 }
+
+/** As `alignedBytes`, or other memory where each of those finds no 8 GiB of addresses, which it takes at any length (ulimit -v). */
+export function quickBytes(lengthBytes: number): Uint8Array {
+  try {
+    return alignedBytes(lengthBytes);
+  } catch (error) {
+    if (!(error instanceof RangeError)) throw error;
+    return new Uint8Array(lengthBytes);
+  }
+}

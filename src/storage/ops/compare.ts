@@ -1,4 +1,4 @@
-import { alignedBytes } from '../aligned.ts';
+import { quickBytes } from '../aligned.ts';
 import { type DiskImage, SECTOR_BYTES } from '../image.ts';
 import type { OnProgress } from './copy.ts';
 import { Flight } from './flight.ts';
@@ -109,7 +109,7 @@ class Comparer {
     status: Status,
   ): Promise<Uint8Array> {
     const free = this.#buffers.pop();
-    const buffer = free?.buffer.byteLength === CHUNK_BYTES ? free : alignedBytes(CHUNK_BYTES);
+    const buffer = free?.buffer.byteLength === CHUNK_BYTES ? free : quickBytes(CHUNK_BYTES);
     const bytes = new Uint8Array(buffer.buffer, 0, lengthBytes);
     if (status.kind === 'zero') bytes.fill(0);
     else await image.read(at, bytes);

@@ -1,4 +1,4 @@
-import { alignedBytes } from '../aligned.ts';
+import { quickBytes } from '../aligned.ts';
 import { type DiskImage, ImageError } from '../image.ts';
 import { settle } from '../settle.ts';
 import { areZero, isZero, wordsOf } from '../zeros.ts';
@@ -138,7 +138,7 @@ class Copy {
     this.#turn = new Promise((resolve) => {
       endTurn = resolve;
     });
-    const buffer = this.#buffers.pop() ?? alignedBytes(this.#chunkBytes);
+    const buffer = this.#buffers.pop() ?? quickBytes(this.#chunkBytes);
     try {
       const bytes = buffer.subarray(0, lengthBytes);
       await this.#read(at, bytes);

@@ -34,7 +34,13 @@ export class BitmapTracker {
 
   /** Marks the bitmaps as in use; to be called before each change. */
   begin(): Promise<void> {
-    this.#begun ??= this.#setFlags(this.#tracked, (flags) => flags | FLAG_IN_USE);
+    this.#begun ??= this.#setFlags(this.#tracked, (flags) => flags | FLAG_IN_USE).catch(
+      (error: unknown) => {
+        // The next change tries again.
+        this.#begun = undefined;
+        throw error;
+      },
+    );
     return this.#begun;
   }
 

@@ -91,11 +91,14 @@ export class Mapping {
   async dropTable(cluster: number, release: (entry: L2Entry) => void): Promise<void> {
     if (this.#meta.isFull) await this.#meta.commit();
     const table = this.entryOffset(cluster);
+    const entries: L2Entry[] = [];
     for (let at = 0; at < this.#clusterBytes; at += this.#meta.l2.sliceBytes) {
       const slice = await this.#meta.l2.load(table + at);
       for (let entry = 0; entry < slice.bytes.length; entry += this.shape.entryBytes)
-        release(this.decode({ slice, at: entry }));
+        entries.push(this.decode({ slice, at: entry }));
     }
+    // All of it or, where a part cannot be read, nothing.
+    for (const entry of entries) release(entry);
     this.#meta.setL1(cluster / this.perTable, 0, 0);
     this.#meta.freeLater(table / this.#clusterBytes, 1);
   }
