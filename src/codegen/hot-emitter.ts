@@ -26,7 +26,7 @@ import { HotMemory } from './hot-memory.ts';
 import type { HotState } from './hot-state.ts';
 import type { KeptPages } from './kept-pages.ts';
 import { LocalPool } from './local-pool.ts';
-import type { RegionInsn } from './region.ts';
+import type { RegionInsn, RegionNode } from './region.ts';
 import type { RegionBudget } from './region-budget.ts';
 import { ReturnAddresses } from './return-addresses.ts';
 import { bitsOf } from './value-bits.ts';
@@ -124,6 +124,13 @@ export class HotEmitter extends BlockEmitter {
         this.#memory.pushHost(address, width, true);
       },
     });
+  }
+
+  /** Begins the node of that number. */
+  enter(n: number, node: RegionNode): void {
+    this.#cx.pages.enter(n);
+    this.groups.enter(node);
+    this.fpu?.enter(n);
   }
 
   /** `where`: offset of the instruction from its node, and the number of those not done above bit 16. */

@@ -105,7 +105,7 @@ export class HotMemory {
     const access = this.groups.accessOf(start, inst);
     const check = access && this.#checkFor(inst, access, { address, width, write });
     if (check === undefined) {
-      const pin = access && this.#pages.pins.of(access.root, access.offset, width, write);
+      const pin = access && this.#pages.pinOf(access.root, access.offset, width, write);
       this.pushHost(address, width, write, pin ?? this.#pages.streams.of(inst));
       return;
     }
@@ -135,7 +135,7 @@ export class HotMemory {
     if (low !== offset) f.i64(low - offset).op(0x7c);
     f.set(first);
     const stream = writes === write ? this.#pages.streams.of(inst) : undefined;
-    const page = this.#pages.pins.of(root, low, high - low, writes) ?? stream;
+    const page = this.#pages.pinOf(root, low, high - low, writes) ?? stream;
     this.#pushKnown(page, first, high - low);
     this.#pushHit(first, entry, high - low, writes);
     f.hint(true).if('i32');

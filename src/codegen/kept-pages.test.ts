@@ -45,7 +45,8 @@ function keepsPage(first: Body, left: Body, right: Body, last: Body): boolean {
   const pages = new KeptPages({ f, cpu: 0, flow: analyse(region) }, region);
   const rbx = pages.knownAt(0).get(S_RBX);
   const root = rbx?.root ?? 0;
-  return pages.pins.of(root, 8, 4, false) !== undefined;
+  pages.enter(3);
+  return pages.pinOf(root, 8, 4, false) !== undefined;
 }
 
 const reads: Body = (ir) => load(ir, S_RBX);

@@ -1,17 +1,21 @@
 import { AddressGroups, type Known } from './address-groups.ts';
 import { type ControlFlow, smallLoops } from './control-flow.ts';
-import { entryValues } from './entry-values.ts';
-import { PagePins } from './page-pins.ts';
+import { type EntryValues, entryValues } from './entry-values.ts';
+import { type KeptPage, PagePins } from './page-pins.ts';
 import { PageStreams } from './page-streams.ts';
 import type { Region } from './region.ts';
 import type { FunctionBody } from './wasm.ts';
+
+const NOTHING: EntryValues = { known: [], accesses: [] };
 
 /** What is known of a region's registers and pages over more than a node. */
 export class KeptPages {
   readonly groups: AddressGroups;
   readonly streams: PageStreams;
-  readonly pins: PagePins;
+  readonly #pins: PagePins;
   readonly #known: readonly Known[];
+  readonly #inLoops: ReadonlySet<number>;
+  #isInLoop = false;
 
   /** `cpu`: the local with the address of the state. */
   constructor(
@@ -19,12 +23,24 @@ export class KeptPages {
     region: Region,
   ) {
     this.groups = new AddressGroups(region.code64);
-    const { known, accesses } = entryValues(region, flow, this.groups);
+    this.#inLoops = new Set(smallLoops(region, flow, region.nodes.length).flat());
+    // What runs once from the region's entry to its end finds little that it has looked up before.
+    const { known, accesses } =
+      this.#inLoops.size > 0 ? entryValues(region, flow, this.groups) : NOTHING;
     this.#known = known;
-    const inLoops = new Set(smallLoops(region, flow, region.nodes.length).flat());
     this.streams = new PageStreams(f, cpu, region, flow);
-    this.pins = new PagePins(f, cpu, accesses, (node) => inLoops.has(node));
+    this.#pins = new PagePins(f, cpu, accesses.filter((_, n) => this.#inLoops.has(n)).flat());
     this.groups.reset(this.knownAt(0));
+  }
+
+  /** Begins the node of that number. */
+  enter(node: number): void {
+    this.#isInLoop = this.#inLoops.has(node);
+  }
+
+  /** The page of `width` bytes at an offset from a root, in the node begun last, when it is one that is kept. */
+  pinOf(root: number, offset: number, width: number, write: boolean): KeptPage | undefined {
+    return this.#isInLoop ? this.#pins.of(root, offset, width, write) : undefined;
   }
 
   /** What is known of registers at the beginning of a node, whatever way leads there. */
@@ -35,6 +51,6 @@ export class KeptPages {
   /** Nothing is known of any page, yet or any more. */
   forget(): void {
     this.streams.forget();
-    this.pins.forget();
+    this.#pins.forget();
   }
 }

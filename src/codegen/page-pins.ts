@@ -36,7 +36,6 @@ interface Pin {
   readonly low: number;
   high: number;
   accesses: number;
-  readonly nodes: Set<number>;
 }
 
 /**
@@ -49,18 +48,12 @@ export class PagePins {
   readonly #delta: number;
   readonly #pins: readonly Pin[];
 
-  /** `accesses`: those that have such addresses, by node; `isInLoop`: of a node. `cpu`: the local with the address of the state. */
-  constructor(
-    f: FunctionBody,
-    cpu: number,
-    accesses: readonly (readonly EntryAccess[])[],
-    isInLoop: (node: number) => boolean,
-  ) {
+  /** `accesses`: those that have such addresses, in loops. `cpu`: the local with the address of the state. */
+  constructor(f: FunctionBody, cpu: number, accesses: readonly EntryAccess[]) {
     this.#f = f;
     this.#cpu = cpu;
     this.#delta = f.local('i32');
     this.#pins = joined(accesses)
-      .filter(({ nodes }) => nodes.size > 1 || [...nodes].some(isInLoop))
       .sort((a, b) => b.accesses - a.accesses)
       .slice(0, MOST_PINS);
   }
@@ -107,18 +100,18 @@ export class PagePins {
 }
 
 /** Accesses near each other, to be served by one look at the TLB. */
-function joined(accesses: readonly (readonly EntryAccess[])[]): Pin[] {
-  const all = accesses.flatMap((of, node) => of.map((access) => ({ ...access, node })));
-  all.sort((a, b) => a.root - b.root || Number(a.write) - Number(b.write) || a.offset - b.offset);
+function joined(accesses: readonly EntryAccess[]): Pin[] {
+  const sorted = [...accesses].sort(
+    (a, b) => a.root - b.root || Number(a.write) - Number(b.write) || a.offset - b.offset,
+  );
   const pins: Pin[] = [];
-  for (const { root, write, offset, width, node } of all) {
+  for (const { root, write, offset, width } of sorted) {
     const last = pins.at(-1);
     const high = offset + width;
     if (last?.root === root && last.write === write && high - last.low <= MAX_SPAN) {
       last.high = Math.max(last.high, high);
       last.accesses++;
-      last.nodes.add(node);
-    } else pins.push({ root, write, low: offset, high, accesses: 1, nodes: new Set([node]) });
+    } else pins.push({ root, write, low: offset, high, accesses: 1 });
   }
   return pins;
 }

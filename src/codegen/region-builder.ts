@@ -264,8 +264,7 @@ export class RegionBuilder {
     this.#insn = 0;
     this.#mark('node');
     this.#emitter.flags.form = form;
-    this.#emitter.groups.enter(node);
-    this.#emitter.fpu?.enter(n);
+    this.#emitter.enter(n, node);
     const count = node.insns.length;
     this.#budget.spend(count);
     let ended = false;
