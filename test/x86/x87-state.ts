@@ -9,6 +9,7 @@ import {
   S_FPU_TOP,
 } from '#ir/state.ts';
 import { STATE } from './host-cpu.ts';
+import { isOpenPointer } from './makers.ts';
 import type { Random } from './random.ts';
 
 // The x87's state of a case: how it is filled, loaded into our processor, and compared. In memory it is FXSAVE's image.
@@ -212,7 +213,10 @@ export function compareX87(
     ['fdp', host.getBigUint64(FX + 16, true), view.getBigUint64(cpu + S_FPU_DP, true)],
     ['tags', host.getUint8(FX + 4), ~view.getUint32(cpu + S_FPU_EMPTY, true) & 0xff],
   ] as const;
-  for (const word of words) if (word[1] !== word[2]) return word;
+  for (const word of words) {
+    const isPointer = word[0] === 'fop' || word[0] === 'fdp';
+    if (word[1] !== word[2] && !(isPointer && isOpenPointer(name))) return word;
+  }
   for (let i = 0; i < 8; i++) {
     const at = FX + 32 + i * 16;
     const reg = cpu + S_FPU_REGS + ((top + i) & 7) * 16;
