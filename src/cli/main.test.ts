@@ -179,6 +179,7 @@ describe('requests that are wrong give one line and status 1', () => {
     { argv: ['run', '--trace', 'insn:'], message: /--trace: 'insn:' names no file/ },
     { argv: ['run', '--verify', '--no-translate'], message: /--verify: compares translated code/ },
     { argv: ['run', '--verify', '--trace', 'io'], message: /--verify: no trace can be written/ },
+    { argv: ['run', '--disturb', 'x'], message: /--disturb: 'x' is not a seed; give a number/ },
     { argv: ['run', '--dump', ''], message: /--dump: the name of the folder is empty/ },
     { argv: ['run', '--guest', '16'], message: /--guest: '16' .*give 64, 32/ },
     { argv: ['run', '-g', '32', '-k', kernel], message: /--guest: a kernel or firmware is/ },

@@ -76,6 +76,7 @@ async function runVm(
     const exit = await vm.run();
     closeConsole();
     if (request.verify) writeVerified(vm, host);
+    if (request.disturb !== undefined) writeDisturbed(vm, host);
     if (request.stats !== 'none') writeStats(vm, request, host);
     return report(exit, stopped, host);
   } finally {
@@ -146,6 +147,14 @@ function writeVerified(vm: Vm, host: CliHost): void {
   const rest = skipped > 0 ? `; ${skipped} wrote too much to be compared` : '';
   host.stderr.write(
     `ring0: --verify: compared ${compared} runs of translated code, ${instructions} instructions${rest}\n`,
+  );
+}
+
+function writeDisturbed(vm: Vm, host: CliHost): void {
+  const counts = vm.stats().disturbed ?? { interrupts: 0, faults: 0, flushes: 0, rewrites: 0 };
+  const { interrupts, faults, flushes, rewrites } = counts;
+  host.stderr.write(
+    `ring0: --disturb: ${interrupts} interrupts, ${faults} page faults, ${flushes} TLB flushes, ${rewrites} pages of void code\n`,
   );
 }
 

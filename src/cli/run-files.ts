@@ -45,6 +45,7 @@ export async function loadConfig(request: RunRequest, host: GuestHost): Promise<
       translationCache: path.join(cacheDir(host.env), 'translations'),
     }),
     ...(request.verify && { verify: true }),
+    ...(request.disturb !== undefined && { disturb: request.disturb }),
     ...(request.trace !== undefined && { trace: request.trace }),
     ...(request.profile !== undefined && { profile: request.profile }),
     ...(files.symbols !== undefined && { symbols: await readInput(files.symbols, 'symbols') }),

@@ -28,6 +28,7 @@ export interface RunFlags {
   readonly translate: boolean;
   readonly translationCache: boolean;
   readonly verify?: boolean;
+  readonly disturb?: string;
   readonly stats?: boolean;
   readonly json?: boolean;
 }
@@ -58,6 +59,7 @@ export interface RunRequest {
   readonly translate: boolean;
   readonly translationCache: boolean;
   readonly verify: boolean;
+  readonly disturb?: number;
   readonly stats: 'none' | 'text' | 'json';
 }
 
@@ -91,6 +93,7 @@ export function parseRunFlags(flags: RunFlags, bootDisk?: string): RunRequest {
     translate: flags.translate,
     translationCache: flags.translationCache,
     verify: flags.verify === true,
+    ...(flags.disturb !== undefined && { disturb: parseSeed(flags.disturb) }),
     stats: flags.json ? 'json' : flags.stats ? 'text' : 'none',
   };
 }
@@ -165,6 +168,12 @@ function parseTimeout(text: string): number {
 }
 
 /** `insn,int` or `insn,int:FILE`. */
+function parseSeed(text: string): number {
+  if (!/^\d{1,9}$/.test(text))
+    throw new RequestError(`'${text}' is not a seed; give a number below 1000000000`, 'disturb');
+  return Number(text);
+}
+
 function parseTrace(text: string): { kinds: TraceKind[]; file?: string } {
   const colon = text.indexOf(':');
   const list = colon < 0 ? text : text.slice(0, colon);

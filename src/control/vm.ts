@@ -30,6 +30,8 @@ export interface VmConfig {
   translate?: boolean | 'at-once';
   /** Whatever translated code does the interpreter does too, and the results are compared: slow, for finding our faults. */
   verify?: boolean;
+  /** Interrupts and page faults without cause, TLB flushes and void code at random moments, which this seed gives again. */
+  disturb?: number;
   /** Without `file` it goes to standard error. */
   trace?: { kinds: TraceKind[]; file?: string };
   /** File for a sampling profile of the guest, in the format of browsers (`.cpuprofile`). */
@@ -195,6 +197,13 @@ export interface VmStats {
     readonly compared: number;
     readonly instructions: number;
     readonly skipped: number;
+  };
+  /** With `disturb`: what happened without cause. */
+  readonly disturbed?: {
+    readonly interrupts: number;
+    readonly faults: number;
+    readonly flushes: number;
+    readonly rewrites: number;
   };
   /** Where the time awake went, by sampling: functions, largest share first. Only with `stats`. */
   readonly hottest?: readonly HotFunction[];

@@ -7,6 +7,7 @@ import {
   ATTN_STOP,
   B_HEAT,
   EXC_EXTERNAL,
+  EXC_HAS_ERROR,
   KEY_STEP,
   REGION_SLOTS,
   S_ATTENTION,
@@ -84,8 +85,8 @@ export interface Core extends LockstepCore {
 
 /** When code is translated, and how often the run loop looks around, where time is not to decide. */
 export interface Pace {
-  /** Entries of a block before it is translated. */
-  readonly heat: number;
+  /** Entries of a block before it is translated; default: what the hot tier says. */
+  readonly heat?: number;
   /** Instructions until the run loop looks around. */
   slice?(): number;
   /** The clock by which code that waits is put in place, in milliseconds. */
@@ -172,7 +173,7 @@ export class SoftwareVcpu {
     const templates = new InsnTemplates(memory, cpu);
     this.templates = templates;
     if (parts.templates !== undefined) templates.load(parts.templates);
-    if (parts.pace !== undefined) templates.startHeat = parts.pace.heat;
+    if (parts.pace?.heat !== undefined) templates.startHeat = parts.pace.heat;
     this.#predecoder = new Predecoder(memory, cpu, this.core, handlers, features, templates);
     const reload = handlers.special['reload'] ?? 0;
     this.#patched = new PatchedBlocks(memory, cpu, this.core, reload);
@@ -239,7 +240,7 @@ export class SoftwareVcpu {
   /** A new block, with the heat that the pace gives it. */
   #paced(block: number): number {
     const heat = this.#view.getInt32(block + B_HEAT, true);
-    if (this.#pace !== undefined && heat > 0)
+    if (this.#pace?.heat !== undefined && heat > 0)
       this.#view.setInt32(block + B_HEAT, this.#pace.heat, true);
     return block;
   }
@@ -247,7 +248,7 @@ export class SoftwareVcpu {
   #blockHot(block: number): void {
     this.#hot?.blockHot(block);
     // What is translated at once is to be used at once.
-    if (this.#pace !== undefined) this.#look();
+    if (this.#pace?.heat !== undefined) this.#look();
   }
 
   /** Makes the next block begin with a look at time and interrupts. */
@@ -454,8 +455,17 @@ export class SoftwareVcpu {
   #deliver(vector: number): void {
     this.#set(S_HALTED, 0);
     this.interrupts[vector] = (this.interrupts[vector] ?? 0) + 1;
+    this.#event(vector, EXC_EXTERNAL, 0);
+  }
+
+  /** An exception with an error code that no instruction has raised. Between blocks. */
+  inject(vector: number, errorCode: number): void {
+    this.#event(vector, EXC_HAS_ERROR, errorCode);
+  }
+
+  #event(vector: number, flags: number, errorCode: number): void {
     try {
-      this.core.deliver_event(this.#cpu, vector, EXC_EXTERNAL, 0);
+      this.core.deliver_event(this.#cpu, vector, flags, errorCode);
     } catch (error) {
       this.#exception(error);
     }

@@ -321,6 +321,11 @@ export class BoardHost implements VcpuHost {
     return this.#irqchip.writeMsr(0, msr, this.#view.getBigUint64(this.#cpu + S_SCRATCH, true));
   }
 
+  /** An interrupt of the local APIC's timer that is not due. */
+  pulseTimer(): void {
+    this.#irqchip.lapic(0).pulseTimer();
+  }
+
   tscMoved(): void {
     this.#dueNs = Number.NaN;
     this.#irqchip.lapic(0).tscMoved();

@@ -1,6 +1,7 @@
 import { parentPort, receiveMessageOnPort } from 'node:worker_threads';
 import type { VcpuExit } from '#accel/accel.ts';
 import { applyModel, findModel } from '#cpu/cpuid.ts';
+import type { Disturber } from '#cpu/disturber.ts';
 import type { Translator } from '#cpu/hot-tier.ts';
 import { LockstepError } from '#cpu/lockstep/lockstep-error.ts';
 import { type SoftwareParts, SoftwareVcpu } from '#cpu/vcpu.ts';
@@ -73,6 +74,24 @@ async function hotParts(
   return { features, translator: new ImmediateTranslator(compiler), pace: { heat: AT_ONCE_HEAT } };
 }
 
+async function disturb(
+  { memory, layout, ramBytes }: WorkerStart,
+  seed: number,
+  vcpu: SoftwareVcpu,
+  host: BoardHost,
+): Promise<Disturber> {
+  const { Disturber } = await import('#cpu/disturber.ts');
+  const interrupt = () => host.pulseTimer();
+  const parts = { memory, cpu: layout.cpus[0] ?? 0, ramBytes, vcpu, interrupt };
+  const disturber = new Disturber(parts, seed);
+  const poll = host.poll.bind(host);
+  host.poll = (now) => {
+    poll(now);
+    disturber.disturb();
+  };
+  return disturber;
+}
+
 function runVcpu(vcpu: SoftwareVcpu): VcpuExit {
   try {
     return vcpu.run();
@@ -123,7 +142,13 @@ async function runGuest(start: WorkerStart): Promise<void> {
   const parts = await hotParts(start, model.features, background);
   const { engineCache } = start;
   const templates = engineCache?.templates;
-  const vcpu = new SoftwareVcpu({ ...start, ...parts, templates }, cpu, host);
+  let disturber: Disturber | undefined;
+  const pace =
+    start.disturb === undefined
+      ? parts.pace
+      : { ...parts.pace, slice: () => disturber?.slice() ?? 1 };
+  const vcpu = new SoftwareVcpu({ ...start, ...parts, pace, templates }, cpu, host);
+  if (start.disturb !== undefined) disturber = await disturb(start, start.disturb, vcpu, host);
   vcpu.core.reset_cpu(cpu, model.signature);
   applyModel(memory, cpu, model);
   writeState(memory, cpu, start.state);
@@ -149,7 +174,10 @@ async function runGuest(start: WorkerStart): Promise<void> {
     exit,
     state: readState(memory, cpu),
     ...(sampler && { samples: sampler.samples(options.clock.nowNs()) }),
-    stats: readStats(view, cpu, vcpu, host.exits, (ended - began) / 1000),
+    stats: {
+      ...readStats(view, cpu, vcpu, host.exits, (ended - began) / 1000),
+      ...(disturber && { disturbed: disturber.counts }),
+    },
   });
 }
 

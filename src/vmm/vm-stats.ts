@@ -78,13 +78,14 @@ export function addStats(a: VmStats, b: VmStats): VmStats {
     missing: [],
     ...addOptional('translation', a, b, addTranslations),
     ...addOptional('verified', a, b, addCounts),
+    ...addOptional('disturbed', a, b, addCounts),
     asleepSeconds: a.asleepSeconds + b.asleepSeconds,
     seconds: a.seconds + b.seconds,
   };
 }
 
 /** Counts that not every VM has. */
-function addOptional<K extends 'translation' | 'verified'>(
+function addOptional<K extends 'translation' | 'verified' | 'disturbed'>(
   name: K,
   { [name]: a }: VmStats,
   { [name]: b }: VmStats,

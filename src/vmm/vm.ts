@@ -399,6 +399,7 @@ function prepare(config: VmConfig, engine: Engine, virtio: readonly MmioPlace[])
     assignCards: firmware === undefined,
     state,
     verify: config.verify === true,
+    ...(config.disturb !== undefined && { disturb: config.disturb }),
     translateAtOnce: config.translate === 'at-once',
     startedAt: process.hrtime.bigint(),
   };

@@ -35,6 +35,8 @@ export interface WorkerStart {
   readonly engineCache?: EngineCache;
   readonly assignCards: boolean;
   readonly verify: boolean;
+  /** Seed of what happens to the guest at random. */
+  readonly disturb?: number;
   /** All code is translated, on the vCPU's thread. */
   readonly translateAtOnce: boolean;
 }

@@ -475,10 +475,14 @@ export class Lapic {
     return this.#timer.nextNs;
   }
 
-  advance(nowNs: number): void {
+  /** As if the timer had expired. */
+  pulseTimer(): void {
     // The entry's mode bits are the timer's, not a delivery mode.
-    if (this.#timer.expire(nowNs))
-      this.#postLocal(this.#w.get(r.REG_LVT_TIMER) & (r.LVT_MASKED | r.LVT_VECTOR));
+    this.#postLocal(this.#w.get(r.REG_LVT_TIMER) & (r.LVT_MASKED | r.LVT_VECTOR));
+  }
+
+  advance(nowNs: number): void {
+    if (this.#timer.expire(nowNs)) this.pulseTimer();
   }
 
   /** The vCPU's time-stamp counter was set or adjusted: a TSC deadline now means another time. */
