@@ -140,10 +140,7 @@ function defineRun(run: Command, host: CliHost, done: (status: number) => void):
     .option('--no-reboot', 'end when the guest resets, instead of restarting it')
     .option('--no-translate', 'interpret all guest code: slower, for comparison')
     .option('--verify', 'run translated code and the interpreter in lockstep and compare: slow')
-    .option(
-      '--disturb <seed>',
-      'at random: interrupts and page faults without cause, lost TLB entries, void code',
-    )
+    .option('--disturb <seed>', 'interrupts, page faults, void code at random moments')
     .option(
       '--no-translation-cache',
       'neither use nor keep code that was translated in earlier runs',

@@ -74,16 +74,18 @@ async function hotParts(
   return { features, translator: new ImmediateTranslator(compiler), pace: { heat: AT_ONCE_HEAT } };
 }
 
-async function disturb(
-  { memory, layout, ramBytes }: WorkerStart,
-  seed: number,
-  vcpu: SoftwareVcpu,
+/** With `disturb` alone. */
+async function startDisturber(
+  { memory, layout, ramBytes, disturb }: WorkerStart,
   host: BoardHost,
-): Promise<Disturber> {
+): Promise<Disturber | undefined> {
+  if (disturb === undefined) return undefined;
   const { Disturber } = await import('#cpu/disturber.ts');
   const interrupt = () => host.pulseTimer();
-  const parts = { memory, cpu: layout.cpus[0] ?? 0, ramBytes, vcpu, interrupt };
-  const disturber = new Disturber(parts, seed);
+  const disturber = new Disturber(
+    { memory, cpu: layout.cpus[0] ?? 0, ramBytes, interrupt },
+    disturb,
+  );
   const poll = host.poll.bind(host);
   host.poll = (now) => {
     poll(now);
@@ -142,13 +144,10 @@ async function runGuest(start: WorkerStart): Promise<void> {
   const parts = await hotParts(start, model.features, background);
   const { engineCache } = start;
   const templates = engineCache?.templates;
-  let disturber: Disturber | undefined;
-  const pace =
-    start.disturb === undefined
-      ? parts.pace
-      : { ...parts.pace, slice: () => disturber?.slice() ?? 1 };
+  const disturber = await startDisturber(start, host);
+  const pace = disturber?.paced(parts.pace) ?? parts.pace;
   const vcpu = new SoftwareVcpu({ ...start, ...parts, pace, templates }, cpu, host);
-  if (start.disturb !== undefined) disturber = await disturb(start, start.disturb, vcpu, host);
+  disturber?.attach(vcpu);
   vcpu.core.reset_cpu(cpu, model.signature);
   applyModel(memory, cpu, model);
   writeState(memory, cpu, start.state);
@@ -176,7 +175,7 @@ async function runGuest(start: WorkerStart): Promise<void> {
     ...(sampler && { samples: sampler.samples(options.clock.nowNs()) }),
     stats: {
       ...readStats(view, cpu, vcpu, host.exits, (ended - began) / 1000),
-      ...(disturber && { disturbed: disturber.counts }),
+      ...disturber?.stats,
     },
   });
 }
