@@ -6,6 +6,8 @@ import type { GuestSymbol } from './symbol-table.ts';
 //
 //   to 6.3:   offsets, relative_base, num_syms, names, markers, [seqs_of_names,] token_table, token_index
 //   from 6.4: num_syms, names, markers, token_table, token_index, offsets, relative_base
+//
+// Each begins at a multiple of a word of the kernel: 8 bytes, or 4 of a 32-bit one, and relative_base is a word.
 
 const TOKENS = 256;
 const DIGIT_ZERO = 48;
@@ -21,14 +23,19 @@ const LAST_NAMES_BYTES = 65536;
 /** A guest's memory may be made to look like many tables: only so many are tried. */
 const MOST_TRIES = 32;
 const CODE = 'tTwW';
-const KERNEL_HALF = 0xffff_8000_0000_0000n;
+/** Kernels lie above, by the bytes of their words: 32-bit ones from PAGE_OFFSET of CONFIG_VMSPLIT_1G. */
+const KERNEL_PART = { 8: 0xffff_8000_0000_0000n, 4: 0x4000_0000n } as const;
+const WORDS = [8, 4] as const;
+type Word = (typeof WORDS)[number];
 
-const align8 = (at: number) => Math.ceil(at / 8) * 8;
+const align = (at: number, word: Word) => Math.ceil(at / word) * word;
 
 interface Tokens {
   readonly start: number;
   /** Behind the index. */
   readonly end: number;
+  /** Those that the index's place agrees with. */
+  readonly words: readonly Word[];
   readonly strings: readonly string[];
 }
 
@@ -58,28 +65,35 @@ function viewOf(bytes: Uint8Array): DataView {
 
 /** The table whose string for `0` is at `zero`, where the index behind it confirms that it is one. */
 function readTokens(bytes: Uint8Array, zero: number): Tokens | undefined {
-  let start = zero;
-  for (let i = 0; i < DIGIT_ZERO; i++) {
-    start = bytes.lastIndexOf(0, start - 2) + 1;
-    if (start < 8 || zero - start > MOST_TOKEN_BYTES) return undefined;
+  let last = zero;
+  for (let i = DIGIT_ZERO; i < TOKENS; i++) {
+    last = bytes.indexOf(0, last) + 1;
+    if (last === 0 || last - zero > MOST_TOKEN_BYTES) return undefined;
   }
+  for (const index of new Set(WORDS.map((word) => align(last, word)))) {
+    const end = index + TOKENS * 2;
+    if (end > bytes.length) continue;
+    // What stands before the table may end with any byte.
+    const start = zero - viewOf(bytes).getUint16(index + DIGIT_ZERO * 2, true);
+    const strings = readStrings(bytes, start, index);
+    if (strings === undefined) continue;
+    return { start, end, words: WORDS.filter((word) => align(last, word) === index), strings };
+  }
+  return undefined;
+}
+
+/** The strings from `start` on, where the index has their offsets. */
+function readStrings(bytes: Uint8Array, start: number, index: number): string[] | undefined {
+  const view = viewOf(bytes);
   const strings: string[] = [];
-  const offsets: number[] = [];
   let at = start;
   for (let i = 0; i < TOKENS; i++) {
+    if (at < 8 || view.getUint16(index + i * 2, true) !== at - start) return undefined;
     const end = bytes.indexOf(0, at);
-    if (end < 0 || end - start > MOST_TOKEN_BYTES) return undefined;
-    offsets.push(at - start);
     strings.push(String.fromCharCode(...bytes.subarray(at, end)));
     at = end + 1;
   }
-  const index = align8(at);
-  const end = index + TOKENS * 2;
-  if (end > bytes.length) return undefined;
-  const view = viewOf(bytes);
-  return offsets.every((offset, i) => view.getUint16(index + i * 2, true) === offset)
-    ? { start, end, strings }
-    : undefined;
+  return strings;
 }
 
 /** What is left of MOST_TRIES. */
@@ -120,21 +134,41 @@ function readBefore(
   }
   if (count < FEWEST_MARKERS) return undefined;
   const end = markers - view.getUint32(markers + (count - 2) * 4, true);
-  for (let names = end & ~7; names >= 16 && names > end - 2 * LAST_NAMES_BYTES; names -= 8) {
-    const total = view.getUint32(names - 8, true);
-    // What follows the markers may look like one more.
-    if (Math.abs(Math.ceil(total / NAMES_A_MARKER) - count) > 1) continue;
-    if (tries.left-- <= 0) return undefined;
-    const at = { names, count: total, end: markers, behind: tokens.end };
-    const list = readNames(bytes, at, tokens.strings);
-    const addresses = list && readAddresses(bytes, at);
-    if (list !== undefined && addresses !== undefined) return join(list, addresses);
+  for (let names = end & ~3; names >= 16 && names > end - 2 * LAST_NAMES_BYTES; names -= 4) {
+    for (const word of tokens.words) {
+      const total = view.getUint32(names - word, true);
+      // What follows the markers may look like one more.
+      const isTotal = Math.abs(Math.ceil(total / NAMES_A_MARKER) - count) <= 1;
+      if (!isTotal || names % word !== 0) continue;
+      if (tries.left-- <= 0) return undefined;
+      const at = { word, names, count: total, end: markers, behind: tokens.end };
+      const symbols = readTable(bytes, at, tokens.strings);
+      if (symbols !== undefined) return symbols;
+    }
   }
   return undefined;
 }
 
-function join(names: readonly string[], addresses: readonly bigint[]): GuestSymbol[] {
-  return names.flatMap((text, i) => {
+/** Where the tables lie, as far as is known. */
+interface Places {
+  readonly word: Word;
+  readonly names: number;
+  readonly count: number;
+  /** Of the names. */
+  readonly end: number;
+  /** The tokens' index. */
+  readonly behind: number;
+}
+
+function readTable(
+  bytes: Uint8Array,
+  at: Places,
+  tokens: readonly string[],
+): GuestSymbol[] | undefined {
+  const names = readNames(bytes, at, tokens);
+  const addresses = names && readAddresses(bytes, at);
+  if (addresses === undefined) return undefined;
+  return names?.flatMap((text, i) => {
     const address = addresses[i] ?? 0n;
     const isCode = CODE.includes(text.slice(0, 1));
     return address === 0n ? [] : [{ address, name: text.slice(1), isCode }];
@@ -142,11 +176,7 @@ function join(names: readonly string[], addresses: readonly bigint[]): GuestSymb
 }
 
 /** All names, type letter first, when they end where the markers begin. */
-function readNames(
-  bytes: Uint8Array,
-  at: { readonly names: number; readonly count: number; readonly end: number },
-  tokens: readonly string[],
-): string[] | undefined {
+function readNames(bytes: Uint8Array, at: Places, tokens: readonly string[]): string[] | undefined {
   const list: string[] = [];
   let next = at.names;
   for (let i = 0; i < at.count; i++) {
@@ -159,25 +189,27 @@ function readNames(
     list.push(name);
     next += length;
   }
-  return align8(next) === align8(at.end) ? list : undefined;
+  return align(next, at.word) === align(at.end, at.word) ? list : undefined;
 }
 
 /** Absolute addresses; 0 for per-CPU variables, which have none. */
 function readAddresses(
   bytes: Uint8Array,
-  at: { readonly names: number; readonly count: number; readonly behind: number },
+  { word, names, count, behind }: Places,
 ): bigint[] | undefined {
   const view = viewOf(bytes);
-  const tableBytes = align8(at.count * 4);
+  const tableBytes = align(count * 4, word);
+  const before = names - 2 * word;
   const places = [
-    { base: at.names - 16, offsets: at.names - 16 - tableBytes },
-    { base: at.behind + tableBytes, offsets: at.behind },
+    { base: before, offsets: before - tableBytes },
+    { base: behind + tableBytes, offsets: behind },
   ];
   for (const { base, offsets } of places) {
-    if (offsets < 0 || base + 8 > bytes.length) continue;
-    const relativeBase = view.getBigUint64(base, true);
-    if (relativeBase < KERNEL_HALF || (relativeBase & 0xfffn) !== 0n) continue;
-    const list = Array.from({ length: at.count }, (_, i) => view.getInt32(offsets + i * 4, true));
+    if (offsets < 0 || base + word > bytes.length) continue;
+    const relativeBase =
+      word === 8 ? view.getBigUint64(base, true) : BigInt(view.getUint32(base, true));
+    if (relativeBase < KERNEL_PART[word] || (relativeBase & 0xfffn) !== 0n) continue;
+    const list = Array.from({ length: count }, (_, i) => view.getInt32(offsets + i * 4, true));
     return list.map(
       addressOf(
         relativeBase,

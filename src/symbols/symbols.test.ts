@@ -122,22 +122,28 @@ function quiet(file: Uint8Array): void {
   }
 }
 
-/** The tables as scripts/kallsyms.c writes them, with one name for each token. */
-function kallsyms(count: number, layout: 'old' | 'seqs' | 'new' | 'newest'): Uint8Array {
+/** The tables as scripts/kallsyms.c writes them, with one name for each token. `bits`: of the kernel. */
+function kallsyms(
+  count: number,
+  layout: 'old' | 'seqs' | 'new' | 'newest',
+  bits: 32 | 64 = 64,
+): Uint8Array {
   const bytes: number[] = Array.from({ length: 64 }, () => 7);
-  const align = (to: number) => {
-    while (bytes.length % to !== 0) bytes.push(0);
+  const align = () => {
+    while (bytes.length % (bits / 8) !== 0) bytes.push(0);
   };
   const word = (value: number) => bytes.push(...[0, 8, 16, 24].map((s) => (value >>> s) & 0xff));
   const addresses = () => {
-    for (let i = 0; i < count; i++) word(layout === 'newest' ? i * 16 : -1 - i * 16);
-    align(8);
-    word(0x8100_0000);
-    word(0xffff_ffff);
+    // Only kernels of 64 bits had addresses of per-CPU variables apart.
+    const isPlain = bits === 32 || layout === 'newest';
+    for (let i = 0; i < count; i++) word(isPlain ? i * 16 : -1 - i * 16);
+    align();
+    word(bits === 64 ? 0x8100_0000 : 0xc100_0000);
+    if (bits === 64) word(0xffff_ffff);
   };
   if (!layout.startsWith('new')) addresses();
   word(count);
-  align(8);
+  align();
   const names = bytes.length;
   const markers: number[] = [];
   for (let i = 0; i < count; i++) {
@@ -152,11 +158,11 @@ function kallsyms(count: number, layout: 'old' | 'seqs' | 'new' | 'newest'): Uin
         .map((c) => c.charCodeAt(0)),
     );
   }
-  align(8);
+  align();
   markers.forEach(word);
-  align(8);
+  align();
   if (layout === 'seqs') bytes.push(...Array.from({ length: count * 3 }, (_, i) => i & 0xff));
-  align(8);
+  align();
   const table = bytes.length;
   const index: number[] = [];
   for (let i = 0; i < 256; i++) {
@@ -164,7 +170,7 @@ function kallsyms(count: number, layout: 'old' | 'seqs' | 'new' | 'newest'): Uin
     const token = i === 200 ? 'fn_' : String.fromCharCode(i === 0 ? 1 : i);
     bytes.push(...token.split('').map((c) => c.charCodeAt(0)), 0);
   }
-  align(8);
+  align();
   for (const offset of index) bytes.push(offset & 0xff, offset >> 8);
   if (layout.startsWith('new')) addresses();
   return Uint8Array.from([...bytes, ...Array.from({ length: 64 }, () => 9)]);
@@ -177,6 +183,13 @@ describe('kallsyms in memory', () => {
       assert.equal(symbols.length, 1500);
       assert.deepEqual(symbols[3], { address: 0xffffffff81000030n, name: 'fn_03', isCode: true });
     });
+    // Where tables of words of 4 bytes begin at multiples of 8 by chance, and where they do not.
+    for (const count of [1500, 1501, 1502, 1503])
+      it(`is found in a 32-bit kernel: ${layout} layout, ${count} names`, () => {
+        const symbols = findKallsyms(kallsyms(count, layout, 32)) ?? [];
+        assert.equal(symbols.length, count);
+        assert.deepEqual(symbols[3], { address: 0xc1000030n, name: 'fn_03', isCode: true });
+      });
   }
 
   it('is not found where it is damaged', () => {
