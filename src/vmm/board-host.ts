@@ -33,6 +33,7 @@ const STOP_LOOK_MS = 50;
 const OUTPUT_BATCH = 4096;
 /** Console output waits at most this long for more. */
 const OUTPUT_DELAY_NS = 2_000_000;
+const LINE_FEED = 10;
 const MOST_UNDEFINED = 100;
 /** After so many exits the clock is looked at, however few instructions ran: they may take longer than any of those. */
 const EXITS_BETWEEN_LOOKS = 64;
@@ -87,6 +88,7 @@ export class BoardHost implements VcpuHost {
   #output = new Uint8Array(OUTPUT_BATCH);
   #outputLength = 0;
   #outputSince = 0;
+  #lineFlushedNs = 0;
   #undefined = 0;
   #hasHalted = false;
   #exitsSinceLook = 0;
@@ -123,7 +125,7 @@ export class BoardHost implements VcpuHost {
       setPitIrqConnected: (connected) => this.#irqchip.setPitIrqConnected(connected),
       setA20: (enabled) => this.#setA20(enabled),
       consoleOutput: (byte) => this.#print(byte),
-      debugOutput: (byte) => this.#print(byte),
+      debugOutput: (byte) => this.#printDebug(byte),
       consoleDrained: () => this.#feedConsole(),
       ignoreNumericError: () => this.#view.setUint32(this.#cpu + S_IGNNE, 1, true),
       powerOff: () => this.#end({ type: 'power-off' }),
@@ -211,6 +213,16 @@ export class BoardHost implements VcpuHost {
     if (this.#outputLength === 0) this.#outputSince = this.#options.clock.nowNs();
     this.#output[this.#outputLength++] = byte;
     if (this.#outputLength === OUTPUT_BATCH) this.flush();
+  }
+
+  /** Who measures by the debug port is to have a line when it is written, unless there are very many. */
+  #printDebug(byte: number): void {
+    this.#print(byte);
+    if (byte !== LINE_FEED) return;
+    const now = this.#options.clock.nowNs();
+    if (now - this.#lineFlushedNs < OUTPUT_DELAY_NS) return;
+    this.#lineFlushedNs = now;
+    this.flush();
   }
 
   /** Hands over the output gathered so far. */

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { MIB } from '#base/units.ts';
+import { createVm } from '#index.ts';
 import { cannotAssemble } from './assemble.ts';
 import { runSmallGuest } from './run-small-guest.ts';
 import { smallKernel } from './small-kernel.ts';
@@ -146,6 +148,17 @@ count: .skip 4
 .skip 1024
 stack:`;
 
+/** Prints a line, and more behind it. */
+const LINES = `
+_start: mov $text, %esi
+1: lodsb
+  out %al, $0xe9
+  cmp $text_end, %esi
+  jb 1b
+${END}
+text: .ascii "begin\nend\n!"
+text_end:`;
+
 describe('small guests on the board', { timeout: 300_000, skip: cannotAssemble }, () => {
   it('the A20 gate, by port 0x92 and by the keyboard controller', async () => {
     assert.equal(await runSmallGuest(smallKernel(A20)), '21212');
@@ -160,6 +173,26 @@ describe('small guests on the board', { timeout: 300_000, skip: cannotAssemble }
         assert.equal(await runSmallGuest(smallKernel(switching(gate)), options), '11');
       });
   }
+  it('a line on the debug port is handed over when it is written', async () => {
+    const vm = await createVm({
+      memoryBytes: 8 * MIB,
+      kernel: smallKernel(LINES),
+      append: '',
+      cpuModel: 'ring0-v2',
+      accel: 'software',
+      noReboot: true,
+      stats: false,
+    });
+    const parts: string[] = [];
+    vm.console.onOutput((bytes) => parts.push(Buffer.from(bytes).toString('latin1')));
+    try {
+      assert.deepEqual(await vm.run(), { type: 'debug-exit', status: 1 });
+    } finally {
+      await vm.stop();
+    }
+    assert.equal(parts.join(''), 'begin\nend\n!');
+    assert.equal(parts[0], 'begin\n');
+  });
   it('an NMI that the local APIC sends to itself', async () => {
     assert.equal(await runSmallGuest(smallKernel(NMI)), '1');
   });
