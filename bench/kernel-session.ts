@@ -9,6 +9,9 @@ import { v86Command } from './v86.ts';
 
 /** A kernel takes a second or so; this is for peers a hundred times slower. */
 const TIMEOUT_S = 120;
+/** Where a kernel takes less than this, what else the machine does decides: it runs again, on whatever peer. */
+const STEADY_SECONDS = 0.1;
+const MOST_RUNS = 5;
 
 const PEERS_OF: Readonly<Record<'metal64' | 'metal32', readonly PeerName[]>> = {
   metal64: ['ring0', 'qemu', 'native'],
@@ -27,7 +30,14 @@ export function kernelSession(
     peers,
     async run(peer, take) {
       const image = await buildKernel(kernel, targetOf(peer, group), imageDir);
-      take(kernel.name, await runImage(peer, image));
+      let runs = 0;
+      let seconds = 0;
+      while (runs === 0 || (seconds < runs * STEADY_SECONDS && runs < MOST_RUNS)) {
+        const sample = await runImage(peer, image);
+        take(kernel.name, sample);
+        seconds += sample.seconds;
+        runs++;
+      }
     },
   };
 }
