@@ -1,7 +1,6 @@
 // The script of `ring0 image`, which tools/build-image-command.ts makes and bin/start.cjs runs.
 'use strict';
 const { existsSync, readFileSync, statSync } = require('node:fs');
-const { SourceMap } = require('node:module');
 const { join } = require('node:path');
 const { Script } = require('node:vm');
 
@@ -24,6 +23,7 @@ exports.openBundle = () => {
 exports.runBundle = (script) => {
   let map;
   const inSource = (place, line, column) => {
+    const { SourceMap } = require('node:module'); // Late: an error is rare.
     map ??= new SourceMap(JSON.parse(readFileSync(MAP, 'utf8')));
     const { originalSource, originalLine, originalColumn } = map.findEntry(line - 1, column - 1);
     if (originalSource === undefined) return place;

@@ -44,6 +44,24 @@ describe('the command', { timeout: 120_000 }, () => {
     assert.deepEqual([status, stderr], [1, "ring0: it's none: no such file\n"]);
   });
 
+  it('runs the code that V8 made of its script at build time', () => {
+    const hook = path.join(dir, 'hook.cjs');
+    writeFileSync(
+      hook,
+      `const vm = require('node:vm');
+      vm.Script = class extends vm.Script {
+        constructor(...args) {
+          super(...args);
+          require('node:fs').writeSync(2, 'rejected: ' + this.cachedDataRejected);
+        }
+      };`,
+    );
+    const env = { ...process.env, NODE_OPTIONS: `--require ${hook}` };
+    const args = ['image', 'create', '-q', 'disk', '1M'];
+    const { stderr } = spawnSync(RING0, args, { cwd: dir, env, encoding: 'utf8' });
+    assert.equal(stderr, 'rejected: false');
+  });
+
   it('does without sources, and leaves its script when there are others', () => {
     const packed = path.join(dir, 'packed');
     cpSync(path.join(ROOT, 'bin'), path.join(packed, 'bin'), { recursive: true });

@@ -14,6 +14,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
+import { setFlagsFromString } from 'node:v8';
 import { Script } from 'node:vm';
 import { build, type Plugin } from 'esbuild';
 import type { main } from '../src/cli/main.ts';
@@ -117,6 +118,8 @@ function put(file: string, content: string | Uint8Array): void {
   renameSync(temporary, file);
 }
 
+// As bin/ring0 starts Node: V8 takes no code that was made with other flags.
+setFlagsFromString('--no-rehash-snapshot');
 if (!isBuilt()) {
   const { text, map } = await bundle();
   const code = await codeOf(new Script(text, { filename: OUT }));

@@ -15,30 +15,47 @@ export interface CliHost extends TerminalStreams {
 const STATUS_OUTPUT_LOST = { gone: 141, other: 1 };
 
 export function processHost(): CliHost {
-  watchOutput();
+  const stdout = once(watchedOutput);
+  const stderr = once(watchedErrors);
   return {
     env: process.env,
-    // To make the stream takes 2 ms, and few commands read it.
+    // To make these streams takes 2 ms and 5, and not every command uses them.
     get stdin() {
       return process.stdin;
     },
-    stdout: process.stdout,
-    stderr: process.stderr,
+    get stdout() {
+      return stdout();
+    },
+    get stderr() {
+      return stderr();
+    },
     // Late, so that --help and errors do not wait for the engine to load.
     createVm: async (config) => (await import('#index.ts')).createVm(config),
     explain: async (request) => (await import('#index.ts')).explain(request),
   };
 }
 
-/** Output that is lost is a failure, and nothing to die of; what went to standard error is nowhere left to be said. */
-function watchOutput(): void {
-  process.stderr.on('error', () => {});
-  process.stdout.once('error', (error) => {
+function once<T>(make: () => T): () => T {
+  let made: { readonly value: T } | undefined;
+  return () => {
+    made ??= { value: make() };
+    return made.value;
+  };
+}
+
+/** What went to standard error and is lost is nowhere left to be said. */
+function watchedErrors(): typeof process.stderr {
+  return process.stderr.on('error', () => {});
+}
+
+/** Output that is lost is a failure, and nothing to die of. */
+function watchedOutput(): typeof process.stdout {
+  return process.stdout.once('error', (error) => {
     const isGone = errnoOf(error) === 'EPIPE';
     const status = isGone ? STATUS_OUTPUT_LOST.gone : STATUS_OUTPUT_LOST.other;
     // Whoever has closed a pipe knows; a guest's console says it itself.
     if (!isGone && process.stdout.listenerCount('error') === 0)
-      process.stderr.write(`ring0: cannot write to standard output: ${whyOf(error)}\n`);
+      watchedErrors().write(`ring0: cannot write to standard output: ${whyOf(error)}\n`);
     process.stdout.on('error', () => {});
     process.on('exit', (code) => {
       if (code === 0) process.exitCode = status;

@@ -1,6 +1,9 @@
-import os from 'node:os';
+import { nowMs } from '#base/node/now-ms.ts';
 
-const SIGNALS = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT'] as const;
+/** With their numbers (POSIX, kill(1)): `node:os`, which has them too, takes a millisecond to load. */
+const SIGNALS = { SIGHUP: 1, SIGINT: 2, SIGQUIT: 3, SIGTERM: 15 } as const;
+type EndingSignal = keyof typeof SIGNALS;
+const NAMES = Object.keys(SIGNALS) as EndingSignal[];
 /** How long cleaning up may take after a signal, before the process ends regardless. */
 const GRACE_MS = 3000;
 /**
@@ -15,9 +18,9 @@ export class Interrupted extends Error {
   /** As shells report it: 128 and the signal's number. */
   readonly exitStatus: number;
 
-  constructor(signal: NodeJS.Signals) {
+  constructor(signal: EndingSignal) {
     super(`ended by ${signal}`);
-    this.exitStatus = 128 + os.constants.signals[signal];
+    this.exitStatus = 128 + SIGNALS[signal];
   }
 }
 
@@ -25,16 +28,16 @@ export class Interrupted extends Error {
  * Turns the signals that end a process into the abort of `signal`, whose reason is an `Interrupted`, so that everything is
  * put in order first. A second signal, if it is no copy of the first, or an end that does not come, ends the process at once. `release` undoes it.
  */
-export function catchInterrupts(nowMs = () => performance.now()): {
+export function catchInterrupts(clock = nowMs): {
   readonly signal: AbortSignal;
   release(): void;
 } {
   const controller = new AbortController();
   let timer: NodeJS.Timeout | undefined;
-  let first: { readonly name: NodeJS.Signals; readonly atMs: number } | undefined;
-  const onSignal = (name: NodeJS.Signals): void => {
+  let first: { readonly name: EndingSignal; readonly atMs: number } | undefined;
+  const onSignal = (name: EndingSignal): void => {
     const reason = new Interrupted(name);
-    const atMs = nowMs();
+    const atMs = clock();
     if (first?.name === name && atMs - first.atMs < COPY_MS) return;
     first ??= { name, atMs };
     // 'exit' listeners still run, and restore the terminal.
@@ -42,12 +45,12 @@ export function catchInterrupts(nowMs = () => performance.now()): {
     timer ??= setTimeout(() => process.exit(reason.exitStatus), GRACE_MS).unref();
     controller.abort(reason);
   };
-  for (const name of SIGNALS) process.on(name, onSignal);
+  for (const name of NAMES) process.on(name, onSignal);
   return {
     signal: controller.signal,
     release: () => {
       clearTimeout(timer);
-      for (const name of SIGNALS) process.off(name, onSignal);
+      for (const name of NAMES) process.off(name, onSignal);
     },
   };
 }

@@ -88,7 +88,7 @@ async function runWith(host: CliHost, flags: ProgressFlags, run: Run): Promise<n
     import('./context.ts'),
   ]);
   const quiet = flags.quiet ?? false;
-  const style = quiet ? 'none' : flags.progress ? 'percent' : host.stderr.isTTY ? 'bar' : 'none';
+  const style = quiet ? 'none' : flags.progress ? 'percent' : 'bar';
   const progress = makeProgress(host, style);
   const interrupts = catchInterrupts();
   try {

@@ -1,5 +1,5 @@
-import { stat } from 'node:fs/promises';
 import type { DiskImage, ImageInfo, InfoValue, Snapshot } from '#storage/image.ts';
+import { statsOf } from '#storage/node/paths.ts';
 import {
   closeAll,
   type ImageContext,
@@ -51,10 +51,8 @@ export async function imageInfo(
 
 async function describe({ image, name }: NamedImage): Promise<{ json: InfoValue; text: string }> {
   const info = await image.info();
-  const actualBytes = await stat(image.path).then(
-    ({ blocks }) => blocks * 512,
-    () => undefined,
-  );
+  const blocks = statsOf(image.path)?.blocks;
+  const actualBytes = blocks === undefined ? undefined : blocks * 512;
   const full =
     info.backingName === undefined ? undefined : backingDisplayName(name, info.backingName);
   return {

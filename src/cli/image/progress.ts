@@ -1,3 +1,4 @@
+import { nowMs } from '#base/node/now-ms.ts';
 import type { TerminalStreams } from '../terminal.ts';
 
 /** How long work takes before it shows a bar. */
@@ -15,7 +16,7 @@ export interface Progress {
 
 type Streams = Pick<TerminalStreams, 'stdout' | 'stderr'>;
 
-/** `percent`: as qemu-img -p, for programs that read it; `bar`: on a terminal, once the work takes time. */
+/** `percent`: as qemu-img -p, for programs that read it; `bar`: once the work takes time, if standard error is a terminal. */
 export function makeProgress(streams: Streams, style: 'none' | 'percent' | 'bar'): Progress {
   switch (style) {
     case 'percent':
@@ -56,7 +57,7 @@ class Meter implements Progress {
 
   add(bytes: number): void {
     this.#done += bytes;
-    if (performance.now() - this.#drawnMs >= INTERVAL_MS) this.#show();
+    if (nowMs() - this.#drawnMs >= INTERVAL_MS) this.#show();
   }
 
   end(): void {
@@ -67,7 +68,7 @@ class Meter implements Progress {
   }
 
   #show(): void {
-    this.#drawnMs = performance.now();
+    this.#drawnMs = nowMs();
     if (this.#draw(this.#done, this.#total)) this.#isDrawn = true;
   }
 }
@@ -79,10 +80,11 @@ function percentLine(streams: Streams, done: number, total: number): boolean {
 }
 
 function barWriter(streams: Streams): (done: number, total: number) => boolean {
-  const startMs = performance.now();
+  const startMs = nowMs();
   return (done, total) => {
-    const elapsedMs = performance.now() - startMs;
-    if (elapsedMs < DELAY_MS || total === 0) return false;
+    const elapsedMs = nowMs() - startMs;
+    // To make the stream, which knows whether it is one, takes milliseconds.
+    if (elapsedMs < DELAY_MS || total === 0 || streams.stderr.isTTY !== true) return false;
     const share = Math.min(1, done / total);
     const filled = Math.round(share * BAR_CELLS);
     const bar = `${'#'.repeat(filled)}${'.'.repeat(BAR_CELLS - filled)}`;

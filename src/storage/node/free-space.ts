@@ -1,5 +1,6 @@
-import { stat, statfs } from 'node:fs/promises';
+import { type BigIntStats, type StatsFs, stat, statfs } from 'node:fs';
 import path from 'node:path';
+import { promised } from '#base/node/promised.ts';
 import { formatSize } from '#base/units.ts';
 
 /** A disk in a file that is there, or that is to be made. */
@@ -38,9 +39,9 @@ export async function poolsOf(disks: readonly ThinDisk[]): Promise<readonly Pool
 async function addTo(pools: Map<bigint, Counted>, { file, sizeBytes }: ThinDisk): Promise<void> {
   const folder = path.dirname(path.resolve(file));
   const [info, folderInfo, space] = await Promise.all([
-    stat(file, { bigint: true }).catch(() => undefined),
-    stat(folder, { bigint: true }).catch(() => undefined),
-    statfs(folder).catch(() => undefined),
+    statsOf(file),
+    statsOf(folder),
+    promised<StatsFs>((done) => statfs(folder, done)).catch(() => undefined),
   ]);
   const device = info?.dev ?? folderInfo?.dev;
   if (space === undefined || device === undefined || info?.isFile() === false) return;
@@ -53,4 +54,8 @@ async function addTo(pools: Map<bigint, Counted>, { file, sizeBytes }: ThinDisk)
   pool.growthBytes += Math.max(0, sizeBytes - takenBytes);
   pool.files.push(file);
   pools.set(device, pool);
+}
+
+function statsOf(file: string): Promise<BigIntStats | undefined> {
+  return promised<BigIntStats>((done) => stat(file, { bigint: true }, done)).catch(() => undefined);
 }

@@ -1,4 +1,4 @@
-import type { FileHandle } from 'node:fs/promises';
+import { fstatSync } from 'node:fs';
 
 export interface Run {
   readonly startBytes: number;
@@ -9,15 +9,12 @@ export interface Run {
  * Where a sparse file has data; undefined when the host does not tell, or has holes of less than `leastBytes` in all. Node has no SEEK_DATA
  * (lseek(2)): filefrag(8) of e2fsprogs asks FIEMAP, on filesystems that have it.
  */
-export async function holesOf(
-  handle: FileHandle,
-  leastBytes: number,
-): Promise<readonly Run[] | undefined> {
-  const stats = await handle.stat();
+export async function holesOf(fd: number, leastBytes: number): Promise<readonly Run[] | undefined> {
+  const stats = fstatSync(fd);
   if (stats.blocks === 0) return [];
   if (stats.blocks * 512 > stats.size - leastBytes) return undefined;
   // Blocks of 1 byte: offsets come in bytes. -s writes out what has no place on the disk yet.
-  const text = await outputOf('filefrag', ['-s', '-v', '-b1', '/dev/fd/3'], handle.fd);
+  const text = await outputOf('filefrag', ['-s', '-v', '-b1', '/dev/fd/3'], fd);
   return text === undefined ? undefined : parseFilefrag(text);
 }
 

@@ -1,4 +1,4 @@
-import { statfs } from 'node:fs/promises';
+import { statfsSync } from 'node:fs';
 
 /** Filesystems on disks and memory of this host, by statfs(2)'s f_type; on others a request may hang as long as a server does. */
 const LOCAL_TYPES: ReadonlySet<number> = new Set([
@@ -12,7 +12,10 @@ const LOCAL_TYPES: ReadonlySet<number> = new Set([
 ]);
 
 /** Whether `path` lies on a filesystem of this host; false when unsure. */
-export async function isOnLocalFilesystem(path: string): Promise<boolean> {
-  const { type } = await statfs(path).catch(() => ({ type: 0 }));
-  return LOCAL_TYPES.has(type >>> 0);
+export function isOnLocalFilesystem(path: string): boolean {
+  try {
+    return LOCAL_TYPES.has(statfsSync(path).type >>> 0);
+  } catch {
+    return false;
+  }
 }

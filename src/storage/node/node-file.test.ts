@@ -37,10 +37,15 @@ describe('NodeFile', () => {
     const reader = await NodeFile.open(at('b'));
     await reader.close();
     await first.close();
+    await first.close();
     await (await NodeFile.open(at('b'), { access: 'write' })).close();
   });
 
+  // To open it would wait for somebody at its other end.
+  spawnSync('mkfifo', [at('pipe')]);
   const failures = [
+    { name: 'a pipe', path: at('pipe'), access: 'read', kind: 'bad-format' },
+    { name: 'a pipe to write', path: at('pipe'), access: 'create', kind: 'bad-format' },
     { name: 'a file that is not there', path: at('none'), access: 'read', kind: 'not-found' },
     { name: 'a directory', path: dir, access: 'read', kind: 'bad-format' },
     { name: 'a new file that is there', path: at('a'), access: 'create-new', kind: 'exists' },

@@ -1,5 +1,20 @@
-import { type BigIntStats, constants } from 'node:fs';
-import { type FileHandle, lstat, open, readFile, stat } from 'node:fs/promises';
+import {
+  type BigIntStats,
+  close,
+  closeSync,
+  constants,
+  fchmodSync,
+  fchownSync,
+  fdatasync,
+  fstatSync,
+  ftruncate,
+  ftruncateSync,
+  lstatSync,
+  openSync,
+  readFileSync,
+  statSync,
+} from 'node:fs';
+import { promised } from '#base/node/promised.ts';
 import { type FileOptions, type HostFile, ImageError } from '../image.ts';
 import { totalLength } from '../pieces.ts';
 import { DirectIo } from './direct-io.ts';
@@ -28,7 +43,8 @@ export interface NodeFileOptions extends FileOptions {
 export class NodeFile implements HostFile {
   readonly path: string;
   readonly readOnly: boolean;
-  readonly #handle: FileHandle;
+  /** -1: closed. */
+  #fd: number;
   readonly #queue: IoQueue;
   /** None where the host is far: a request might take as long as a server does. */
   readonly #prompt: PromptIo | undefined;
@@ -42,7 +58,7 @@ export class NodeFile implements HostFile {
 
   private constructor(
     path: string,
-    handle: FileHandle,
+    fd: number,
     readOnly: boolean,
     isDevice: boolean,
     isNear: boolean,
@@ -50,9 +66,9 @@ export class NodeFile implements HostFile {
   ) {
     this.path = path;
     this.readOnly = readOnly;
-    this.#handle = handle;
-    this.#prompt = isNear ? new PromptIo(handle.fd) : undefined;
-    this.#queue = new IoQueue(handle.fd, this.#prompt);
+    this.#fd = fd;
+    this.#prompt = isNear ? new PromptIo(fd) : undefined;
+    this.#queue = new IoQueue(fd, this.#prompt);
     this.#isDevice = isDevice;
     this.#unlock = unlock;
   }
@@ -61,31 +77,29 @@ export class NodeFile implements HostFile {
   static async open(where: string, options: NodeFileOptions = {}): Promise<NodeFile> {
     const access = options.access ?? 'read';
     const path = options.name ?? where;
-    let handle: FileHandle | undefined;
+    let fd: number | undefined;
     try {
-      const flags = await flagsFor(where, access);
+      const flags = flagsFor(where, path, access);
       const direct = await openPastCache(where, path, flags, options);
-      handle = direct?.handle ?? (await open(where, flags, 0o644));
-      const [stats, isNear] = await Promise.all([
-        handle.stat({ bigint: true }),
-        isOnLocalFilesystem(where),
-      ]);
+      fd = direct?.fd ?? openSync(where, flags, 0o644);
+      const stats = fstatSync(fd, { bigint: true });
+      const isNear = isOnLocalFilesystem(where);
       checkKind(path, stats);
       if (access === 'create-new' && options.like !== undefined) {
-        const { mode, uid, gid } = await stat(options.like);
-        await handle.chown(uid, gid);
-        await handle.chmod(mode & 0o7777);
+        const { mode, uid, gid } = statSync(options.like);
+        fchownSync(fd, uid, gid);
+        fchmodSync(fd, mode & 0o7777);
       }
       const wantsLock = options.lock ?? access !== 'read';
       const [device, inode] = stats.isBlockDevice() ? [0n, stats.rdev] : [stats.dev, stats.ino];
       const isNew = !stats.isBlockDevice() && (flags & constants.O_EXCL) !== 0;
-      const lock = { path, fd: handle.fd, device, inode, isNew };
+      const lock = { path, fd, device, inode, isNew };
       const unlock = wantsLock ? await lockForWriting(lock) : async () => {};
       // Only a file that nobody else writes is emptied.
-      if (access === 'create' && stats.isFile()) await handle.truncate(0);
+      if (access === 'create' && stats.isFile()) ftruncateSync(fd);
       const file = new NodeFile(
         path,
-        handle,
+        fd,
         access === 'read',
         stats.isBlockDevice(),
         // A block device may be that of a server, however near its node lies.
@@ -97,7 +111,7 @@ export class NodeFile implements HostFile {
       if (direct !== undefined) file.#direct = file.#makeDirect(direct.blockBytes);
       return file;
     } catch (error) {
-      await handle?.close();
+      if (fd !== undefined) closeSync(fd);
       throw hostError(error, path, 'open');
     }
   }
@@ -136,7 +150,7 @@ export class NodeFile implements HostFile {
   async flush(): Promise<void> {
     if (this.readOnly || this.#neverFlush) return;
     try {
-      await this.#handle.datasync();
+      await promised<void>((done) => fdatasync(this.#fd, done));
     } catch (error) {
       throw hostError(error, this.path, 'flush');
     }
@@ -144,15 +158,15 @@ export class NodeFile implements HostFile {
 
   async size(): Promise<number> {
     try {
-      if (!this.#isDevice) return (await this.#handle.stat()).size;
-      return await this.#deviceBytes();
+      if (!this.#isDevice) return fstatSync(this.#fd).size;
+      return this.#deviceBytes();
     } catch (error) {
       throw hostError(error, this.path, 'size');
     }
   }
 
   async allocatedBytes(): Promise<number> {
-    return (await this.#handle.stat()).blocks * 512;
+    return fstatSync(this.#fd).blocks * 512;
   }
 
   async truncate(sizeBytes: number): Promise<void> {
@@ -163,7 +177,10 @@ export class NodeFile implements HostFile {
 
   async #truncate(sizeBytes: number): Promise<void> {
     try {
-      await this.#handle.truncate(sizeBytes);
+      // To grow is quick; what is cut off may be much.
+      if (this.#prompt !== undefined && sizeBytes >= fstatSync(this.#fd).size)
+        ftruncateSync(this.#fd, sizeBytes);
+      else await promised<void>((done) => ftruncate(this.#fd, sizeBytes, done));
     } catch (error) {
       throw hostError(error, this.path, 'truncate', sizeBytes);
     }
@@ -203,7 +220,7 @@ export class NodeFile implements HostFile {
     lengthBytes: number,
   ): Promise<{ data: boolean; lengthBytes: number }> {
     if (this.#isDevice) return { data: true, lengthBytes };
-    this.#runs ??= holesOf(this.#handle, this.#leastHoleBytes);
+    this.#runs ??= holesOf(this.#fd, this.#leastHoleBytes);
     const runs = await this.#runs;
     if (runs === undefined) return { data: true, lengthBytes };
     const next = runs[firstEndingAfter(runs, offsetBytes)];
@@ -215,7 +232,11 @@ export class NodeFile implements HostFile {
 
   async close(): Promise<void> {
     try {
-      await this.#handle.close();
+      const fd = this.#fd;
+      this.#fd = -1;
+      if (fd < 0) return;
+      if (this.#prompt !== undefined) closeSync(fd);
+      else await promised<void>((done) => close(fd, done));
     } finally {
       await this.#unlock();
     }
@@ -246,10 +267,10 @@ export class NodeFile implements HostFile {
   }
 
   /** stat(2) says 0 for a block device; sysfs counts sectors of 512 bytes whatever the device's own are. */
-  async #deviceBytes(): Promise<number> {
-    const { rdev } = await this.#handle.stat({ bigint: true });
+  #deviceBytes(): number {
+    const { rdev } = fstatSync(this.#fd, { bigint: true });
     const { major, minor } = deviceNumbers(rdev);
-    return Number(await readFile(`/sys/dev/block/${major}:${minor}/size`, 'utf8')) * 512;
+    return Number(readFileSync(`/sys/dev/block/${major}:${minor}/size`, 'utf8')) * 512;
   }
 
   #fallocate(args: readonly string[]): Promise<boolean> {
@@ -258,7 +279,7 @@ export class NodeFile implements HostFile {
       return await new Promise<boolean>((resolve) => {
         // The file goes by its descriptor: its name may have moved on.
         const child = spawn('fallocate', [...args, '/dev/fd/3'], {
-          stdio: ['ignore', 'ignore', 'ignore', this.#handle.fd],
+          stdio: ['ignore', 'ignore', 'ignore', this.#fd],
         });
         child.once('error', () => resolve(false));
         child.once('exit', (status) => resolve(status === 0));
@@ -297,21 +318,17 @@ function firstEndingAfter(runs: readonly Run[], offsetBytes: number): number {
 }
 
 /** O_EXCL without O_CREAT keeps off block devices that the host itself uses (open(2)). */
-async function flagsFor(path: string, access: NonNullable<FileOptions['access']>): Promise<number> {
+function flagsFor(where: string, path: string, access: NonNullable<FileOptions['access']>): number {
   const flags = flagsOf(access);
-  if (access === 'read' || access === 'create-new') return flags;
-  const stats = await stat(path).catch(() => undefined);
+  if (access === 'create-new') return flags;
+  const stats = statSync(where, { bigint: true, throwIfNoEntry: false });
+  // To open a pipe would wait for its other end.
+  if (stats !== undefined) checkKind(path, stats);
+  if (access === 'read') return flags;
   if (stats?.isBlockDevice() === true) return constants.O_RDWR | constants.O_EXCL;
-  const isNew = access === 'create' && (await isFree(path));
+  // Nothing has this name, not even a link that leads nowhere.
+  const isNew = access === 'create' && lstatSync(where, { throwIfNoEntry: false }) === undefined;
   return isNew ? flags | constants.O_EXCL : flags;
-}
-
-/** Whether nothing has this name, not even a link that leads nowhere. */
-function isFree(path: string): Promise<boolean> {
-  return lstat(path).then(
-    () => false,
-    (error: NodeJS.ErrnoException) => error.code === 'ENOENT',
-  );
 }
 
 function flagsOf(access: NonNullable<FileOptions['access']>): number {

@@ -1,8 +1,9 @@
-import { readdir, realpath, rm } from 'node:fs/promises';
+import { readdirSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import type { FileOptions, HostFile, StorageHost } from '../image.ts';
 import { lazyCodec } from './lazy-codec.ts';
 import { NodeFile, type NodeFileOptions } from './node-file.ts';
+import { realPath } from './paths.ts';
 import { replaceFile } from './replace-file.ts';
 
 function isUrl(file: string): boolean {
@@ -13,13 +14,21 @@ async function openUrl(url: string, options: FileOptions | undefined): Promise<H
   return await (await import('./http-file.ts')).HttpFile.open(url, options);
 }
 
+function namesIn(folder: string): readonly string[] {
+  try {
+    return readdirSync(folder).sort();
+  } catch {
+    return [];
+  }
+}
+
 /** Storage on the files of this host, and, for reading, on those of HTTP servers. */
 export const nodeStorageHost: StorageHost = {
   codec: lazyCodec,
   openFile: (file, options) =>
     isUrl(file) ? openUrl(file, options) : NodeFile.open(file, options),
   replace: replaceFile,
-  remove: (file) => rm(file, { force: true }),
+  remove: async (file) => rmSync(file, { force: true }),
   resolve: (imagePath, name) => {
     if (isUrl(name)) return name;
     // What a server has leads to nothing on this host.
@@ -28,10 +37,9 @@ export const nodeStorageHost: StorageHost = {
   },
   identity: async (file) => {
     if (isUrl(file)) return new URL(file).href;
-    return await realpath(file).catch(() => path.resolve(file));
+    return realPath(file) ?? path.resolve(file);
   },
-  list: async (file) =>
-    isUrl(file) ? [] : (await readdir(path.dirname(file)).catch(() => [])).sort(),
+  list: async (file) => (isUrl(file) ? [] : namesIn(path.dirname(file))),
   nowMs: () => Date.now(),
 };
 

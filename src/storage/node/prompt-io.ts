@@ -1,4 +1,5 @@
 import { readSync, readvSync, writeSync, writevSync } from 'node:fs';
+import { nowMs } from '#base/node/now-ms.ts';
 import { totalLength } from '../pieces.ts';
 
 /** What the host answers from its memory takes no longer than this, and so much for each byte. */
@@ -23,9 +24,9 @@ export class PromptIo {
   #quick = 0;
   #left = TURN;
 
-  constructor(fd: number, nowMs = hostNowMs) {
+  constructor(fd: number, clock = nowMs) {
     this.#fd = fd;
-    this.#nowMs = nowMs;
+    this.#nowMs = clock;
   }
 
   /** The bytes that were there; -1: not done, or failed: it is to be asked another way, and any error will show then. */
@@ -85,10 +86,4 @@ export class PromptIo {
     this.#refuses = this.#apart;
     this.#apart = Math.min(MOST_APART, this.#apart * 2);
   }
-}
-
-/** Node loads `performance` when it is first used, for 2 ms. */
-function hostNowMs(): number {
-  const [seconds, nanoseconds] = process.hrtime();
-  return seconds * 1000 + nanoseconds / 1e6;
 }

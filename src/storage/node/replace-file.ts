@@ -1,24 +1,35 @@
-import { chmod, chown, open, realpath, rename, rm, stat } from 'node:fs/promises';
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  fsync,
+  openSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from 'node:fs';
 import path from 'node:path';
+import { promised } from '#base/node/promised.ts';
 import type { Replaced } from '../image.ts';
 import { NodeFile } from './node-file.ts';
 import { temporaryName } from './temporary-name.ts';
 
 /** `StorageHost.replace`: the new file is written beside its place, and renamed when it is on the disk. */
 export async function replaceFile(name: string, bytes: Uint8Array): Promise<Replaced> {
-  const place = await realpath(name);
+  const place = realpathSync.native(name);
   const temporary = temporaryName(place);
   const file = await NodeFile.open(temporary, { access: 'create-new', name });
   try {
     await file.write(0, bytes);
     await file.flush();
-    const { mode, uid, gid } = await stat(place);
-    await chown(temporary, uid, gid);
-    await chmod(temporary, mode & 0o7777);
-    await rename(temporary, place);
+    const { mode, uid, gid } = statSync(place);
+    chownSync(temporary, uid, gid);
+    chmodSync(temporary, mode & 0o7777);
+    renameSync(temporary, place);
     return { file, settle: () => flushFolder(path.dirname(place)) };
   } catch (error) {
-    await rm(temporary, { force: true });
+    rmSync(temporary, { force: true });
     await file.close();
     throw error;
   }
@@ -26,10 +37,10 @@ export async function replaceFile(name: string, bytes: Uint8Array): Promise<Repl
 
 /** Names are on the disk when their folder is. */
 async function flushFolder(folder: string): Promise<void> {
-  const handle = await open(folder);
+  const fd = openSync(folder, 'r');
   try {
-    await handle.sync();
+    await promised<void>((done) => fsync(fd, done));
   } finally {
-    await handle.close();
+    closeSync(fd);
   }
 }

@@ -1,8 +1,8 @@
-import { rmSync } from 'node:fs';
-import { chmod, realpath, rename, rm, stat } from 'node:fs/promises';
+import { chmodSync, renameSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import type { FileOptions, HostFile, Replaced, StorageHost } from '../image.ts';
 import { NodeFile, type NodeFileOptions } from './node-file.ts';
+import { realPath, statsOf } from './paths.ts';
 import { temporaryName } from './temporary-name.ts';
 
 interface Staged {
@@ -32,7 +32,7 @@ export class StagingHost implements StorageHost {
   }
 
   async openFile(name: string, options: FileOptions = {}): Promise<HostFile> {
-    const place = await realPlace(name);
+    const place = realPlace(name);
     if (options.access === 'create' || options.access === 'create-new')
       return await this.#create(name, place, options);
     const staged = this.#staged.get(place);
@@ -41,17 +41,17 @@ export class StagingHost implements StorageHost {
   }
 
   async replace(name: string, bytes: Uint8Array): Promise<Replaced> {
-    if (!this.#staged.has(await realPlace(name))) return await this.#host.replace(name, bytes);
+    if (!this.#staged.has(realPlace(name))) return await this.#host.replace(name, bytes);
     const file = await this.openFile(name, { access: 'create' });
     await file.write(0, bytes);
     return { file, settle: async () => {} };
   }
 
   async remove(name: string): Promise<void> {
-    const place = await realPlace(name);
+    const place = realPlace(name);
     const staged = this.#staged.get(place);
     if (staged === undefined) return await this.#host.remove(name);
-    await rm(staged.temporary, { force: true });
+    rmSync(staged.temporary, { force: true });
     await staged.old?.close();
     this.#staged.delete(place);
   }
@@ -60,7 +60,7 @@ export class StagingHost implements StorageHost {
     return this.#host.resolve(imagePath, name);
   }
 
-  identity(name: string): Promise<string> {
+  async identity(name: string): Promise<string> {
     return realPlace(name);
   }
 
@@ -75,8 +75,8 @@ export class StagingHost implements StorageHost {
   /** Puts the new files in their places. */
   async commit(): Promise<void> {
     for (const [place, { temporary, old, mode }] of this.#staged) {
-      if (mode !== undefined) await chmod(temporary, mode);
-      await rename(temporary, place);
+      if (mode !== undefined) chmodSync(temporary, mode);
+      renameSync(temporary, place);
       this.#staged.delete(place);
       await old?.close();
     }
@@ -86,7 +86,7 @@ export class StagingHost implements StorageHost {
   /** Removes what was not committed. */
   async abort(): Promise<void> {
     for (const { temporary, old } of this.#staged.values()) {
-      await rm(temporary, { force: true });
+      rmSync(temporary, { force: true });
       await old?.close();
     }
     this.#staged.clear();
@@ -97,7 +97,7 @@ export class StagingHost implements StorageHost {
     const staged = this.#staged.get(place);
     if (staged !== undefined)
       return await NodeFile.open(staged.temporary, this.#hidden(name, options));
-    const info = await stat(place).catch(() => undefined);
+    const info = statsOf(place);
     if (info !== undefined && (!info.isFile() || options.access === 'create-new'))
       return await NodeFile.open(name, this.#with(name, options));
     const old = info === undefined ? undefined : await NodeFile.open(place, { access: 'write' });
@@ -131,10 +131,10 @@ export class StagingHost implements StorageHost {
 }
 
 /** Where `name` leads, also when there is no file yet. */
-async function realPlace(name: string): Promise<string> {
+function realPlace(name: string): string {
   const full = path.resolve(name);
-  const whole = await realpath(full).catch(() => undefined);
+  const whole = realPath(full);
   if (whole !== undefined) return whole;
   const folder = path.dirname(full);
-  return path.join(await realpath(folder).catch(() => folder), path.basename(full));
+  return path.join(realPath(folder) ?? folder, path.basename(full));
 }

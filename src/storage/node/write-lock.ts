@@ -1,5 +1,6 @@
-import { readFile } from 'node:fs/promises';
+import { readFile } from 'node:fs';
 import type { Server } from 'node:net';
+import { promised } from '#base/node/promised.ts';
 import { ImageError } from '../image.ts';
 
 /** The byte of an image that QEMU locks while it may write it (RAW_LOCK_PERM_BASE and BLK_PERM_WRITE of QEMU's file driver). */
@@ -98,7 +99,9 @@ function lockedError(path: string, by: string): ImageError {
 }
 
 async function isOpenInQemu(device: bigint, inode: bigint): Promise<boolean> {
-  const text = await readFile('/proc/locks', 'utf8').catch(() => '');
+  const text = await promised<string>((done) => readFile('/proc/locks', 'utf8', done)).catch(
+    () => '',
+  );
   const { major, minor } = deviceNumbers(device);
   const hex = (value: bigint): string => value.toString(16).padStart(2, '0');
   const file = `${hex(major)}:${hex(minor)}:${inode}`;
