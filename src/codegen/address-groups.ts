@@ -53,6 +53,8 @@ export interface PageCheck {
   readonly low: number;
   readonly high: number;
   readonly writes: boolean;
+  /** The region goes on only where it went well. */
+  readonly isSure: boolean;
   /** Local: the page's linear-memory address minus its virtual one, or NO_DELTA (`hot-memory.ts`). */
   readonly delta: number;
 }

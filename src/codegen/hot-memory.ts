@@ -23,7 +23,11 @@ interface MemoryContext {
   readonly giveUp: () => void;
 }
 
-/** Emits where in linear memory the accesses of a region are. */
+/**
+ * Emits where in linear memory the accesses of a region are. Where the TLB does not have a page, core/ is called in loops and in
+ * regions that have met many such pages; elsewhere the instruction is the interpreter's. V8 takes longer for each such call, before which
+ * all that lives in registers is saved, than for the rest of an instruction.
+ */
 export class HotMemory {
   readonly #pages: KeptPages;
   readonly groups: AddressGroups;
@@ -36,11 +40,17 @@ export class HotMemory {
   }
 
   /**
-   * Pushes the linear-memory address of an access: from the TLB, else from core/, which fills it. Where core/ has none
-   * the instruction is the interpreter's.
+   * Pushes the linear-memory address of an access: from the TLB, else from core/, which fills it. Where core/ has none, or is
+   * not asked, the instruction is the interpreter's.
    */
   pushHost(address: number, width: number, write: boolean, page?: KeptPage): void {
     const { f } = this.#cx;
+    if (!this.#pages.servesMisses) {
+      f.get(address).op(0xa7);
+      this.#pushSureDelta(address, width, write);
+      f.op(I32_ADD);
+      return;
+    }
     const entry = this.#cx.pool.take('i32');
     // The ways meet before the sum: of that V8 knows that nothing is to be cleared above it.
     f.get(address).op(0xa7);
@@ -82,6 +92,16 @@ export class HotMemory {
       .op(0x58);
   }
 
+  /** Pushes the distance of the page that the TLB has for an address; without one the instruction is the interpreter's. */
+  #pushSureDelta(address: number, width: number, write: boolean): void {
+    const { f } = this.#cx;
+    const entry = this.#cx.pool.take('i32');
+    this.#pushHit(address, entry, width, write);
+    f.op(0x45).hint(false).if();
+    this.#cx.giveUp();
+    f.end().get(entry).mem(I32_LOAD, TLB_DELTA);
+  }
+
   /** Pushes what core/ says of an address: linear-memory address minus virtual one. */
   #pushMissed(address: number, width: number, write: boolean): void {
     const { f } = this.#cx;
@@ -110,6 +130,10 @@ export class HotMemory {
       return;
     }
     const f = this.#cx.f.get(address).op(0xa7);
+    if (check.isSure) {
+      f.get(check.delta).op(I32_ADD);
+      return;
+    }
     f.get(check.delta).i32(NO_DELTA).op(I32_NE);
     f.hint(true).if('i32').get(check.delta).else();
     this.#pushMissed(address, width, write);
@@ -128,12 +152,19 @@ export class HotMemory {
     if (reach === undefined) return undefined;
     const { f } = this.#cx;
     const { low, high, writes } = reach;
-    const check = { low, high, writes, delta: f.local('i32') };
+    const isSure = !this.#pages.servesMisses;
+    const check = { low, high, writes, isSure, delta: f.local('i32') };
+    this.groups.checks.set(root, check);
     const first = this.#cx.pool.take('i64');
-    const entry = this.#cx.pool.take('i32');
     f.get(address);
     if (low !== offset) f.i64(low - offset).op(0x7c);
     f.set(first);
+    if (isSure) {
+      this.#pushSureDelta(first, high - low, writes);
+      f.set(check.delta);
+      return check;
+    }
+    const entry = this.#cx.pool.take('i32');
     const stream = writes === write ? this.#pages.streams.of(inst) : undefined;
     const page = this.#pages.pinOf(root, low, high - low, writes) ?? stream;
     this.#pushKnown(page, first, high - low);
@@ -143,7 +174,6 @@ export class HotMemory {
     f.get(entry).mem(I32_LOAD, TLB_DELTA).else().i32(NO_DELTA).end();
     if (page !== undefined) f.end();
     f.set(check.delta);
-    this.groups.checks.set(root, check);
     return check;
   }
 }

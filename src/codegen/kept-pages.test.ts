@@ -40,7 +40,7 @@ function keepsPage(first: Body, left: Body, right: Body, last: Body): boolean {
       leavesCold: false,
     };
   });
-  const region: Region = { nodes, code64: true, pages: [] };
+  const region: Region = { nodes, code64: true, pages: [], servesMisses: false };
   const f = new FunctionBody(['i32'], 'i32');
   const pages = new KeptPages({ f, cpu: 0, flow: analyse(region) }, region);
   const rbx = pages.knownAt(0).get(S_RBX);

@@ -15,6 +15,7 @@ export class KeptPages {
   readonly #pins: PagePins;
   readonly #known: readonly Known[];
   readonly #inLoops: ReadonlySet<number>;
+  readonly #servesMisses: boolean;
   #isInLoop = false;
 
   /** `cpu`: the local with the address of the state. */
@@ -23,6 +24,7 @@ export class KeptPages {
     region: Region,
   ) {
     this.groups = new AddressGroups(region.code64);
+    this.#servesMisses = region.servesMisses;
     this.#inLoops = new Set(smallLoops(region, flow, region.nodes.length).flat());
     // What runs once from the region's entry to its end finds little that it has looked up before.
     const { known, accesses } =
@@ -36,6 +38,11 @@ export class KeptPages {
   /** Begins the node of that number. */
   enter(node: number): void {
     this.#isInLoop = this.#inLoops.has(node);
+  }
+
+  /** Whether core/ looks for the pages that the TLB does not have, in the node begun last; else they are the interpreter's. */
+  get servesMisses(): boolean {
+    return this.#servesMisses || this.#isInLoop;
   }
 
   /** The page of `width` bytes at an offset from a root, in the node begun last, when it is one that is kept. */

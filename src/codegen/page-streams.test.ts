@@ -37,7 +37,7 @@ function keepsPage(index: Index, count: number): boolean {
     calls: false,
     leavesCold: false,
   }));
-  const region: Region = { nodes, code64: true, pages: [] };
+  const region: Region = { nodes, code64: true, pages: [], servesMisses: false };
   const f = new FunctionBody(['i32'], 'i32');
   return new PageStreams(f, 0, region, analyse(region)).of(load) !== undefined;
 }

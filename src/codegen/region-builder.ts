@@ -22,7 +22,7 @@ import type { Region, RegionEdge, RegionNode } from './region.ts';
 import { RegionBudget } from './region-budget.ts';
 import { type FlagNeed, flagForms, flagNeeds } from './region-flags.ts';
 import { helpersOf } from './region-helpers.ts';
-import { chain, checkPages, checkTargets } from './region-links.ts';
+import { chain, checkPages, checkTargets, countGivenUp, GAVE_UP } from './region-links.ts';
 import type { RegionMark, RegionObserver } from './region-observer.ts';
 import { type TargetTable, targetTable } from './target-table.ts';
 import { FunctionBody } from './wasm.ts';
@@ -117,7 +117,7 @@ export class RegionBuilder {
     this.#tree(0, this.#formAt(0));
     this.#mark('exit');
     f.end();
-    this.#epilogue();
+    this.#epilogue(helper);
   }
 
   get body(): FunctionBody {
@@ -159,16 +159,16 @@ export class RegionBuilder {
     this.#emitter.fpu?.load();
   }
 
-  #epilogue(): void {
+  #epilogue(helper: (name: string) => number): void {
     const f = this.#f;
-    const { res, aux, budget } = this.#locals;
+    const { res, aux, budget, where } = this.#locals;
     this.#state.store();
     this.#emitter.fpu?.store();
     f.get(0).get(res).mem(I64_STORE, S_FLAGS_RES);
     f.get(0).get(aux).mem(I64_STORE, S_FLAGS_AUX);
     f.get(0).get(budget).mem(I32_STORE, S_BUDGET);
     f.get(0).get(this.#ripOut).mem(I64_STORE, S_RIP);
-    const { where } = this.#locals;
+    if (!this.#region.servesMisses) countGivenUp(f, this.#code, { slot: this.#slot, helper });
     chain(f, { code: this.#code, rip: this.#ripOut, where, type: this.#type });
     f.get(this.#code);
   }
@@ -206,7 +206,8 @@ export class RegionBuilder {
     this.#emitter.pushRip(this.#region.nodes[this.#node]?.offset ?? 0);
     f.get(where).i32(0xffff).op(0x71).op(0xad).op(0x7c);
     if (!this.#region.code64) f.i64(0xffffffff).op(0x83);
-    this.#leave(REGION_COLD, () => f.get(where).i32(OFFSET_BITS).op(0x76));
+    const code = this.#region.servesMisses ? REGION_COLD : GAVE_UP;
+    this.#leave(code, () => f.get(where).i32(OFFSET_BITS).op(0x76));
     flags.form = now;
     f.end();
     this.#mark('insn');

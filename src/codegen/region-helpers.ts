@@ -8,6 +8,7 @@ const REGION_HELPERS: Readonly<Record<string, Helper>> = {
   hot_write: { params: ['i64', 'i32'], result: 'i32' },
   page_holds: { params: ['i64', 'i32'], result: 'i32' },
   region_holds: { params: ['i32', 'i64'], result: 'void' },
+  region_gave_up: { params: ['i32'], result: 'void' },
 };
 
 /** What the short ways of floating point call where they end. */

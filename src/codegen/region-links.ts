@@ -19,6 +19,9 @@ const I64_LOAD = 0x29;
 const RETURN_CALL_INDIRECT = 0x13;
 const GLOBAL_GET = 0x23;
 
+/** What a region answers, beside REGION_…, up to its exit: an instruction turned out to be the interpreter's. */
+export const GAVE_UP = 3;
+
 /** Canonical addresses, as signed numbers, are those from minus this to below this. */
 const CANONICAL_HALF = 2 ** 47;
 
@@ -66,6 +69,17 @@ export function checkPages(
   }
   f.get(0).code.byte(GLOBAL_GET).u(slot);
   f.get(base).call(helper('region_holds')).end();
+}
+
+/** At its exit: what it gave up is counted, and is the interpreter's. `code`: the local with what the region answers. */
+export function countGivenUp(
+  f: FunctionBody,
+  code: number,
+  { slot, helper }: { readonly slot: number; readonly helper: (name: string) => number },
+): void {
+  f.get(code).i32(GAVE_UP).op(0x46).hint(false).if();
+  f.get(0).code.byte(GLOBAL_GET).u(slot);
+  f.call(helper('region_gave_up')).i32(REGION_COLD).set(code).end();
 }
 
 /** At its exit: goes straight to the region at `rip` where the jump cache knows one. `type`: that of a region's function. */

@@ -31,7 +31,7 @@ export declare function block_dropped(block: u32): void;
 @external('env', 'patched_block')
 export declare function patched_block(block: u32, paddr: u32, size: u32): u32;
 
-/** A block has been entered HEAT_START times. */
+/** A block has been entered HEAT_START times; a number below REGION_SLOTS: the region in that slot gave up too often. */
 // @ts-expect-error asc's own syntax
 @external('env', 'block_hot')
 export declare function hostBlockHot(block: u32): void;

@@ -33,6 +33,8 @@ import { execTable, fillEntry, noteFetch, TLB_PAGE, tlbEntry, tlbTable } from '.
 // What regions (the hot tier) call. Nothing here raises: 0 says that the interpreter is to do the instruction.
 
 const PADDR: u64 = 0xff_ffff_ffff;
+/** What V8 takes to compile a region is about what giving up so often costs. */
+const MOST_GIVEN_UP: u32 = 1000;
 
 export function block_hot(_cpu: usize, block: u32): void {
   hostBlockHot(block);
@@ -99,6 +101,14 @@ export function page_holds(cpu: usize, lin: u64, place: u32): u32 {
   fillEntry(cpu, table, at, 0, (<u32>(found >> 32) & ~TLB_PAGE) | <u32>(paddr >> 12));
   noteFetch(cpu, at, <u32>(found >> 32));
   return <u32>(paddr >> 12) == page ? 1 : 0;
+}
+
+/** An instruction in the region in `slot` turned out to be the interpreter's. */
+export function region_gave_up(cpu: usize, slot: u32): void {
+  const at = load<u32>(cpu, S_AREA) + A_REGIONS + slot * 16;
+  const count = load<u32>(at, 4) + 1;
+  store<u32>(at, count, 4);
+  if (count == MOST_GIVEN_UP) hostBlockHot(slot);
 }
 
 /** Remembers that the region in `slot` is valid at `base` until translations change. */

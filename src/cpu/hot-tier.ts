@@ -1,5 +1,6 @@
 import {
   A_REGION_PAGES,
+  A_REGIONS,
   B_COUNT,
   B_HEAT,
   BLOCKS_EVICTED,
@@ -19,15 +20,12 @@ import {
   describeRegion,
   type KeptBatch,
   type KeptPlace,
-  type KeptRegion,
   KeptRegions,
   locateRegion,
-  type PackedRegions,
-  packRegions,
   regionAt,
-  unpackRegions,
 } from './kept-regions.ts';
 import type { CompiledBatch, CompiledRegion, RegionRequest } from './region-compiler.ts';
+import { descriptions, type LiveRegion, type Unit, type UsedBatch } from './region-units.ts';
 
 /** A batch of regions that has been compiled. */
 export interface TranslatedBatch extends CompiledBatch {
@@ -63,27 +61,6 @@ export interface HotTierStats {
   longestPauseMs: number;
 }
 
-interface LiveRegion extends CompiledRegion {
-  readonly unit: Unit;
-}
-
-/** A module of which an instance has been made. */
-interface Unit {
-  readonly wasm: Uint8Array<ArrayBuffer>;
-  readonly module: WebAssembly.Module;
-  /** What has come to life in this run. */
-  readonly regions: (KeptRegion | undefined)[];
-  /** What an earlier run has left. */
-  readonly kept?: KeptBatch;
-  /** Slots whose functions are in place for regions that have not come to life. */
-  readonly reserved: (number | undefined)[];
-}
-
-/** A module of which regions have come to life, with the functions of those that live now. */
-export interface UsedBatch extends KeptBatch {
-  readonly functions: readonly unknown[];
-}
-
 interface HotParts {
   readonly memory: WebAssembly.Memory;
   /** The regions in use. */
@@ -91,12 +68,6 @@ interface HotParts {
   readonly templates: InsnTemplates;
   /** The host's clock, in milliseconds. */
   readonly nowMs: () => number;
-}
-
-function descriptions({ kept, regions }: Unit): PackedRegions {
-  if (kept === undefined) return packRegions(regions);
-  if (!regions.some((r) => r !== undefined)) return kept.regions;
-  return packRegions(unpackRegions(kept).map((region, i) => region ?? regions[i]));
 }
 
 /** Slots that regions of earlier runs may hold before they come to life. */
@@ -154,6 +125,8 @@ export class HotTier {
   /** Blocks for which a region of an earlier run may stand, and how often each was looked for in vain. */
   #waiting: RegionRequest[] = [];
   readonly #tries = new Map<number, number>();
+  /** Slots of regions that gave up too often. */
+  #givenUp: number[] = [];
 
   /** `decode` makes the block of the code at a physical address and returns its own. */
   constructor(
@@ -207,10 +180,14 @@ export class HotTier {
     return this.#kept.at(host, length, key).length > 0 ? HEAT_KEPT : HEAT_START;
   }
 
-  /** A block has been entered often enough. RIP is at it. */
+  /** A block has been entered often enough, RIP is at it; below REGION_SLOTS: the region in that slot gave up too often. */
   blockHot(block: number): void {
+    if (block < REGION_SLOTS) {
+      this.#givenUp.push(block);
+      return;
+    }
     const rip = this.#view.getBigUint64(this.#cpu + S_RIP, true);
-    const request = { block, rip, here: this.#moved.has(block) };
+    const request = { block, rip, here: this.#moved.has(block), servesMisses: false };
     const entry = this.#kept.isEmpty ? undefined : this.#blocks.read(block);
     const tries = this.#tries.get(block) ?? 0;
     if (entry !== undefined && tries < MOST_TRIES && this.#places(entry).length > 0)
@@ -255,7 +232,8 @@ export class HotTier {
 
   /** Puts to use what has been translated. Between blocks only. */
   poll(): void {
-    if (this.#waiting.length === 0 && !this.#translator.hasNews()) return;
+    const waiting = this.#waiting.length + this.#givenUp.length;
+    if (waiting === 0 && !this.#translator.hasNews()) return;
     const began = this.#nowMs();
     let paused = 0;
     let work = this.#nextWork();
@@ -271,8 +249,22 @@ export class HotTier {
   #nextWork(): (() => void) | undefined {
     const batches = this.#translator.take();
     if (batches.length > 0) return () => this.#put(batches);
+    const slot = this.#givenUp.pop();
+    if (slot !== undefined) return () => this.#makeAgain(slot);
     const request = this.#waiting.shift();
     return request && (() => this.#revive(request));
+  }
+
+  /** A region gave up too often: one that serves misses takes its place. */
+  #makeAgain(slot: number): void {
+    const region = this.#live.get(slot);
+    const block = region?.blocks[0]?.address;
+    if (region === undefined || block === undefined) return;
+    region.unit.outdated.add(region.index);
+    this.#drop(slot);
+    this.#asked.add(block);
+    const request = { block, rip: region.rip, here: true, servesMisses: true };
+    this.#translator.request(request, this.#epoch);
   }
 
   #put(batches: readonly (TranslatedBatch | KeptBatch)[]): void {
@@ -306,6 +298,7 @@ export class HotTier {
       module: batch.module,
       regions: batch.regions.map(() => undefined),
       reserved: batch.regions.map(() => undefined),
+      outdated: new Set(),
     };
     const valid = batch.regions.map(
       ({ blocks }) =>
@@ -318,7 +311,7 @@ export class HotTier {
     for (const [index, region] of batch.regions.entries()) {
       const address = region.blocks[0]?.address ?? 0;
       if (batch.epoch === this.#epoch) this.#asked.delete(address);
-      if (valid[index] === true) this.#enter({ ...region, unit }, index);
+      if (valid[index] === true) this.#enter({ ...region, unit, index });
       else if (batch.epoch === this.#epoch) this.#cool(address);
     }
   }
@@ -376,8 +369,8 @@ export class HotTier {
     new WebAssembly.Instance(unit.module, { ...this.#imports, slots });
   }
 
-  #enter(region: LiveRegion, index: number): void {
-    const { unit, pages } = region;
+  #enter(region: LiveRegion): void {
+    const { unit, index, pages } = region;
     const slot = unit.reserved[index];
     if (slot === undefined) throw new Error('hot tier: a region without a place');
     unit.reserved[index] = undefined;
@@ -388,9 +381,10 @@ export class HotTier {
       users.add(slot);
       this.#users.set(address, users);
     }
-    const area = this.#view.getUint32(this.#cpu + S_AREA, true) + A_REGION_PAGES;
+    const area = this.#view.getUint32(this.#cpu + S_AREA, true);
+    this.#view.setUint32(area + A_REGIONS + slot * 16 + 4, 0, true);
     for (const [i, page] of pages.entries())
-      this.#view.setUint32(area + (slot * REGION_PAGES + i) * 4, page, true);
+      this.#view.setUint32(area + A_REGION_PAGES + (slot * REGION_PAGES + i) * 4, page, true);
     // One that reads immediates knows where they lie in this memory.
     if (!region.blocks.some((b) => b.patched))
       unit.regions[index] ??= describeRegion(this.#blocks, region);
@@ -468,12 +462,13 @@ export class HotTier {
     if (unit === undefined) {
       const { wasm, module } = batch;
       const none = () => Array.from({ length: batch.regions.count }, () => undefined);
-      unit = { wasm, module, regions: none(), reserved: none(), kept: batch };
+      const state = { regions: none(), reserved: none(), outdated: new Set<number>() };
+      unit = { wasm, module, ...state, kept: batch };
       this.#hold(unit);
       const all = this.#reserved < MOST_RESERVED;
       this.#instantiate(unit, (i) => all || i === index);
     } else if (unit.reserved[index] === undefined) this.#instantiate(unit, (i) => i === index);
-    this.#enter({ ...region, unit }, index);
+    this.#enter({ ...region, unit, index });
     this.#stats.kept++;
   }
 }

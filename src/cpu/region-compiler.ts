@@ -19,6 +19,8 @@ export interface RegionRequest {
   readonly rip: bigint;
   /** It is to be entered at this block, and at no better one: that was tried. */
   readonly here: boolean;
+  /** Its region gave up too often: it is made again so that it serves misses (`Region`). */
+  readonly servesMisses: boolean;
 }
 
 /** The function of a region, and what it was made of. */
@@ -82,7 +84,7 @@ export class RegionCompiler {
       this.#covered.clear();
     }
     for (const request of requests) {
-      if (this.#covered.delete(request.block) && this.#sparing) {
+      if (this.#covered.delete(request.block) && this.#sparing && !request.servesMisses) {
         covered.push(request.block);
         continue;
       }
@@ -129,8 +131,9 @@ export class RegionCompiler {
     block,
     rip,
     here,
+    servesMisses,
   }: RegionRequest): { plan: RegionPlan | undefined; rip: bigint } | undefined {
-    const parts = { view: this.#view, lifter: this.#lifter };
+    const parts = { view: this.#view, lifter: this.#lifter, servesMisses };
     const plan = RegionPlanner.plan(parts, block, rip);
     if (plan === undefined) return undefined;
     const better = betterEntry(plan.region, plan.uses);

@@ -43,6 +43,7 @@ function entryOf(parts: readonly Part[]): number | undefined {
       };
     }),
     code64: true,
+    servesMisses: false,
     pages: [],
   };
   const uses = parts.map(({ entries, isInner }) => ({ entries, isOuter: isInner !== true }));

@@ -67,6 +67,8 @@ export interface RegionParts {
   readonly lifter: HotLifter;
   /** Offset from the entry of a block that is to stay outside: a region of its own begins there. */
   readonly without?: number;
+  /** As `Region` has it. */
+  readonly servesMisses?: boolean;
 }
 
 /** Chooses what goes into a region: from its entry along the ways that have been gone, calls included. */
@@ -83,9 +85,15 @@ export class RegionPlanner {
   #insns = 0;
   /** Offset of a block that is left out. */
   readonly #without: number | undefined;
+  readonly #servesMisses: boolean;
 
-  private constructor({ view, lifter, without }: RegionParts, rip: bigint, entry: BlockInfo) {
+  private constructor(
+    { view, lifter, without, servesMisses = false }: RegionParts,
+    rip: bigint,
+    entry: BlockInfo,
+  ) {
     this.#without = without;
+    this.#servesMisses = servesMisses;
     this.#view = view;
     this.#lifter = lifter;
     this.#rip = rip;
@@ -126,6 +134,7 @@ export class RegionPlanner {
         pages: others.map(([vpage]) =>
           Number(BigInt.asIntN(64, (vpage << PAGE_SHIFT) - this.#rip)),
         ),
+        servesMisses: this.#servesMisses,
       },
       blocks: [...blocks.values()],
       pages: others.map(([, page]) => page),

@@ -36,12 +36,13 @@ import {
 } from '#ir/state-system.ts';
 import type { Feature } from '#isa/x86/insn.ts';
 import type { HandlerMap } from './handlers.ts';
-import { HotTier, type HotTierStats, type Translator, type UsedBatch } from './hot-tier.ts';
+import { HotTier, type HotTierStats, type Translator } from './hot-tier.ts';
 import { InsnTemplates } from './insn-templates.ts';
 import { Lockstep, type LockstepStats } from './lockstep/lockstep.ts';
 import type { LockstepCore } from './lockstep/lockstep-memory.ts';
 import { PatchedBlocks } from './patched-blocks.ts';
 import { Predecoder } from './predecode.ts';
+import type { UsedBatch } from './region-units.ts';
 import { LEAST_SLICE, SliceLength } from './slice-length.ts';
 import type { VcpuHost } from './vcpu-host.ts';
 import { X87Exceptions } from './x87-exceptions.ts';

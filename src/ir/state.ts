@@ -256,7 +256,10 @@ export const A_TLB_EXEC = 1048576; // two TLBs for instruction fetches: supervis
 export const A_TLB_NONE = 1114112;
 export const A_PAGE_HEADS = 1146880; // PAGE_HEADS u32: chains of blocks by hash of their physical page
 export const PAGE_HEADS = 16384;
-/** REGION_SLOTS of 16: what a region of several pages was last found valid for: generation and key u32, base RIP u64. */
+/**
+ * REGION_SLOTS of 16: what a region of several pages was last found valid for: generation and key u32, base RIP u64 at 8; at 4
+ * how often it gave up.
+ */
 export const A_REGIONS = 1212416;
 export const REGION_SLOTS = 8192;
 /** JUMP_LOG_ENTRIES of 16: the last transfers that no link serves: block left u32, RIP gone to u64 at 8. */

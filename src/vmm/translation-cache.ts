@@ -2,8 +2,8 @@ import { createHash } from 'node:crypto';
 import path from 'node:path';
 import { deserialize, serialize } from 'node:v8';
 import { crc32 } from 'node:zlib';
-import type { UsedBatch } from '#cpu/hot-tier.ts';
 import type { KeptBatch } from '#cpu/kept-regions.ts';
+import type { UsedBatch } from '#cpu/region-units.ts';
 import { openStored, pad, padded, writeStored } from './cache-file.ts';
 import { countOptimised, machineCodeOf, moduleOf } from './optimised-code.ts';
 

@@ -26,7 +26,12 @@ describe('blocks that became hot together', () => {
   }
   const requestOf = (at: number) => {
     writeState(memory, cpu, { rip: BigInt(at) });
-    return { block: Number(vcpu.core.find_block(cpu)), rip: BigInt(at), here: false };
+    return {
+      block: Number(vcpu.core.find_block(cpu)),
+      rip: BigInt(at),
+      here: false,
+      servesMisses: false,
+    };
   };
   const [first, second] = [requestOf(FIRST), requestOf(SECOND)];
   const entries = (made: ReturnType<RegionCompiler['compile']>) =>
