@@ -73,6 +73,20 @@ describe('the command', { timeout: 120_000 }, () => {
     assert.match(create().stderr, /Cannot find module/);
   });
 
+  it('ends when all its output has gone out, or was lost', () => {
+    const bytes = new Uint8Array(256 << 20);
+    for (let at = 0; at < bytes.length; at += 128 << 10) bytes[at] = 1;
+    writeFileSync(path.join(dir, 'many'), bytes);
+    assert.equal(run(RING0, 'image', 'convert', '-O', 'qcow2', 'many', 'many.qcow2').status, 0);
+    const inShell = (line: string) => run('sh', '-c', line);
+    const map = `${RING0} image map --output json many.qcow2`;
+    inShell(`${map} > map`);
+    const whole = readFileSync(path.join(dir, 'map'), 'utf8');
+    assert.ok(whole.length > 128 << 10, 'more than a pipe holds');
+    assert.equal(inShell(`${map} | (sleep 1; cat)`).stdout, whole);
+    assert.equal(inShell(`${map} > /dev/full`).status, 1);
+  });
+
   it('ends by Ctrl-C, and leaves no half file', async () => {
     writeFileSync(path.join(dir, 'source'), new Uint8Array(8 << 20).fill(1));
     const args = ['image', 'convert', '-p', '-r', '1M', 'source', 'target'];
@@ -85,7 +99,7 @@ describe('the command', { timeout: 120_000 }, () => {
 
   it('names the sources where it fails', async () => {
     const { openBundle, runBundle } = createRequire(import.meta.url)('./bundle.cjs');
-    const bundle = runBundle(openBundle());
+    const bundle = runBundle(openBundle()).exports;
     let said = '';
     const stderr = new Writable({
       write: (chunk, _encoding, done) => {

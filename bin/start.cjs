@@ -2,11 +2,11 @@
 'use strict';
 const { isCurrent, openBundle, runBundle } = require('./bundle.cjs');
 
-/** `main` of src/cli in one script; undefined: it is not there, or of other sources than those that are. */
-function bundledMain() {
+/** `main` and `processHost` of src/cli, in one script; undefined: it is not there, or of other sources than those that are. */
+function bundle() {
   try {
-    const { main, sources } = runBundle(openBundle());
-    return isCurrent(sources) ? main : undefined;
+    const { exports, sources } = runBundle(openBundle());
+    return isCurrent(sources) ? exports : undefined;
   } catch (error) {
     if (error.code === 'ENOENT') return undefined;
     throw error;
@@ -14,9 +14,15 @@ function bundledMain() {
 }
 
 const args = process.argv.slice(2);
-const main = args[0] === 'image' ? bundledMain() : undefined;
-if (main === undefined) void import('./ring0.mjs');
-else
-  main(args).then((status) => {
+const image = args[0] === 'image' ? bundle() : undefined;
+if (image === undefined) void import('./ring0.mjs');
+else {
+  const host = image.processHost();
+  image.main(args, host).then((status) => {
     process.exitCode = status;
+    // What Node does at its end takes 3 ms. A stream tells of an error when this turn is over.
+    setImmediate(() => {
+      if (host.isWritten()) process.exit();
+    });
   });
+}

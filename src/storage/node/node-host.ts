@@ -51,7 +51,7 @@ export const directStorageHost = (told: (line: string) => void): StorageHost =>
 export const unsafeStorageHost: StorageHost = withOptions({ neverFlush: true });
 
 /** As `nodeStorageHost`, for disks that are read to their ends: a few zeros are sooner read than found, which takes 20 ms. */
-export const readingStorageHost: StorageHost = withOptions({ leastHoleBytes: 32 << 20 });
+export const readingStorageHost: StorageHost = withOptions({ leastHoleBytes: 128 << 20 });
 
 function withOptions(more: Partial<NodeFileOptions>): StorageHost {
   return {
