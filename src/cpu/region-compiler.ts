@@ -4,7 +4,7 @@ import { importsOf } from '#codegen/region-helpers.ts';
 import { ModuleWriter } from '#codegen/wasm.ts';
 import type { Feature } from '#isa/x86/insn.ts';
 import { HELPERS } from '#translate/x86/helpers.ts';
-import { BlockView } from './block-view.ts';
+import { type BlockInfo, BlockView } from './block-view.ts';
 import { HotLifter } from './hot-lift.ts';
 import { FEWEST_PAGES } from './layout.ts';
 import { betterEntry } from './region-entry.ts';
@@ -49,18 +49,31 @@ export interface CompiledBatch {
 /** Regions of which it is remembered what they were made of. */
 const MOST_MADE = 1024;
 
+/** Instructions of a region that is worth entering from another one, which could have them itself. */
+const LARGE = 50;
+
+interface MadeRegion {
+  /** Addresses of its blocks. */
+  readonly blocks: ReadonlySet<number>;
+  readonly insns: number;
+}
+
 /** Makes one module of the regions of several hot blocks. Reads the blocks of a vCPU, from whatever thread. */
 export class RegionCompiler {
   readonly #view: BlockView;
   readonly #lifter: HotLifter;
   readonly #cpu: number;
   /** The blocks of regions that have been made, by that at which they are entered. */
-  readonly #made = new Map<number, ReadonlySet<number>>();
+  readonly #made = new Map<number, MadeRegion>();
   /** Blocks of these that nobody has asked for since. */
   readonly #covered = new Set<number>();
+  /** Those that were asked for: what is made of them leads to a region that has the code. */
+  readonly #again = new Set<number>();
+  /** Where the regions of the present batch are entered. */
+  readonly #entered = new Set<number>();
   readonly #sparing: boolean;
 
-  /** `sparing`: what a region covers is not translated for its own sake when it is first asked for. */
+  /** `sparing`: code is translated again where that is worth it, and not wherever a way leads to it. */
   constructor(
     memory: WebAssembly.Memory,
     cpu: number,
@@ -77,14 +90,13 @@ export class RegionCompiler {
     const planned: { region: Region; compiled: CompiledRegion }[] = [];
     const elsewhere: number[] = [];
     const covered: number[] = [];
-    const entered = new Set<number>();
     let refused = 0;
-    if (this.#made.size > MOST_MADE) {
-      this.#made.clear();
-      this.#covered.clear();
-    }
+    if (this.#made.size > MOST_MADE)
+      for (const set of [this.#made, this.#covered, this.#again]) set.clear();
+    this.#entered.clear();
     for (const request of requests) {
       if (this.#covered.delete(request.block) && this.#sparing && !request.servesMisses) {
+        this.#again.add(request.block);
         covered.push(request.block);
         continue;
       }
@@ -97,13 +109,9 @@ export class RegionCompiler {
       const { region, blocks, pages } = plan;
       const [entry] = blocks;
       // A block that became hot while a region was made for another one that is entered here.
-      if (entry === undefined || this.#view.hasRegion(entry) || entered.has(entry.address))
-        continue;
-      entered.add(entry.address);
-      const addresses = new Set(blocks.map(({ address }) => address));
-      this.#made.set(entry.address, addresses);
-      for (const address of addresses) this.#covered.add(address);
+      if (entry === undefined || this.#isEntered(entry)) continue;
       const insns = region.nodes.reduce((sum, node) => sum + node.insns.length, 0);
+      this.#remember(entry, blocks, insns);
       planned.push({
         region,
         compiled: { rip, blocks, pageOffsets: region.pages, pages, insns },
@@ -121,6 +129,24 @@ export class RegionCompiler {
     };
   }
 
+  #isEntered(block: BlockInfo): boolean {
+    return this.#view.hasRegion(block) || this.#entered.has(block.address);
+  }
+
+  #remember(entry: BlockInfo, blocks: readonly BlockInfo[], insns: number): void {
+    this.#entered.add(entry.address);
+    const addresses = new Set(blocks.map(({ address }) => address));
+    this.#made.set(entry.address, { blocks: addresses, insns });
+    for (const address of addresses) this.#covered.add(address);
+    this.#covered.delete(entry.address); // should its region go, it is to have one again
+  }
+
+  /** A large region is entered at the block, and another copy of its code worth little: in a call, or where the code is at hand already. */
+  #endsAt(block: BlockInfo, isWorthLittle: boolean): boolean {
+    if (!isWorthLittle || !this.#isEntered(block)) return false;
+    return (this.#made.get(block.address)?.insns ?? 0) >= LARGE;
+  }
+
   /**
    * The region for a hot block, and where it is entered: at the block, or where the loop around it begins (`betterEntry`).
    * All hot blocks of a loop share the region of its first one, so that there may be nothing to make (no plan). A block that
@@ -133,7 +159,10 @@ export class RegionCompiler {
     here,
     servesMisses,
   }: RegionRequest): { plan: RegionPlan | undefined; rip: bigint } | undefined {
-    const parts = { view: this.#view, lifter: this.#lifter, servesMisses };
+    const isAgain = this.#again.delete(block);
+    const endsAt = (at: BlockInfo, isInCall: boolean) =>
+      this.#sparing && this.#endsAt(at, isInCall || isAgain);
+    const parts = { view: this.#view, lifter: this.#lifter, servesMisses, endsAt };
     const plan = RegionPlanner.plan(parts, block, rip);
     if (plan === undefined) return undefined;
     const better = betterEntry(plan.region, plan.uses);
@@ -141,7 +170,7 @@ export class RegionCompiler {
     const entry = node && plan.blocks.find(({ offset }) => offset === node.offset);
     if (entry === undefined) return { plan, rip };
     const entryRip = this.#view.linearOf(rip, entry.offset, entry.key);
-    const isMade = this.#made.get(entry.address)?.has(block) === true;
+    const isMade = this.#made.get(entry.address)?.blocks.has(block) === true;
     const hasRegion = this.#view.hasRegion(entry);
     if (isMade && !here) return { plan: undefined, rip: entryRip };
     if (!here && !hasRegion) {
