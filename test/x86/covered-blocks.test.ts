@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { RegionCompiler } from '#cpu/region-compiler.ts';
 import { writeState } from '#cpu/vcpu-state.ts';
-import { S_HALTED } from '#ir/state.ts';
+import { B_HEAT, S_HALTED } from '#ir/state.ts';
 import { BareMachine } from './bare-machine.ts';
 
 const FIRST = 0x1000;
@@ -10,15 +10,17 @@ const SECOND = 0x1010;
 /** Enough for the second block to go into the first one's region. */
 const RUNS = 300;
 
-describe('blocks that became hot together', () => {
+const INC_EAX = 0x40;
+
+/** A machine that has run code from `FIRST` on as often as makes it worth translating. */
+function machineWith(code: ReadonlyMap<number, readonly number[]>) {
   const machine = new BareMachine(1 << 20);
   const { memory, cpu, vcpu, bytes, ram } = machine;
   const flat = { selector: 0x10, base: 0n, limit: 0xffffffff, rights: 0xc093 };
-  const code = { selector: 0x8, base: 0n, limit: 0xffffffff, rights: 0xc09b };
-  writeState(memory, cpu, { segments: [flat, code, flat, flat, flat, flat], cr0: 0x11n });
+  const cs = { selector: 0x8, base: 0n, limit: 0xffffffff, rights: 0xc09b };
+  writeState(memory, cpu, { segments: [flat, cs, flat, flat, flat, flat], cr0: 0x11n });
   vcpu.core.updateKey(cpu);
-  bytes.set([0x40, 0xeb, SECOND - FIRST - 3], ram + FIRST); // inc eax; jmp SECOND
-  bytes.set([0x40, 0xf4], ram + SECOND); // inc eax; hlt
+  for (const [at, part] of code) bytes.set(part, ram + at);
   for (let i = 0; i < RUNS; i++) {
     writeState(memory, cpu, { rip: BigInt(FIRST) });
     machine.set32(S_HALTED, 0);
@@ -33,17 +35,28 @@ describe('blocks that became hot together', () => {
       servesMisses: false,
     };
   };
+  return { memory, cpu, requestOf };
+}
+
+const entries = (made: ReturnType<RegionCompiler['compile']>) =>
+  made.regions.map(({ rip }) => Number(rip));
+
+const blocks = (made: ReturnType<RegionCompiler['compile']>) =>
+  made.regions[0]?.blocks.map(({ address }) => address);
+
+describe('blocks that became hot together', () => {
+  const { memory, cpu, requestOf } = machineWith(
+    new Map([
+      [FIRST, [INC_EAX, 0xeb, SECOND - FIRST - 3]], // and jmp SECOND
+      [SECOND, [INC_EAX, 0xf4]], // and hlt
+    ]),
+  );
   const [first, second] = [requestOf(FIRST), requestOf(SECOND)];
-  const entries = (made: ReturnType<RegionCompiler['compile']>) =>
-    made.regions.map(({ rip }) => Number(rip));
 
   it('share a region where that is wanted; the second gets its own when it is asked for again', () => {
     const compiler = new RegionCompiler(memory, cpu, new Set(), true);
     const made = compiler.compile([first, second]);
-    assert.deepEqual(
-      made.regions[0]?.blocks.map(({ address }) => address),
-      [first.block, second.block],
-    );
+    assert.deepEqual(blocks(made), [first.block, second.block]);
     assert.deepEqual(entries(made), [FIRST]);
     assert.deepEqual(made.covered, [second.block]);
     const again = compiler.compile([second]);
@@ -57,3 +70,30 @@ describe('blocks that became hot together', () => {
     assert.deepEqual(made.covered, []);
   });
 });
+
+describe('what is made of a block that a region covers', () => {
+  const FAR = FIRST + 0x80;
+  const { memory, cpu, requestOf } = machineWith(
+    new Map([
+      [FIRST, [...Array.from({ length: 60 }, () => INC_EAX), 0xeb, FAR - FIRST - 62]], // and jmp FAR
+      [FAR, [0xa8, 3, 0x0f, 0x85, ...int32(FIRST - FAR - 8), 0xf4]], // test al, 3; jne FIRST; hlt
+    ]),
+  );
+  const [first, second] = [requestOf(FIRST), requestOf(FAR)];
+  const cases = [
+    { name: 'ends where that region is entered', heat: -1, expected: [second.block] },
+    { name: 'has its code when it is gone', heat: 1, expected: [second.block, first.block] },
+  ];
+  for (const { name, heat, expected } of cases)
+    it(name, () => {
+      const compiler = new RegionCompiler(memory, cpu, new Set(), true);
+      new DataView(memory.buffer).setInt32(first.block + B_HEAT, 1, true);
+      assert.deepEqual(blocks(compiler.compile([first, second])), [first.block, second.block]);
+      new DataView(memory.buffer).setInt32(first.block + B_HEAT, heat, true);
+      assert.deepEqual(blocks(compiler.compile([second])), expected);
+    });
+});
+
+function int32(value: number): number[] {
+  return [0, 8, 16, 24].map((shift) => (value >> shift) & 0xff);
+}
