@@ -266,6 +266,19 @@ describe('virtio-scsi', () => {
       assert.deepEqual(guest.disk.log, []);
     });
 
+  it('says how much of the room for data was not used', async () => {
+    const guest = new Guest();
+    const residual = (): number => guest.memory.view.getUint32(RESPONSE + 4, true);
+    assert.deepEqual(await guest.command([0x12, 0, 0, 0, 255], { wanted: 255 }), GOOD);
+    assert.equal(residual(), 255 - 36);
+    assert.deepEqual(await guest.command([0x28, 0, 0, 0, 0, 0, 0, 0, 1], { wanted: 1024 }), GOOD);
+    assert.equal(residual(), 512);
+    assert.deepEqual(await guest.command([0x2a, 0, 0, 0, 0, 0, 0, 0, 2], { given: 1024 }), GOOD);
+    assert.equal(residual(), 0);
+    assert.equal((await guest.command([0xff], { wanted: 20 })).status, 2);
+    assert.equal(residual(), 20);
+  });
+
   it('has no other target', async () => {
     const answer = await new Guest().command([0], {}, [1, 1, 0x40, 0]);
     assert.deepEqual(answer, { ...GOOD, response: 3 });

@@ -43,14 +43,14 @@ const CONTROL_TYPE_TASK_MANAGEMENT = 0;
 /** Of a WRITE SAME, written at once. */
 const SAME_BYTES = 64 << 10;
 
-/** How a command ended: bytes given to the guest, or what is wrong. */
+/** How a command ended: what is wrong, and bytes given to the guest, or taken from it. */
 interface Outcome {
   readonly sense?: r.Sense;
-  readonly filledBytes: number;
+  readonly movedBytes: number;
 }
 
-const fine = (filledBytes = 0): Outcome => ({ filledBytes });
-const failed = (sense: r.Sense): Outcome => ({ sense, filledBytes: 0 });
+const fine = (movedBytes = 0): Outcome => ({ movedBytes });
+const failed = (sense: r.Sense): Outcome => ({ sense, movedBytes: 0 });
 
 /** What answers even while a unit has something to tell (SPC-4, 5.6), and where there is none. */
 const QUESTIONS: readonly ScsiCommand['type'][] = ['inquiry', 'report-luns', 'request-sense'];
@@ -209,9 +209,10 @@ export class VirtioScsi implements VirtioDevice, DiskBays {
     const command = parseScsi(new DataView(header.buffer, REQUEST_HEADER), disk?.sizeBytes ?? 0);
     const request: Request = { lun, disk, command, data: { given, wanted } };
     const end = (result: Outcome): void => {
-      const left = totalBytes(command.type === 'write' ? given : wanted);
-      const written = copyTo(this.#memory, response, responseOf(RESPONSE_OK, result, left));
-      queue.push(chain, written + result.filledBytes);
+      const isWrite = command.type === 'write';
+      const room = totalBytes(isWrite ? given : wanted);
+      const written = copyTo(this.#memory, response, responseOf(RESPONSE_OK, result, room));
+      queue.push(chain, written + (isWrite ? 0 : result.movedBytes));
     };
     const refused = this.#refusal(request);
     if (refused !== undefined) end(failed(refused));
@@ -242,7 +243,7 @@ export class VirtioScsi implements VirtioDevice, DiskBays {
     const transfer = this.#transferOf(command, data);
     if (disk === undefined || transfer === undefined || !tryTransfer(disk, transfer))
       return undefined;
-    return fine(filledBy(transfer));
+    return fine(command.lengthBytes);
   }
 
   async #serve(request: Request): Promise<Outcome> {
@@ -301,7 +302,7 @@ export class VirtioScsi implements VirtioDevice, DiskBays {
     const transfer = this.#transferOf(command, data);
     if (transfer === undefined) return failed(r.INVALID_FIELD);
     const status = await runTransfer(disk, transfer);
-    if (status === 'ok') return fine(filledBy(transfer));
+    if (status === 'ok') return fine(command.lengthBytes);
     return outcomeOf(status, command.type === 'read' ? r.READ_ERROR : r.WRITE_ERROR);
   }
 
@@ -366,10 +367,6 @@ export class VirtioScsi implements VirtioDevice, DiskBays {
   }
 }
 
-function filledBy({ type, data }: DiskTransfer): number {
-  return type === 'read' ? data.lengthBytes : 0;
-}
-
 function outcomeOf(status: BlockStatus, failure: r.Sense): Outcome {
   switch (status) {
     case 'ok':
@@ -388,15 +385,15 @@ function outcomeOf(status: BlockStatus, failure: r.Sense): Outcome {
 /** 5.6.6.1: sense length, residual, status qualifier, status, response, sense. */
 function responseOf(
   response: number,
-  { sense, filledBytes }: Outcome = fine(),
-  leftBytes = 0,
+  { sense, movedBytes }: Outcome = fine(),
+  roomBytes = 0,
 ): Uint8Array {
   const bytes = new Uint8Array(RESPONSE_BYTES);
   const view = new DataView(bytes.buffer);
   bytes[11] = response;
+  view.setUint32(4, Math.max(0, roomBytes - movedBytes), true);
   if (sense === undefined) return bytes;
   view.setUint32(0, r.SENSE_BYTES, true);
-  view.setUint32(4, Math.max(0, leftBytes - filledBytes), true);
   bytes[10] = r.STATUS_CHECK_CONDITION;
   bytes.set(r.senseData(sense), 12);
   return bytes;
