@@ -18,7 +18,7 @@ export interface BlockBackend {
   readonly readOnly: boolean;
   /** At most 20 characters. */
   readonly serial: string;
-  /** The unit in which the host takes room: discards of less give none back. */
+  /** What a guest discards at least, in bytes: discards of less give hardly any room back. */
   readonly unitBytes: number;
   /** The guest's memory as it lies. */
   read(offsetBytes: number, into: readonly Uint8Array[]): Promise<BlockStatus>;

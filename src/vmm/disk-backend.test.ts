@@ -62,6 +62,13 @@ describe('a disk of the machine', () => {
     );
   });
 
+  it('has a guest discard parts of large units, which are punched where they lie', async () => {
+    const { backend, image } = await rig({});
+    assert.equal(backend.unitBytes, image.unitBytes);
+    Object.defineProperty(image, 'unitBytes', { value: 32 << 20 });
+    assert.equal(backend.unitBytes, 64 << 10);
+  });
+
   it('waits for room, when the host has none', async () => {
     const { backend, told, stalls } = await rig({}, ['no-space', 'no-space', 'no-space']);
     assert.equal(await backend.write(0, BYTES), 'ok');

@@ -20,6 +20,8 @@ export interface DiskPolicy {
 }
 
 const MOST_TOLD = 100;
+/** Most formats punch parts of larger units where they lie: a guest that spared them would give hardly any room back. */
+const MOST_UNIT_BYTES = 64 << 10;
 
 interface Outcome {
   readonly status: BlockStatus;
@@ -62,7 +64,7 @@ export class DiskBackend implements BlockBackend {
   }
 
   get unitBytes(): number {
-    return this.#image.unitBytes;
+    return Math.min(this.#image.unitBytes, MOST_UNIT_BYTES);
   }
 
   read(offsetBytes: number, into: readonly Uint8Array[]): Promise<BlockStatus> {
