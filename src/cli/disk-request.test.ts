@@ -9,6 +9,7 @@ describe('--disk', () => {
   const right = [
     { text: 'a.img', expected: { ...PLAIN, path: 'a.img' } },
     { text: 'a,,b.img', expected: { ...PLAIN, path: 'a,b.img' } },
+    { text: 'file=a.img', expected: { ...PLAIN, path: 'a.img' } },
     { text: 'a,format=raw', expected: { ...PLAIN, path: 'a', format: 'raw' } },
     { text: 'a,readonly', expected: { ...PLAIN, path: 'a', readOnly: true } },
     { text: 'a,readonly=off,snapshot=on', expected: { ...PLAIN, path: 'a', snapshot: true } },

@@ -16,9 +16,13 @@ const FULL: readonly NonNullable<DiskConfig['onFull']>[] = ['wait', 'report'];
 /** The shortest that a device has room for: NVMe's and virtio's. */
 const MOST_SERIAL = 20;
 
-/** `FILE[,id=I][,format=F][,bus=B][,cache=C][,readonly][,serial=S][,snapshot]…`; a comma in the name is doubled. */
+/**
+ * `FILE[,id=I][,format=F][,bus=B][,cache=C][,readonly][,serial=S][,snapshot]…`; a comma in the name is doubled, and `file=`
+ * may stand before it, as with QEMU.
+ */
 export function parseDisk(text: string): DiskConfig {
-  const [path = '', ...options] = splitCommas(text);
+  const [first = '', ...options] = splitCommas(text);
+  const path = first.replace(/^file=/, '');
   if (path === '') throw wrong(`'${text}' names no file; give FILE or FILE,OPTION,…`);
   const { values, limits } = sortOptions(options);
   const format = values.get('format');

@@ -95,7 +95,7 @@ export class Disks {
     } catch (error) {
       this.#ids.delete(id);
       if (!(error instanceof ImageError)) throw error;
-      throw new RequestError(error.message, 'disk', { cause: error });
+      throw new RequestError(`${error.message}${hintFor(error, config)}`, 'disk', { cause: error });
     }
   }
 
@@ -209,12 +209,14 @@ export class Disks {
     this.#isEnding = true;
   }
 
-  /** Closes a disk that no card has any more. Does nothing the second time. */
+  /** Closes a disk that no card has any more, once nothing is under way. Does nothing the second time. */
   async remove(disk: OpenDisk): Promise<void> {
     const index = this.#open.indexOf(disk);
     if (index < 0) return;
     this.#open.splice(index, 1);
+    disk.isGone = true;
     try {
+      await disk.backend?.end();
       await disk.image.close();
     } finally {
       this.#ids.delete(disk.id);
@@ -231,6 +233,10 @@ export class Disks {
 function limiterOf(limits: IoLimits | undefined): IoLimiter | undefined {
   if (limits === undefined) return undefined;
   return new IoLimiter(limits, { nowMs: () => performance.now(), wait: (ms) => setTimeout(ms) });
+}
+
+function hintFor({ kind }: ImageError, { readOnly, snapshot }: DiskConfig): string {
+  return kind === 'read-only' && !readOnly && !snapshot ? '; add ,readonly or ,snapshot' : '';
 }
 
 /** The file has no name left: it goes when it is closed, or when we do. */

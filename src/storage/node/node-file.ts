@@ -346,8 +346,16 @@ function flagsOf(access: NonNullable<FileOptions['access']>): number {
 
 function checkKind(path: string, stats: BigIntStats): void {
   if (stats.isFile() || stats.isBlockDevice()) return;
-  const what = stats.isDirectory() ? 'a directory' : 'neither a file nor a block device';
-  throw new ImageError('bad-format', `${path}: is ${what}; give a disk image`, { path });
+  throw noImage(path, stats.isDirectory() ? 'a directory' : 'neither a file nor a block device');
+}
+
+function noImage(path: string, what: string, cause?: unknown): ImageError {
+  return new ImageError(
+    'bad-format',
+    `${path}: is ${what}; give a disk image`,
+    { path },
+    { cause },
+  );
 }
 
 function hostError(error: unknown, path: string, what: string, offsetBytes?: number): ImageError {
@@ -360,6 +368,8 @@ function hostError(error: unknown, path: string, what: string, offsetBytes?: num
       return new ImageError('not-found', `${path}: no such file`, at, options);
     case 'EEXIST':
       return new ImageError('exists', `${path}: is there already`, at, options);
+    case 'EISDIR':
+      return noImage(path, 'a directory', error);
     case 'EBUSY':
       return new ImageError(
         'locked',

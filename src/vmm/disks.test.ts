@@ -1,0 +1,58 @@
+import assert from 'node:assert/strict';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { after, describe, it } from 'node:test';
+import type { DiskConfig } from '#control/vm.ts';
+import { Disks } from './disks.ts';
+
+const dir = mkdtempSync(path.join(os.tmpdir(), 'ring0-disks-'));
+after(() => rmSync(dir, { recursive: true }));
+
+function config(name: string, more: Partial<DiskConfig> = {}): DiskConfig {
+  const file = path.join(dir, name);
+  return {
+    path: file,
+    bus: 'virtio',
+    cache: 'writeback',
+    readOnly: false,
+    snapshot: false,
+    ...more,
+  };
+}
+
+describe("a machine's disks", () => {
+  it('says nothing of what is asked of a disk that has been removed', async () => {
+    writeFileSync(path.join(dir, 'raw'), new Uint8Array(8192));
+    const told: string[] = [];
+    const disks = await Disks.open([config('raw', { format: 'raw' })]);
+    const [disk] = disks.list;
+    assert.ok(disk);
+    const backend = disks.backend(disk, { failed: (line) => told.push(line), stalled: () => {} });
+    assert.equal(await backend.discard(0, 4096), 'ok');
+    const underWay = backend.write(4096, [new Uint8Array(512).fill(7)]);
+    await disks.remove(disk);
+    // As when room is given back after a while.
+    assert.deepEqual([await underWay, await backend.flush()], ['ok', 'io-error']);
+    assert.deepEqual(told, []);
+  });
+
+  it('says how a disk that can only be read is given', async () => {
+    const volume = new Uint8Array(20 * 2048);
+    volume.set(new TextEncoder().encode('\u0001CD001\u0001'), 16 * 2048);
+    writeFileSync(path.join(dir, 'iso'), volume);
+    await assert.rejects(
+      Disks.open([config('iso', { format: 'iso' })]),
+      /; add ,readonly or ,snapshot$/,
+    );
+    for (const way of [{ readOnly: true }, { snapshot: true }])
+      await (await Disks.open([config('iso', { format: 'iso', ...way })])).close();
+  });
+
+  it('refuses a folder in words', async () => {
+    await assert.rejects(
+      Disks.open([config('', { format: 'raw' })]),
+      /is a directory; give a disk image$/,
+    );
+  });
+});
