@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, describe, it } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { ImageError } from '../image.ts';
 import { noise } from '../testing.ts';
 import { parseFilefrag } from './holes.ts';
@@ -74,9 +75,28 @@ describe('NodeFile', () => {
   it('does not look for holes that are smaller than asked', async () => {
     writeFileSync(at('few-holes'), noise(65536, 1));
     truncateSync(at('few-holes'), 1 << 20);
-    const file = await NodeFile.open(at('few-holes'), { leastHoleBytes: 1 << 20 });
+    const file = await NodeFile.open(at('few-holes'), { soonBytes: 1 << 20 });
     assert.deepEqual(await file.extent(0, 1 << 20), { data: true, lengthBytes: 1 << 20 });
     await file.close();
+  });
+
+  it('takes all for data, a part at once, until holes are found', async () => {
+    const size = 64 << 20;
+    writeFileSync(at('holes'), noise(65536, 1));
+    truncateSync(at('holes'), size);
+    const exact = await NodeFile.open(at('holes'));
+    const soon = await NodeFile.open(at('holes'), { soonBytes: 1 << 20 });
+    const first = await soon.extent(1 << 20, size - (1 << 20));
+    assert.deepEqual(first, { data: true, lengthBytes: 8 << 20 });
+    const hole = await exact.extent(1 << 20, size - (1 << 20));
+    let found = first;
+    for (let turn = 0; found.data !== hole.data && turn < 1000; turn++) {
+      await sleep(10);
+      found = await soon.extent(1 << 20, size - (1 << 20));
+    }
+    assert.deepEqual(found, hole);
+    await exact.close();
+    await soon.close();
   });
 
   it('punches holes that read as zeros, or says that it cannot', async () => {

@@ -25,6 +25,8 @@ import { isOnLocalFilesystem } from './local-filesystem.ts';
 import { PromptIo } from './prompt-io.ts';
 import { deviceNumbers, lockForWriting } from './write-lock.ts';
 
+/** What is taken for data at once while holes are looked for. */
+const UNKNOWN_BYTES = 8 << 20;
 /** Punching costs a process: small ranges are not worth it. */
 const PUNCH_MIN_BYTES = 1 << 20;
 
@@ -35,8 +37,8 @@ export interface NodeFileOptions extends FileOptions {
   readonly neverFlush?: boolean;
   /** Requests pass the host's cache by (O_DIRECT), where an existing file takes that; else this is told so, and why. */
   readonly onNotDirect?: (line: string) => void;
-  /** Holes are not looked for where they have less in all, since that takes a process; default: 1. */
-  readonly leastHoleBytes?: number;
+  /** Holes are not looked for where they have less in all, since that takes a process, and are data until they are found. */
+  readonly soonBytes?: number;
 }
 
 /** A file or block device of the host, read and written on libuv's threads. */
@@ -51,7 +53,7 @@ export class NodeFile implements HostFile {
   readonly #unlock: () => Promise<void>;
   readonly #isDevice: boolean;
   #neverFlush = false;
-  #leastHoleBytes = 1;
+  #soonBytes: number | undefined;
   #direct: DirectIo | undefined;
   /** Where a sparse file has data, until it changes; undefined: not asked yet. */
   #runs: Promise<readonly Run[] | undefined> | undefined;
@@ -107,7 +109,7 @@ export class NodeFile implements HostFile {
         unlock,
       );
       file.#neverFlush = options.neverFlush ?? false;
-      file.#leastHoleBytes = options.leastHoleBytes ?? 1;
+      file.#soonBytes = options.soonBytes;
       if (direct !== undefined) file.#direct = file.#makeDirect(direct.blockBytes);
       return file;
     } catch (error) {
@@ -220,8 +222,11 @@ export class NodeFile implements HostFile {
     lengthBytes: number,
   ): Promise<{ data: boolean; lengthBytes: number }> {
     if (this.#isDevice) return { data: true, lengthBytes };
-    this.#runs ??= holesOf(this.#fd, this.#leastHoleBytes);
-    const runs = await this.#runs;
+    this.#runs ??= holesOf(this.#fd, this.#soonBytes ?? 1);
+    const waits = this.#soonBytes === undefined ? [] : [nextTurn()];
+    const runs = await Promise.race([this.#runs, ...waits]);
+    // More is read than need be, if it is a hole.
+    if (runs === 'later') return { data: true, lengthBytes: Math.min(lengthBytes, UNKNOWN_BYTES) };
     if (runs === undefined) return { data: true, lengthBytes };
     const next = runs[firstEndingAfter(runs, offsetBytes)];
     if (next === undefined) return { data: false, lengthBytes };
@@ -303,6 +308,12 @@ async function openPastCache(
       `${path}: its file system does not take O_DIRECT; for this file, cache=none is cache=writeback`,
     );
   return direct;
+}
+
+function nextTurn(): Promise<'later'> {
+  return new Promise((resolve) => {
+    setImmediate(() => resolve('later'));
+  });
 }
 
 function firstEndingAfter(runs: readonly Run[], offsetBytes: number): number {
