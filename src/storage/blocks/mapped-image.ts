@@ -11,7 +11,7 @@ import { isZero } from '../zeros.ts';
 import type { BlockMap, Place, Run } from './block-map.ts';
 import { KeyLock } from './key-lock.ts';
 import { Requests } from './requests.ts';
-import { continues, isInPlace, isNext, zeroRun } from './runs.ts';
+import { continues, isInPlace, isNext, writeSoon, zeroRun } from './runs.ts';
 
 const CHUNK_BYTES = 1 << 20;
 /** Units are allocated at once for so much. */
@@ -87,7 +87,7 @@ export class MappedImage implements DiskImage {
       const at = offsetBytes + done;
       const run = await this.#run(at, from.length - done);
       if (isInPlace(run)) {
-        await run.file.write(run.hostOffsetBytes, from.subarray(done, done + run.lengthBytes));
+        await writeSoon(run.file, run.hostOffsetBytes, from.subarray(done, done + run.lengthBytes));
         done += run.lengthBytes;
       } else {
         const units = this.#wholeUnits(at, Math.min(run.lengthBytes, from.length - done));
@@ -384,7 +384,8 @@ export class MappedImage implements DiskImage {
       let count = 1;
       while (isNext(place, count * this.unitBytes, places[start + count])) count++;
       const end = (start + count) * this.unitBytes;
-      await place.file.write(place.hostOffsetBytes, from.subarray(start * this.unitBytes, end));
+      const units = from.subarray(start * this.unitBytes, end);
+      await writeSoon(place.file, place.hostOffsetBytes, units);
       start += count;
     }
   }
@@ -409,7 +410,7 @@ export class MappedImage implements DiskImage {
     return this.#locks.run([unit], async () => {
       const now = await this.#run(offsetBytes, from.length);
       if (isInPlace(now) && now.lengthBytes === from.length)
-        return await now.file.write(now.hostOffsetBytes, from);
+        return await writeSoon(now.file, now.hostOffsetBytes, from);
       if (this.#map.writeUnit !== undefined)
         return await this.#rewriteUnit(unit, offsetBytes, from);
       const place = await this.#allocate(unit, offsetBytes);
@@ -430,7 +431,7 @@ export class MappedImage implements DiskImage {
     const hostOf = (at: number): number => place.hostOffsetBytes + at - start;
     for (let at = start; at < end; ) {
       if (at === offsetBytes) {
-        await place.file.write(hostOf(at), from);
+        await writeSoon(place.file, hostOf(at), from);
         at += from.length;
         continue;
       }

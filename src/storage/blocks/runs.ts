@@ -1,3 +1,4 @@
+import type { HostFile } from '../image.ts';
 import { fillZeros } from '../zeros.ts';
 import type { Place, Run } from './block-map.ts';
 
@@ -21,6 +22,15 @@ export function continues(first: Run, lengthBytes: number, next: Run): boolean {
   return first.hostOffsetBytes === undefined
     ? next.hostOffsetBytes === undefined
     : next.hostOffsetBytes === first.hostOffsetBytes + lengthBytes;
+}
+
+/** Within the call where the host's memory takes it: the way to a thread and back costs more. */
+export async function writeSoon(
+  file: HostFile,
+  offsetBytes: number,
+  from: Uint8Array,
+): Promise<void> {
+  if (file.tryWrite?.(offsetBytes, [from]) !== true) await file.write(offsetBytes, from);
 }
 
 export async function zeroRun(run: DataRun, mayUnmap: boolean): Promise<void> {

@@ -173,13 +173,16 @@ async function fillHost(format: ImageFormat, { options }: ResizeCase): Promise<v
   let isFull = true;
   host.openFile = async (name, how) => {
     const file = await open(name, how);
-    const write = file.write.bind(file);
+    const [write, tryWrite] = [file.write.bind(file), file.tryWrite?.bind(file)];
+    // Tables still find room.
+    const hasRoom = (from: Uint8Array | undefined): boolean =>
+      !isFull || from?.subarray(0, SECTOR_BYTES).every((byte) => byte === 0xa5) !== true;
     file.write = async (offsetBytes, from) => {
-      // Tables still find room.
-      if (isFull && from.subarray(0, SECTOR_BYTES).every((byte) => byte === 0xa5))
-        throw new ImageError('no-space', `${name}: full`);
+      if (!hasRoom(from)) throw new ImageError('no-space', `${name}: full`);
       await write(offsetBytes, from);
     };
+    file.tryWrite = (offsetBytes, from) =>
+      hasRoom(from[0]) && tryWrite?.(offsetBytes, from) === true;
     return file;
   };
   const image = await openImage('/d', host, { format: format.name });
