@@ -13,6 +13,8 @@ export class HeaderStore {
   #header: Header;
   /** The sector as it stands in the file. */
   #sector: Uint8Array | undefined;
+  /** A change of it failed: the file may have it all the same. */
+  #isUncertain = false;
   readonly #mutex = new Mutex();
 
   constructor(file: HostFile, header: Header) {
@@ -30,10 +32,16 @@ export class HeaderStore {
       const next = { ...this.#header, ...changes };
       const sector = (await this.#readSector()).slice();
       encodeFields(new DataView(sector.buffer), next);
-      await this.#file.write(0, sector);
-      await this.#file.flush();
-      this.#sector = sector;
+      await this.#replace(sector);
       this.#header = next;
+    });
+  }
+
+  /** Takes back what failed: nothing may be changed before that which the other header would lead to. */
+  settle(): Promise<void> {
+    if (!this.#isUncertain) return Promise.resolve();
+    return this.#mutex.run(async () => {
+      if (this.#isUncertain) await this.#replace(await this.#readSector());
     });
   }
 
@@ -58,11 +66,18 @@ export class HeaderStore {
         await this.#file.write(apartFrom, bytes.subarray(apartFrom));
         await this.#file.flush();
       }
-      await this.#file.write(0, sector);
-      await this.#file.flush();
-      this.#sector = sector;
+      await this.#replace(sector);
       this.#header = next;
     });
+  }
+
+  /** Durable when it resolves. */
+  async #replace(sector: Uint8Array): Promise<void> {
+    this.#isUncertain = true;
+    await this.#file.write(0, sector);
+    await this.#file.flush();
+    this.#sector = sector;
+    this.#isUncertain = false;
   }
 
   async #readSector(): Promise<Uint8Array> {

@@ -190,6 +190,7 @@ export class Metadata {
   }
 
   async #commit(withCounts: boolean): Promise<void> {
+    await this.store.settle();
     await this.#applyFrees();
     const batch = this.#take(withCounts || this.counts.cache.isFull);
     try {

@@ -17,7 +17,7 @@ import { BitmapTracker, trackedBitmaps } from './bitmap-tracker.ts';
 import { readBitmaps } from './bitmaps.ts';
 import { describe } from './info.ts';
 import * as q from './layout.ts';
-import { Mapping } from './mapping.ts';
+import { Mapping, type Run } from './mapping.ts';
 import type { Metadata } from './metadata.ts';
 import { Packer } from './packer.ts';
 import { Reader } from './reader.ts';
@@ -52,6 +52,8 @@ export class Qcow2Image implements DiskImage {
   readonly #tree: SnapshotTree;
   readonly bitmaps: Qcow2Bitmaps;
   #tracker: BitmapTracker | undefined;
+  /** The bitmaps in the file may be others than those tracked. */
+  #isTrackerOld = false;
   /** Requests wait for it: something changes that all of them use. */
   #gate: Promise<void> | undefined;
   /** The tables in the file are others than those in memory. */
@@ -115,7 +117,7 @@ export class Qcow2Image implements DiskImage {
     checkRange(this, offsetBytes, length);
     this.#checkWritable();
     // Bitmaps are marked before the data change, in the image file.
-    if (this.#gate !== undefined || this.#tracker !== undefined) return false;
+    if (this.#gate !== undefined || this.#tracker !== undefined || this.#isTrackerOld) return false;
     return this.#writer.tryWrite(offsetBytes, from, length);
   }
 
@@ -149,9 +151,16 @@ export class Qcow2Image implements DiskImage {
   async extent(offsetBytes: number, lengthBytes: number): Promise<Extent> {
     checkRange(this, offsetBytes, lengthBytes);
     while (this.#gate !== undefined) await this.#gate;
-    let run = this.#mapping.run(offsetBytes, lengthBytes);
-    for (; run === undefined; run = this.#mapping.run(offsetBytes, lengthBytes))
-      await this.#mapping.load(offsetBytes);
+    const { epochs } = this.#meta;
+    const epoch = epochs.enter();
+    let run: Run | undefined;
+    try {
+      run = this.#mapping.run(offsetBytes, lengthBytes);
+      for (; run === undefined; run = this.#mapping.run(offsetBytes, lengthBytes))
+        await this.#mapping.load(offsetBytes);
+    } finally {
+      epochs.leave(epoch);
+    }
     const { kind, lengthBytes: length, hostOffsetBytes, compressed } = run;
     if (compressed === true) return { kind, lengthBytes: length, compressed };
     if (hostOffsetBytes === undefined) return { kind, lengthBytes: length };
@@ -170,12 +179,25 @@ export class Qcow2Image implements DiskImage {
   /** Runs a change of the bitmaps, or of what they are about, when they are all in the file. */
   async #withBitmaps(task: () => Promise<void>): Promise<void> {
     await this.#meta.settle();
+    await this.#currentTracker();
     await this.#tracker?.store();
+    // Where the task fails others may lie in their place.
+    this.#isTrackerOld = true;
     await task();
+    await this.#currentTracker();
+  }
+
+  /** Looks which bitmaps must follow writes, if they may have changed. */
+  async #currentTracker(): Promise<BitmapTracker | undefined> {
+    if (!this.#isTrackerOld || this.#isStale) return this.#tracker;
     const { file, header } = this.#meta;
-    if (this.#isStale) return;
+    await this.#meta.store.settle();
     const tracked = await trackedBitmaps(file, header);
+    // Requests that came meanwhile have looked, too.
+    if (!this.#isTrackerOld) return this.#tracker;
     this.#tracker = tracked.length === 0 ? undefined : new BitmapTracker(this.#meta, tracked);
+    this.#isTrackerOld = false;
+    return this.#tracker;
   }
 
   async #apply(which: string): Promise<void> {
@@ -263,7 +285,8 @@ export class Qcow2Image implements DiskImage {
   async #finish(): Promise<void> {
     if (this.#isStale) return;
     await this.#meta.settle();
-    await this.#tracker?.store();
+    // Since bitmaps were changed in vain nothing was written, or they would have been looked at.
+    if (!this.#isTrackerOld) await this.#tracker?.store();
     // A file that grew ahead of its use is cut back.
     const { usedBytes } = this.#meta.counts;
     if ((await this.#meta.file.size()) > usedBytes) await this.#meta.file.truncate(usedBytes);
@@ -281,9 +304,10 @@ export class Qcow2Image implements DiskImage {
     const { epochs } = this.#meta;
     const epoch = epochs.enter();
     try {
-      if (this.#tracker !== undefined) {
-        await this.#tracker.begin();
-        this.#tracker.mark(offsetBytes, lengthBytes);
+      const tracker = this.#isTrackerOld ? await this.#currentTracker() : this.#tracker;
+      if (tracker !== undefined) {
+        await tracker.begin();
+        tracker.mark(offsetBytes, lengthBytes);
       }
       await task();
     } catch (error) {
@@ -306,9 +330,10 @@ export class Qcow2Image implements DiskImage {
       await new Promise<void>((resolve) => this.#meta.epochs.after(resolve));
       this.#packer.forget();
       this.#reader.forget();
-      if (changesAll && this.#tracker !== undefined) {
-        await this.#tracker.begin();
-        this.#tracker.mark(0, this.sizeBytes);
+      const tracker = changesAll ? await this.#currentTracker() : undefined;
+      if (tracker !== undefined) {
+        await tracker.begin();
+        tracker.mark(0, this.sizeBytes);
       }
       return await task();
     } catch (error) {

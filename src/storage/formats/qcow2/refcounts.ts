@@ -124,8 +124,9 @@ export class Refcounts {
         return found;
       }
       const start = this.#freshFrom;
-      await this.add(start, count, 1);
+      // What is counted by halves is nobody's.
       this.#freshFrom = start + count;
+      await this.add(start, count, 1);
       return start;
     });
   }
@@ -141,6 +142,7 @@ export class Refcounts {
    */
   cutTail(fromCluster: number): Promise<void> {
     return this.#changing(async () => {
+      await this.#store.settle();
       const blocks: number[] = [];
       let end = this.#freshFrom;
       for (; end > fromCluster; end--)
@@ -148,9 +150,11 @@ export class Refcounts {
         else if ((await this.get(end - 1)) !== 0) break;
       if (end === this.#freshFrom) return;
       if (blocks.length > 0) await this.#tableLock.run(() => this.#forget(blocks));
+      this.#hint = Math.min(this.#hint, end);
+      // Where the host fails the file may have been cut all the same.
+      this.#end = end;
       await this.#file.truncate(end * this.#clusterBytes);
       this.#end = Math.floor((await this.#file.size()) / this.#clusterBytes);
-      this.#hint = Math.min(this.#hint, end);
       // A device stays as long as it is, and keeps what it has.
       if (this.#end <= end) this.#freshFrom = end;
     });
@@ -339,11 +343,14 @@ export class Refcounts {
   /** Makes an empty block in a free cluster, which may be one that it counts. */
   async #addBlock(block: number, cluster: number): Promise<void> {
     const offset = cluster * this.#clusterBytes;
+    this.#freshFrom = Math.max(this.#freshFrom, cluster + 1);
+    const countsItself = Math.floor(cluster / this.perBlock) === block;
+    // Where that fails nothing leads to it yet.
+    if (!countsItself) await this.#add(cluster, 1);
     this.cache.create(offset);
     this.#table[block] = offset;
     this.#dirtyEntries.add(block);
-    this.#freshFrom = Math.max(this.#freshFrom, cluster + 1);
-    await this.#add(cluster, 1);
+    if (countsItself) await this.#add(cluster, 1);
   }
 
   async #growFile(clusters: number): Promise<void> {
@@ -363,6 +370,7 @@ export class Refcounts {
   /** Moves the table to a larger place behind all that is counted, with the blocks that count it. */
   async #growTable(entries: number): Promise<void> {
     await this.#tableLock.run(async () => {
+      await this.#store.settle();
       const { header } = this.#store;
       const perCluster = this.#clusterBytes / 8;
       const clusters = Math.ceil(Math.max(entries, this.#table.length * 1.5) / perCluster) + 1;
@@ -414,8 +422,8 @@ export class Refcounts {
     });
     await this.#file.write(offsetBytes, bytes);
     await this.#file.flush();
-    this.#dirtyEntries = new Set();
     await this.#store.update({ refcountTableOffset: offsetBytes, refcountTableClusters: clusters });
+    this.#dirtyEntries = new Set();
   }
 
   #corrupt(cluster: number, what: string): ImageError {
