@@ -2,8 +2,9 @@
 import { parseArgs } from 'node:util';
 import { DEVICE_TARGETS } from './devices.ts';
 import { TARGETS as IMAGE_TARGETS, type Target } from './images.ts';
+import { REQUEST_TARGETS } from './requests.ts';
 
-const TARGETS = [...IMAGE_TARGETS, ...DEVICE_TARGETS];
+const TARGETS = [...IMAGE_TARGETS, ...DEVICE_TARGETS, ...REQUEST_TARGETS];
 
 /** Of one seed, so that what is found is found again at once. */
 const ROUNDS = 20;

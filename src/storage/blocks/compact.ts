@@ -27,26 +27,34 @@ export interface Blocks {
  */
 export async function compact(blocks: Blocks): Promise<number | undefined> {
   const { tail, blockBytes } = blocks;
-  const holes = tail.freed.map((place) => place.hostOffsetBytes).sort((a, b) => a - b);
+  const holes = tail.takeFreed();
   const [lowest] = holes;
   if (lowest === undefined) return undefined;
-  const above: Block[] = [];
-  await blocks.each((block) => {
-    if (block.hostOffsetBytes > lowest) above.push(block);
-  });
-  above.sort((a, b) => a.hostOffsetBytes - b.hostOffsetBytes);
-  for (const hole of holes) {
-    const last = above.at(-1);
-    if (last === undefined || last.hostOffsetBytes < hole) break;
-    above.pop();
-    await move(blocks, last, hole);
+  // Where this fails nobody gets a hole that a block was moved to, or may have been.
+  let used = 0;
+  try {
+    const above: Block[] = [];
+    await blocks.each((block) => {
+      if (block.hostOffsetBytes > lowest) above.push(block);
+    });
+    above.sort((a, b) => a.hostOffsetBytes - b.hostOffsetBytes);
+    for (const hole of holes) {
+      const last = above.at(-1);
+      if (last === undefined || last.hostOffsetBytes < hole) break;
+      above.pop();
+      used++;
+      await move(blocks, last, hole);
+    }
+    await blocks.commit();
+    let end = lowest;
+    await blocks.each(({ hostOffsetBytes }) => {
+      end = Math.max(end, hostOffsetBytes + blockBytes);
+    });
+    return end;
+  } catch (error) {
+    for (const hole of holes.slice(used).reverse()) tail.putBack(hole);
+    throw error;
   }
-  await blocks.commit();
-  let end = lowest;
-  await blocks.each(({ hostOffsetBytes }) => {
-    end = Math.max(end, hostOffsetBytes + blockBytes);
-  });
-  return end;
 }
 
 /** Moves all blocks that start before `limitBytes` behind it, and behind all others. */

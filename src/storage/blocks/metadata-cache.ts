@@ -100,6 +100,22 @@ export class MetadataCache {
     }
   }
 
+  /**
+   * Changes bytes, durably. Where that fails they are what they were, in the file too with the next commit: those who read
+   * the image and those who have it open shall not differ about it.
+   */
+  async replace(offsetBytes: number, bytes: Uint8Array): Promise<void> {
+    const before = await this.get(offsetBytes, bytes.length);
+    await this.set(offsetBytes, bytes, 1);
+    try {
+      await this.commit();
+    } catch (error) {
+      // What could not be written is in memory, all of it.
+      await this.set(offsetBytes, before, 1);
+      throw error;
+    }
+  }
+
   /** The bytes of a range, copied. */
   async get(offsetBytes: number, lengthBytes: number): Promise<Uint8Array> {
     const { pageBytes } = this.#options;

@@ -26,9 +26,12 @@ export class Tail implements FreedRoom {
     return this.#endBytes;
   }
 
-  /** Room that was freed and not handed out again, in no order. All of it is of one length. */
-  get freed(): readonly Place[] {
-    return this.#ready;
+  /** Room that was freed and not handed out again, in order. All of it is of one length. */
+  takeFreed(): number[] {
+    return this.#ready
+      .splice(0)
+      .map(({ hostOffsetBytes }) => hostOffsetBytes)
+      .sort((a, b) => a - b);
   }
 
   async take(lengthBytes: number): Promise<Place> {

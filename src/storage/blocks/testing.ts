@@ -1,7 +1,8 @@
 import { type FileOptions, type HostFile, type Replaced, SECTOR_BYTES } from '../image.ts';
 import { MemoryFile, MemoryHost } from '../testing.ts';
 
-type Change =
+/** What is done to a file. */
+export type Change =
   | { readonly kind: 'write'; readonly offsetBytes: number; readonly bytes: Uint8Array }
   | { readonly kind: 'truncate'; readonly sizeBytes: number }
   | { readonly kind: 'replace'; readonly bytes: Uint8Array }
@@ -115,23 +116,21 @@ export function* crashes(
     }
     pending.push({ path: event.path, change: event.change });
     const host = copyOf(durable);
-    for (const one of pending) {
+    for (const { path, change } of pending) {
       const fate = random.below(4);
       if (fate === 0) continue;
-      apply(host, fate === 1 ? torn(one, random) : one);
+      apply(host, { path, change: fate === 1 ? torn(change, random) : change });
     }
     yield { host, events: index + 1 };
   }
 }
 
-function torn(one: { path: string; change: Change }, random: Random): typeof one {
-  if (one.change.kind !== 'write') return one;
-  const { offsetBytes, bytes } = one.change;
+/** What is there of a write that was cut off between two sectors. */
+export function torn(change: Change, random: Random): Change {
+  if (change.kind !== 'write') return change;
+  const { offsetBytes, bytes } = change;
   const sectors = random.below(Math.ceil(bytes.length / SECTOR_BYTES));
-  return {
-    path: one.path,
-    change: { kind: 'write', offsetBytes, bytes: bytes.subarray(0, sectors * SECTOR_BYTES) },
-  };
+  return { kind: 'write', offsetBytes, bytes: bytes.subarray(0, sectors * SECTOR_BYTES) };
 }
 
 function copyOf(host: MemoryHost): MemoryHost {
@@ -143,6 +142,10 @@ function copyOf(host: MemoryHost): MemoryHost {
 function apply(host: MemoryHost, { path, change }: { path: string; change: Change }): void {
   const file = host.files.get(path) ?? new MemoryFile(path);
   host.files.set(path, file);
+  applyChange(file, change);
+}
+
+export function applyChange(file: MemoryFile, change: Change): void {
   if (change.kind === 'write') {
     if (change.bytes.length > 0) file.apply(change.offsetBytes, change.bytes);
   } else if (change.kind === 'truncate') file.resizeTo(change.sizeBytes);

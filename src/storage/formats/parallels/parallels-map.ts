@@ -166,8 +166,7 @@ export class ParallelsMap implements BlockMap {
     if (fields.text(0, 16) === v.MAGIC_EXT) fields.setU64(v.H_SECTORS, sectors);
     else fields.setU32(v.H_SECTORS, sectors);
     fields.setU32(v.H_DATA, next.dataOffset / SECTOR_BYTES);
-    await this.#cache.set(0, bytes, 1);
-    await this.commit();
+    await this.#cache.replace(0, bytes);
     this.#header = next;
     this.#sizeBytes = next.sizeBytes;
     this.tail.skipTo(next.dataOffset);

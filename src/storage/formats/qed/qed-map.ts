@@ -151,16 +151,16 @@ export class QedMap implements BlockMap {
 
   async resize(sizeBytes: number): Promise<void> {
     await this.commit();
-    await this.#cache.setU64(v.H_SIZE, sizeBytes, 1);
-    await this.commit();
+    const size = new Uint8Array(8);
+    new DataView(size.buffer).setBigUint64(0, BigInt(sizeBytes), true);
+    await this.#cache.replace(v.H_SIZE, size);
     this.#sizeBytes = sizeBytes;
   }
 
   async setBacking(name: string | undefined, format: string | undefined): Promise<void> {
     await this.commit();
     const old = await this.#cache.get(0, Math.min(this.#header.headerBytes, 4096));
-    await this.#cache.set(0, backingHeader(old, name, format), 1);
-    await this.commit();
+    await this.#cache.replace(0, backingHeader(old, name, format));
     this.#backing = namesOf(name, format === 'raw' ? 'raw' : undefined);
   }
 

@@ -187,6 +187,9 @@ export class VdiMap implements BlockMap {
     const tableEnd = mapOffset + blocks * 4;
     const next = tableEnd > dataOffset ? await this.#moveTable(blocks) : { ...this.#header };
     const { blocks: before, type } = this.#header;
+    // Blocks are counted from where they begin.
+    const moved = (next.dataOffset - dataOffset) / this.#slotBytes;
+    let allocated = Math.max(this.#allocated - moved, 0);
     if (blocks > before)
       await this.#cache.fill(next.mapOffset + before * 4, (blocks - before) * 4, FREE_BYTE, 1);
     if (type === v.TYPE_FIXED) {
@@ -195,11 +198,11 @@ export class VdiMap implements BlockMap {
         const place = await this.tail.takeZeroed(this.#slotBytes);
         const index = (place - next.dataOffset) / this.#slotBytes;
         await this.#cache.setU32(next.mapOffset + unit * 4, index, 1);
-        this.#allocated = Math.max(this.#allocated, index + 1);
+        allocated = Math.max(allocated, index + 1);
       }
     }
     await this.commit();
-    await this.#setHeader({ ...next, blocks, sizeBytes });
+    await this.#setHeader({ ...next, blocks, sizeBytes, allocated });
   }
 
   /** Writes the table, for `blocks`, to where the first blocks lay. The header, in one write, leads to it then. */
@@ -217,7 +220,6 @@ export class VdiMap implements BlockMap {
       const moved = entry < v.ENTRY_ZERO ? entry - count : entry;
       await this.#cache.setU32(next.mapOffset + unit * 4, moved, 1);
     }
-    this.#allocated = Math.max(this.#allocated - count, 0);
     return next;
   }
 
@@ -228,12 +230,12 @@ export class VdiMap implements BlockMap {
     fields.setU32(v.H_MAP_OFFSET, next.mapOffset);
     fields.setU32(v.H_DATA_OFFSET, next.dataOffset);
     fields.setU32(v.H_BLOCKS, next.blocks);
-    fields.setU32(v.H_ALLOCATED, this.#allocated);
+    fields.setU32(v.H_ALLOCATED, next.allocated);
     fields.setU64(v.H_DISK_SIZE, next.sizeBytes);
-    await this.#cache.set(0, bytes, 1);
+    await this.#cache.replace(0, bytes);
     this.#header = next;
+    this.#allocated = next.allocated;
     this.tail.skipTo(next.dataOffset);
-    await this.commit();
   }
 
   info(): ImageInfo {

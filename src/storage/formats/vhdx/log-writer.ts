@@ -15,6 +15,8 @@ const PAGES_PER_ENTRY = 200;
 export class LogWriter {
   readonly #file: HostFile;
   #header: Header;
+  /** A change of it failed: the file may have it all the same. */
+  #isUncertain = false;
   #sequence = 1;
 
   constructor(file: HostFile, header: Header) {
@@ -33,11 +35,17 @@ export class LogWriter {
 
   /** Says that the log is empty. */
   async finish(): Promise<void> {
-    if (this.#header.logGuid.some((byte) => byte !== 0))
+    if (!this.#isEmpty || this.#isUncertain)
       await this.#setHeader({ logGuid: new Uint8Array(UUID_BYTES) });
   }
 
+  get #isEmpty(): boolean {
+    return this.#header.logGuid.every((byte) => byte === 0);
+  }
+
   async write(writes: readonly PageWrite[]): Promise<void> {
+    // A log that is said to be empty is not looked at.
+    if (this.#isEmpty || this.#isUncertain) await this.start();
     let pages = new Map<number, Uint8Array>();
     for (const { offsetBytes, bytes } of writes)
       for (let at = 0; at < bytes.length; at += v.LOG_SECTOR_BYTES) {
@@ -62,8 +70,10 @@ export class LogWriter {
 
   async #setHeader(change: Parameters<typeof nextHeader>[1]): Promise<void> {
     const header = nextHeader(this.#header, change);
+    this.#isUncertain = true;
     await this.#file.write(v.HEADER_OFFSETS[header.slot] ?? 0, header.bytes);
     await this.#file.flush();
     this.#header = header;
+    this.#isUncertain = false;
   }
 }

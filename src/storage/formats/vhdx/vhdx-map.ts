@@ -233,8 +233,9 @@ export class VhdxMap implements BlockMap {
     if (isFixed)
       for (let unit = bat.units; unit < this.#bat.units; unit++) await this.#free(unit, false);
     await this.commit();
-    await this.#cache.setU64(metadata.sizeAt, sizeBytes, 1);
-    await this.commit();
+    const size = new Uint8Array(8);
+    new DataView(size.buffer).setBigUint64(0, BigInt(sizeBytes), true);
+    await this.#cache.replace(metadata.sizeAt, size);
     this.#bat = bat;
     this.#sizeBytes = sizeBytes;
   }

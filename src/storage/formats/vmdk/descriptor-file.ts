@@ -7,6 +7,10 @@ export class DescriptorFile {
   readonly #files: HostFile[];
   readonly #host: StorageHost;
   #located: Located;
+  /** Of the descriptor within the sparse file: what it was before it was changed, to be taken back. */
+  #before: Uint8Array | undefined;
+  /** A change of it failed, or does not hold: it may have been written all the same. */
+  #isWrong = false;
 
   /** `files` are the disk's, that with the descriptor first: a new one takes its place there. */
   constructor(files: HostFile[], located: Located, host: StorageHost) {
@@ -24,6 +28,18 @@ export class DescriptorFile {
     await this.#files[0]?.write(offsetBytes + descriptor.cidAt, new TextEncoder().encode(cid));
   }
 
+  /** What `setSize` wrote does not hold. */
+  takeBack(): void {
+    this.#isWrong = true;
+  }
+
+  /** Writes what does not hold over again. */
+  async settle(): Promise<void> {
+    if (this.#isWrong && this.#before !== undefined)
+      await this.#files[0]?.write(this.#located.offsetBytes, this.#before);
+    this.#isWrong = false;
+  }
+
   /**
    * Other programs go by the extents' lines, and some by the geometry. When it fails the descriptor is as it was; what it
    * resolves with makes that of now durable.
@@ -31,6 +47,7 @@ export class DescriptorFile {
   async setSize(sizeBytes: number, end: NewEnd): Promise<() => Promise<void>> {
     const [file] = this.#files;
     if (file === undefined) return async () => {};
+    await this.settle();
     const { offsetBytes, lengthBytes } = this.#located;
     const old = new Uint8Array(lengthBytes);
     await file.read(offsetBytes, old);
@@ -53,7 +70,10 @@ export class DescriptorFile {
       });
     const padded = new Uint8Array(lengthBytes);
     padded.set(bytes);
+    this.#before = old;
+    this.#isWrong = true;
     await file.write(offsetBytes, padded);
+    this.#isWrong = false;
     return () => file.flush();
   }
 }

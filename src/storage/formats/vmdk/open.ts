@@ -35,7 +35,7 @@ export async function open(file: HostFile, context: OpenContext): Promise<DiskIm
       readOnly: context.readOnly,
       info: infoOf(located.descriptor, extents, name),
       changeId: () => text.changeId(),
-      setSize: (sizeBytes, end) => text.setSize(sizeBytes, end),
+      text,
       addParts: (last, range) => addParts(last, range, place),
       whyPartsStay: (parts, kept) => whyPartsStay(parts, kept, place),
       removePart: (part) => context.host.remove(part.path),

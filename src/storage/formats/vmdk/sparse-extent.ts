@@ -246,8 +246,7 @@ export class SparseExtent {
       fields.setU64(v.H_REDUNDANT_DIRECTORY, next.redundantDirectory / SECTOR_BYTES);
     fields.setU64(v.H_DIRECTORY, next.directory / SECTOR_BYTES);
     fields.setU64(v.H_OVERHEAD, next.overhead / SECTOR_BYTES);
-    await this.#cache.set(0, bytes, 1);
-    await this.commit();
+    await this.#cache.replace(0, bytes);
     this.#header = next;
   }
 

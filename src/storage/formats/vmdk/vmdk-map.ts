@@ -2,7 +2,7 @@ import type { BlockMap, Place, Run } from '../../blocks/block-map.ts';
 import { findFlat } from '../../blocks/flat-map.ts';
 import type { Tail } from '../../blocks/tail.ts';
 import { type HostFile, ImageError, type ImageInfo, SECTOR_BYTES } from '../../image.ts';
-import type { NewEnd } from './descriptor.ts';
+import type { DescriptorFile } from './descriptor-file.ts';
 import type { Extent } from './extent.ts';
 import * as v from './layout.ts';
 import type { SparseExtent } from './sparse-extent.ts';
@@ -19,8 +19,7 @@ export interface VmdkParts {
   readonly info: ImageInfo;
   /** Gives the content a new identifier. */
   readonly changeId: () => Promise<void>;
-  /** Writes the disk's size into the descriptor; what it resolves with makes that durable. */
-  readonly setSize: (sizeBytes: number, end: NewEnd) => Promise<() => Promise<void>>;
+  readonly text: DescriptorFile;
   readonly addParts: (
     last: Extent,
     range: { readonly startBytes: number; readonly sizeBytes: number },
@@ -139,7 +138,8 @@ export class VmdkMap implements BlockMap {
   }
 
   async commit(): Promise<void> {
-    const { extents, files } = this.#parts;
+    const { extents, files, text } = this.#parts;
+    await text.settle();
     const done = new Set<HostFile>();
     for (const { content } of extents)
       if (content.kind === 'sparse') {
@@ -195,7 +195,8 @@ export class VmdkMap implements BlockMap {
 
   /** The descriptor never says more than there is. */
   async resize(sizeBytes: number): Promise<void> {
-    if (sizeBytes < this.sizeBytes) await this.#shrink(sizeBytes);
+    if (this.#parts.files.length === 1) await this.#resizeWhole(sizeBytes);
+    else if (sizeBytes < this.sizeBytes) await this.#shrink(sizeBytes);
     else await this.#grow(sizeBytes);
     if (this.#parts.extents.length === 1) return;
     // Room is given back within one part alone.
@@ -204,8 +205,24 @@ export class VmdkMap implements BlockMap {
     delete this.abandon;
   }
 
+  /** Where the descriptor lies in the file that it is of, that file's header counts. */
+  async #resizeWhole(sizeBytes: number): Promise<void> {
+    const { extents, text } = this.#parts;
+    const [only] = extents;
+    if (only === undefined) return;
+    const settle = await text.setSize(sizeBytes, { kept: 1, lastBytes: sizeBytes, added: [] });
+    try {
+      await resizeLast(only, sizeBytes);
+    } catch (error) {
+      text.takeBack();
+      throw error;
+    }
+    this.#parts = { ...this.#parts, extents: [{ ...only, lengthBytes: sizeBytes }] };
+    await settle();
+  }
+
   async #shrink(sizeBytes: number): Promise<void> {
-    const { extents, files, setSize, removePart } = this.#parts;
+    const { extents, files, text, removePart } = this.#parts;
     const kept = this.#keptBy(sizeBytes);
     const last = extents[kept - 1];
     if (last === undefined) return;
@@ -213,7 +230,7 @@ export class VmdkMap implements BlockMap {
     const { content } = last;
     if (extents.length > 1 && content.kind === 'sparse')
       await content.sparse.freeFrom(Math.ceil(lengthBytes / this.unitBytes));
-    const settle = await setSize(sizeBytes, { kept, lastBytes: lengthBytes, added: [] });
+    const settle = await text.setSize(sizeBytes, { kept, lastBytes: lengthBytes, added: [] });
     const others = extents.slice(0, kept - 1);
     this.#parts = { ...this.#parts, extents: [...others, { ...last, lengthBytes }] };
     await settle();
@@ -228,7 +245,7 @@ export class VmdkMap implements BlockMap {
   }
 
   async #grow(sizeBytes: number): Promise<void> {
-    const { extents, files, setSize } = this.#parts;
+    const { extents, files, text } = this.#parts;
     const last = extents.at(-1);
     if (last === undefined) return;
     const whole = sizeBytes - last.startBytes;
@@ -241,7 +258,7 @@ export class VmdkMap implements BlockMap {
     try {
       await resizeLast(last, lengthBytes);
       const end = { kept: extents.length, lastBytes: lengthBytes, added: added.lines };
-      settle = await setSize(sizeBytes, end);
+      settle = await text.setSize(sizeBytes, end);
     } catch (error) {
       // Else they would be in the way of the next attempt.
       await added.undo();

@@ -226,19 +226,25 @@ export class VpcMap implements BlockMap {
     const fields = new Fields(bytes, { path: this.#file.path, littleEndian: false });
     fields.setU32(v.D_ENTRIES, entries);
     fields.setU32(v.D_CHECKSUM, checksum(bytes, v.D_CHECKSUM));
-    await this.#cache.set(at, bytes.subarray(0, SECTOR_BYTES), 1);
+    await this.#cache.replace(at, bytes.subarray(0, SECTOR_BYTES));
     this.#header = { ...this.#header, entries };
-    await this.commit();
   }
 
   /** The one at the end counts: first it, then its copy. */
   async #setFooter(footer: Footer): Promise<void> {
-    this.#footer = footer;
-    this.#footerBytes = this.tail.endBytes;
-    await this.#file.write(this.#footerBytes, footer.bytes);
-    await this.#file.flush();
-    await this.#cache.set(0, footer.bytes, 1);
-    await this.commit();
+    const old = this.#footer;
+    try {
+      await this.#file.write(this.tail.endBytes, footer.bytes);
+      await this.#file.flush();
+      this.#footer = footer;
+      this.#footerBytes = this.tail.endBytes;
+      await this.#cache.replace(0, footer.bytes);
+    } catch (error) {
+      // The next commit writes the old one over it.
+      this.#footer = old;
+      this.#footerBytes = -1;
+      throw error;
+    }
   }
 
   commit(): Promise<void> {
