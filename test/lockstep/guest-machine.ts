@@ -66,6 +66,8 @@ export interface GuestOptions {
   /** The clock by which translated code is put in place, in milliseconds. */
   readonly nowMs?: () => number;
   readonly user?: boolean;
+  /** It begins in 32-bit code; its handlers are 64-bit code all the same. */
+  readonly code32?: boolean;
   readonly gate?: MemoryGate;
   /** Called between slices. */
   readonly boundary?: (machine: GuestMachine) => void;
@@ -175,7 +177,12 @@ export class GuestMachine {
     this.#makeTables(entry(1), entry(2));
     const user = this.#options.user === true;
     const data = { selector: user ? 0x23 : 0x10, base: 0n, limit: 0xffffffff, rights: 0xc093 };
-    const text = { selector: user ? 0x1b : 0x08, base: 0n, limit: 0xffffffff, rights: 0xa09b };
+    const text = {
+      selector: user ? 0x1b : 0x08,
+      base: 0n,
+      limit: 0xffffffff,
+      rights: this.#options.code32 === true ? 0xc09b : 0xa09b,
+    };
     const level = user ? 0x60 : 0;
     const flat = { ...data, rights: data.rights | level };
     writeState(this.memory, this.cpu, {
