@@ -6,7 +6,7 @@ import { parseArgs } from 'node:util';
 import { diskSessions } from './disk-session.ts';
 import { kernelSession } from './kernel-session.ts';
 import { KERNELS, supports } from './kernels.ts';
-import { linuxSession, stallSession } from './linux-session.ts';
+import { linuxSession } from './linux-session.ts';
 import { PEERS, type PeerName, type Presence, type Sample, type Session } from './measurement.ts';
 import { findPeers } from './peers.ts';
 import { report } from './report.ts';
@@ -40,7 +40,6 @@ class UsageError extends Error {}
 function allSessions(): Session[] {
   return [
     linuxSession(process.env),
-    stallSession(process.env),
     ...KERNELS.map((kernel) => kernelSession(kernel, 'metal64', IMAGE_DIR)),
     ...KERNELS.filter((kernel) => supports(kernel, 'metal32')).map((kernel) =>
       kernelSession(kernel, 'metal32', IMAGE_DIR),

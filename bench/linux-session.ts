@@ -45,6 +45,8 @@ const WORKLOADS: readonly ShellWorkload[] = [
 const NAMES = ['boot', ...WORKLOADS.map(({ name }) => name)];
 /** Marks what runs without code from earlier runs. */
 const ANEW = '-anew';
+/** The longest that the guest of such a run waits for translated code to be put in place: no other program has the like. */
+const STALL = 'longest-stall';
 
 /** Runs before the first that is measured: each leaves code for the next, and what the first leaves is used anew. */
 const WARM_UPS = 2;
@@ -64,34 +66,12 @@ const imageOf = ({ kernel, initrd }: DefaultGuest): Guest => ({
   append: DEFAULT_GUEST_APPEND,
 });
 
-/** The longest that a first boot waits for translated code to be put in place: no other program has the like. */
-export function stallSession(env: NodeJS.ProcessEnv): Session {
-  return {
-    group: 'linux',
-    workloads: ['longest-stall'],
-    peers: ['ring0'],
-    async run(_peer, take) {
-      const image = imageOf(await defaultGuest(env));
-      const linux = new GuestProcess(ring0Command(image, true), TIMEOUT_S);
-      try {
-        await linux.until(PROMPT);
-        linux.write('poweroff\n');
-        const ms = longestPauseMs(await linux.end());
-        if (ms === undefined) throw new Error('there are no statistics of translated code');
-        take('longest-stall', { seconds: ms / 1000, result: 'prompt' });
-      } finally {
-        await linux.kill();
-      }
-    },
-  };
-}
-
 export function linuxSession(env: NodeJS.ProcessEnv): Session {
   let guest: Promise<DefaultGuest> | undefined;
   let warmUps = 0;
   return {
     group: 'linux',
-    workloads: NAMES.flatMap((name) => [name, `${name}${ANEW}`]),
+    workloads: [...NAMES.flatMap((name) => [name, `${name}${ANEW}`]), STALL],
     peers: ['ring0', 'qemu'],
     async run(peer, take) {
       guest ??= defaultGuest(env);
@@ -105,24 +85,30 @@ export function linuxSession(env: NodeJS.ProcessEnv): Session {
         await runLinux(qemuCommand(image, 'serial'), takeBoth);
         return;
       }
-      await runLinux(ring0Command(image, true), (name, sample) => take(`${name}${ANEW}`, sample));
+      const errors = await runLinux(ring0Command(image, true), (name, sample) =>
+        take(`${name}${ANEW}`, sample),
+      );
+      const ms = longestPauseMs(errors);
+      if (ms === undefined) throw new Error('there are no statistics of translated code');
+      take(STALL, { seconds: ms / 1000, result: 'prompt' });
       for (; warmUps < WARM_UPS; warmUps++) await runLinux(ring0Command(image, false), () => {});
       await runLinux(ring0Command(image, false), take);
     },
   };
 }
 
+/** Answers what the command wrote to standard error. */
 async function runLinux(
   command: string[],
   take: (workload: string, sample: Sample) => void,
-): Promise<void> {
+): Promise<string> {
   const linux = new GuestProcess(command, TIMEOUT_S);
   try {
     const prompt = await linux.until(PROMPT);
     take('boot', { seconds: (prompt.atMs - linux.startedMs) / 1000, result: 'prompt' });
     for (const workload of WORKLOADS) take(workload.name, await runAtShell(linux, workload));
     linux.write('poweroff\n');
-    await linux.end();
+    return await linux.end();
   } finally {
     await linux.kill();
   }
