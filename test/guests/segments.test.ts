@@ -3,6 +3,35 @@ import { type SmallGuest, testSmallGuests } from './small-guests.ts';
 
 // Source: Intel SDM vol. 3, chapter 5 (protection), 6.12 (gates); vol. 1, 19.5 (ports).
 
+/** A return to ring 3, with segments that may stay and some that may not. */
+const toRing3 = (name: string, go: string): SmallGuest => ({
+  name: `${name} to ring 3 drops data segments of ring 0 and keeps conforming code`,
+  body: `mov $DATA, %eax
+    mov %eax, %es
+    mov $USER_DATA, %eax
+    mov %eax, %fs
+    mov $CONFORMING, %eax
+    mov %eax, %gs
+    try 1f
+    pushl $USER_DATA
+    pushl $user_stack
+    ${go}
+    0: mov %ds, %eax
+    mov %es, %ebx
+    mov %fs, %ecx
+    mov %gs, %edx
+    mov %esp, %esi
+    hlt
+    1: print %eax
+    print %ebx
+    print %ecx
+    print %edx
+    sub $user_stack, %esi
+    print %esi
+    ret`,
+  expected: '0d:0000 00000000 00000000 00000033 00000058 00000000',
+});
+
 const guests: readonly SmallGuest[] = [
   {
     name: 'a 32-bit call gate: stack switch, parameters, and RETF back',
@@ -91,35 +120,8 @@ const guests: readonly SmallGuest[] = [
       4: ret`,
     expected: '0d:0000 0000005b 00000000 06:0000 00000058 0d:0008 0d:0058',
   },
-  {
-    name: 'RETF to ring 3 drops data segments of ring 0 and keeps conforming code',
-    body: `mov $DATA, %eax
-      mov %eax, %es
-      mov $USER_DATA, %eax
-      mov %eax, %fs
-      mov $CONFORMING, %eax
-      mov %eax, %gs
-      try 1f
-      pushl $USER_DATA
-      pushl $user_stack
-      pushl $USER_CODE
-      pushl $0f
-      lret
-      0: mov %ds, %eax
-      mov %es, %ebx
-      mov %fs, %ecx
-      mov %gs, %edx
-      mov %esp, %esi
-      hlt
-      1: print %eax
-      print %ebx
-      print %ecx
-      print %edx
-      sub $user_stack, %esi
-      print %esi
-      ret`,
-    expected: '0d:0000 00000000 00000000 00000033 00000058 00000000',
-  },
+  toRing3('RETF', 'pushl $USER_CODE\n pushl $0f\n lret'),
+  toRing3('IRET', 'pushl $2\n pushl $USER_CODE\n pushl $0f\n iret'),
   {
     name: 'RETF and IRET to a more privileged level, and to null',
     body: `try 1f
