@@ -8,6 +8,7 @@ import { PackedDriver, type RingDriver, SplitDriver } from '#devices/virtio/test
 import { VirtioMmio } from '#devices/virtio/transport/mmio.ts';
 import * as m from '#devices/virtio/transport/mmio-regs.ts';
 import { VirtioPci } from '#devices/virtio/transport/pci.ts';
+import * as p from '#devices/virtio/transport/pci-regs.ts';
 import type { BlockStatus, DiskBays } from '#hw/block.ts';
 import { randomNumbers, TestDisk, TestInterrupts, TestMemory } from '#hw/testing.ts';
 import { totalLength } from '#storage/pieces.ts';
@@ -157,6 +158,7 @@ function odd(random: Random): number {
 
 const REQUEST = 0x8_0000;
 const ANSWER = 0x8_1000;
+const LEGACY_RINGS = 0x1_0000;
 const DATA = 0x9_0000;
 
 function scribble(memory: TestMemory, from: number, to: number, random: Random): void {
@@ -212,8 +214,9 @@ const SCSI: VirtioKind = {
   fill: scsiRequest,
 };
 
-/** Either transport, with the same registers in other places. */
+/** Either transport, of either age, with the same registers in other places. */
 interface Transport {
+  readonly legacy: boolean;
   start(features: bigint, driver: RingDriver, queue: number): void;
   notify(queue: number): void;
   anything(): void;
@@ -227,12 +230,14 @@ function virtioRig(kind: VirtioKind, random: Random): Rig {
   const second = new SlowDisk(random);
   const device = kind.make(memory, disk);
   const plug = 'attach' in device ? comingAndGoing(device, 3, second) : () => {};
-  const transport = random(2) > 0 ? pciOf(memory, device, random) : mmioOf(memory, device, random);
+  const makeTransport = [pciOf, legacyPciOf, mmioOf, legacyMmioOf][random(4)] ?? pciOf;
+  const transport = makeTransport(memory, device, random);
   let driver: RingDriver = new SplitDriver(memory, 64);
   const start = (): void => {
-    const packed = random(2) > 0;
+    const packed = !transport.legacy && random(2) > 0;
     memory.ram.fill(0, 0x1_0000, 0x4_0000);
-    driver = packed ? new PackedDriver(memory, 64) : new SplitDriver(memory, 64);
+    if (transport.legacy) driver = legacyDriver(memory, device.queueSizes[kind.queue] ?? 0);
+    else driver = packed ? new PackedDriver(memory, 64) : new SplitDriver(memory, 64);
     let features = F_VERSION_1 | device.features | (packed ? F_PACKED : 0n);
     if (random(2) > 0) features |= F_INDIRECT;
     if (random(2) > 0) features |= F_EVENT_INDEX;
@@ -250,7 +255,8 @@ function virtioRig(kind: VirtioKind, random: Random): Rig {
     const writable = kind === BLK ? [...wanted, answer] : [answer, ...wanted];
     driver.add({ readable, writable }, random(2) > 0);
     if (random(4) === 0) scribble(memory, 0x1_0000, 0x1_0400, random);
-    if (random(12) === 0) scribble(memory, 0x1_8000, 0x1_8100, random);
+    const { driverPaddr } = driver.place;
+    if (random(12) === 0) scribble(memory, driverPaddr, driverPaddr + 0x100, random);
     transport.notify(random(20) > 0 ? kind.queue : random(4));
   };
   return {
@@ -267,12 +273,52 @@ function virtioRig(kind: VirtioKind, random: Random): Rig {
   };
 }
 
+/** Its parts lie behind one another (2.7.2); the size is the device's. */
+function legacyDriver(memory: TestMemory, size: number): SplitDriver {
+  const driverPaddr = LEGACY_RINGS + 16 * size;
+  const devicePaddr = Math.ceil((driverPaddr + 6 + 2 * size) / 4096) * 4096;
+  return new SplitDriver(memory, size, { driverPaddr, devicePaddr });
+}
+
+function legacyPciOf(
+  memory: TestMemory,
+  device: VirtioBlk | VirtioScsi,
+  random: Random,
+): Transport {
+  const card = new VirtioPci(
+    { memory, interrupts: new TestInterrupts() },
+    { device, name: 'fuzz' },
+  );
+  const write = (offset: number, size: number, value: number) =>
+    card.writeBar(0, offset, size, value);
+  return {
+    legacy: true,
+    start: (features, _driver, queue) => {
+      write(p.LEGACY_STATUS, 1, 0);
+      write(p.LEGACY_STATUS, 1, 3);
+      write(p.LEGACY_DRIVER_FEATURES, 4, Number(BigInt.asUintN(32, features)));
+      write(p.LEGACY_QUEUE_SELECT, 2, queue);
+      write(p.LEGACY_QUEUE_PAGE, 4, LEGACY_RINGS / 4096);
+      write(p.LEGACY_STATUS, 1, 7);
+    },
+    notify: (queue) => write(p.LEGACY_NOTIFY, 2, queue),
+    anything: () => {
+      const offset = random(p.LEGACY_BAR_BYTES);
+      if (random(2) > 0) card.readBar(0, offset, 1 << random(3));
+      else write(offset, 1 << random(3), odd(random));
+    },
+    reset: () => card.reset(),
+    idle: () => card.idle(),
+  };
+}
+
 function pciOf(memory: TestMemory, device: VirtioBlk | VirtioScsi, random: Random): Transport {
   const interrupts = new TestInterrupts();
   const card = new VirtioPci({ memory, interrupts }, { device, name: 'fuzz' });
   const write = (offset: number, size: number, value: number) =>
     card.writeBar(4, offset, size, value);
   return {
+    legacy: false,
     start: (features, driver, queue) => {
       write(0x14, 1, 0);
       write(0x14, 1, 3);
@@ -302,20 +348,45 @@ function pciOf(memory: TestMemory, device: VirtioBlk | VirtioScsi, random: Rando
 }
 
 function mmioOf(memory: TestMemory, device: VirtioBlk | VirtioScsi, random: Random): Transport {
+  return anyMmioOf(memory, device, random, false);
+}
+
+function legacyMmioOf(
+  memory: TestMemory,
+  device: VirtioBlk | VirtioScsi,
+  random: Random,
+): Transport {
+  return anyMmioOf(memory, device, random, true);
+}
+
+function anyMmioOf(
+  memory: TestMemory,
+  device: VirtioBlk | VirtioScsi,
+  random: Random,
+  legacy: boolean,
+): Transport {
   const wires = { memory, interrupts: new TestInterrupts() };
-  const card = new VirtioMmio(wires, { device, name: 'fuzz', legacy: false });
+  const card = new VirtioMmio(wires, { device, name: 'fuzz', legacy });
   const write = (offset: number, value: number) => card.writeBar(0, offset, 4, value);
   return {
+    legacy,
     start: (features, driver, queue) => {
       write(m.STATUS, 0);
       write(m.STATUS, 3);
-      for (const half of [0, 1]) {
+      for (const half of legacy ? [0] : [0, 1]) {
         write(m.DRIVER_FEATURES_SELECT, half);
         write(m.DRIVER_FEATURES, Number(BigInt.asUintN(32, features >> BigInt(32 * half))));
       }
-      write(m.STATUS, 11);
+      if (!legacy) write(m.STATUS, 11);
       write(m.QUEUE_SELECT, queue);
       write(m.QUEUE_SIZE, driver.place.size);
+      if (legacy) {
+        write(m.LEGACY_PAGE_SIZE, 4096);
+        write(m.LEGACY_QUEUE_ALIGN, 4096);
+        write(m.LEGACY_QUEUE_PAGE, LEGACY_RINGS / 4096);
+        write(m.STATUS, 7);
+        return;
+      }
       write(m.QUEUE_DESC, driver.place.descPaddr);
       write(m.QUEUE_DRIVER, driver.place.driverPaddr);
       write(m.QUEUE_DEVICE, driver.place.devicePaddr);

@@ -1,6 +1,7 @@
 // The driver's side of virtqueues, for tests.
 import type { Segment } from '#hw/guest-memory.ts';
 import type { TestMemory } from '#hw/testing.ts';
+import type { QueuePlace } from './queue.ts';
 
 const TABLE = 0x1_0000;
 const DRIVER_AREA = 0x1_8000;
@@ -14,7 +15,7 @@ export interface Buffers {
 }
 
 export interface RingDriver {
-  readonly place: { size: number; descPaddr: number; driverPaddr: number; devicePaddr: number };
+  readonly place: QueuePlace;
   /** Makes a chain available; returns its number. */
   add(buffers: Buffers, indirect?: boolean): number;
   /** The next chain that the device gave back. */
@@ -33,14 +34,15 @@ function flat({ readable, writable }: Buffers): { segment: Segment; flags: numbe
 }
 
 abstract class Driver {
-  readonly place;
+  readonly place: QueuePlace;
   protected readonly memory: TestMemory;
   protected readonly size: number;
 
-  constructor(memory: TestMemory, size: number) {
+  constructor(memory: TestMemory, size: number, place: Partial<QueuePlace> = {}) {
     this.memory = memory;
     this.size = size;
-    this.place = { size, descPaddr: TABLE, driverPaddr: DRIVER_AREA, devicePaddr: DEVICE_AREA };
+    const usual = { descPaddr: TABLE, driverPaddr: DRIVER_AREA, devicePaddr: DEVICE_AREA };
+    this.place = { size, ...usual, ...place };
   }
 
   /** A table of all buffers, and the descriptor that leads to it. */
@@ -97,27 +99,29 @@ export class SplitDriver extends Driver implements RingDriver {
       this.#free = next;
     }
     const { view } = this.memory;
-    view.setUint16(DRIVER_AREA + 4 + 2 * (this.#available % this.size), head, true);
+    const { driverPaddr } = this.place;
+    view.setUint16(driverPaddr + 4 + 2 * (this.#available % this.size), head, true);
     this.#available = (this.#available + 1) & 0xffff;
-    view.setUint16(DRIVER_AREA + 2, this.#available, true);
+    view.setUint16(driverPaddr + 2, this.#available, true);
     return head;
   }
 
   used(): { id: number; writtenBytes: number } | undefined {
     const { view } = this.memory;
-    if (view.getUint16(DEVICE_AREA + 2, true) === this.#seen) return undefined;
-    const at = DEVICE_AREA + 4 + 8 * (this.#seen % this.size);
+    const { devicePaddr } = this.place;
+    if (view.getUint16(devicePaddr + 2, true) === this.#seen) return undefined;
+    const at = devicePaddr + 4 + 8 * (this.#seen % this.size);
     this.#seen = (this.#seen + 1) & 0xffff;
     return { id: view.getUint32(at, true), writtenBytes: view.getUint32(at + 4, true) };
   }
 
   /** With event index: interrupt when this many have been used. */
   interruptAfter(count: number): void {
-    this.memory.view.setUint16(DRIVER_AREA + 4 + 2 * this.size, count, true);
+    this.memory.view.setUint16(this.place.driverPaddr + 4 + 2 * this.size, count, true);
   }
 
   noInterrupts(): void {
-    this.memory.view.setUint16(DRIVER_AREA, 1, true);
+    this.memory.view.setUint16(this.place.driverPaddr, 1, true);
   }
 }
 
