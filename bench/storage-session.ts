@@ -1,12 +1,10 @@
 // Disk images: `ring0 image` and qemu-img at the same work, on files of build/bench.
-import { createHash } from 'node:crypto';
 import { mkdir, open, rm, stat } from 'node:fs/promises';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { nodeStorageHost } from '#storage/node/node-host.ts';
-import { openImage } from '#storage/open.ts';
 import { noise } from '#storage/testing.ts';
-import { isZero } from '#storage/zeros.ts';
+import { commitSession } from './commit-session.ts';
+import { hashOfDisk } from './disk-hash.ts';
 import { measureProcess, type ProcessCost, runToEnd } from './measured-process.ts';
 import type { PeerName, Sample, Session } from './measurement.ts';
 import { snapshotSessions } from './snapshot-disk.ts';
@@ -127,7 +125,7 @@ export function storageSessions(imageDir: string): Session[] {
         take(work.name, await runWork(work, peer, dir, memoryFor(work.disk))),
     }),
   );
-  return [...works, ...snapshotSessions(dir, commandOf)];
+  return [...works, commitSession(dir, commandOf), ...snapshotSessions(dir, commandOf)];
 }
 
 async function runWork(
@@ -149,7 +147,7 @@ async function runWork(
   const cost =
     work.isTimed === true ? await measureProcess(command) : await quickestRun(command, target);
   const own = /completed in ([\d.]+) seconds/.exec(cost.printed)?.[1];
-  const result = await hashOf(target, work.makes ?? work.from, disk);
+  const result = await hashOfDisk(target, work.makes ?? work.from, disk.mib * MIB);
   await rm(target, { force: true });
   const { cpuSeconds, peakMib } = cost;
   return {
@@ -220,26 +218,4 @@ async function writeRaw(disk: Disk, file: string): Promise<void> {
   } finally {
     await handle.close();
   }
-}
-
-/** Of what is not zero, and where it lies. Some formats round the size up. */
-async function hashOf(file: string, format: Format, disk: Disk): Promise<string> {
-  const image = await openImage(file, nodeStorageHost, { format, readOnly: true });
-  const hash = createHash('sha256').update(`${image.sizeBytes >= disk.mib * MIB}`);
-  const chunk = new Uint8Array(MIB);
-  try {
-    for (let at = 0; at < image.sizeBytes; ) {
-      const { kind, lengthBytes } = await image.extent(at, image.sizeBytes - at);
-      const end = kind === 'data' ? at + MIB - (at % MIB) : at + lengthBytes;
-      const from = at - (at % MIB);
-      at = Math.min(end, image.sizeBytes);
-      if (kind !== 'data') continue;
-      const bytes = chunk.subarray(0, Math.min(MIB, image.sizeBytes - from));
-      await image.read(from, bytes);
-      if (!isZero(bytes)) hash.update(`${from} `).update(bytes);
-    }
-  } finally {
-    await image.close();
-  }
-  return hash.digest('hex').slice(0, 16);
 }
