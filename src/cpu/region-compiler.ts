@@ -49,7 +49,7 @@ export interface CompiledBatch {
 /** Regions of which it is remembered what they were made of. */
 const MOST_MADE = 1024;
 
-/** Instructions of a region that is worth entering from another one, which could have them itself. */
+/** Instructions of a region that calls within another one go to, rather than have them there once more. */
 const LARGE = 50;
 
 interface MadeRegion {
@@ -67,8 +67,6 @@ export class RegionCompiler {
   readonly #made = new Map<number, MadeRegion>();
   /** Blocks of these that nobody has asked for since. */
   readonly #covered = new Set<number>();
-  /** Those that were asked for: what is made of them leads to a region that has the code. */
-  readonly #again = new Set<number>();
   /** Where the regions of the present batch are entered. */
   readonly #entered = new Set<number>();
   readonly #sparing: boolean;
@@ -91,12 +89,13 @@ export class RegionCompiler {
     const elsewhere: number[] = [];
     const covered: number[] = [];
     let refused = 0;
-    if (this.#made.size > MOST_MADE)
-      for (const set of [this.#made, this.#covered, this.#again]) set.clear();
+    if (this.#made.size > MOST_MADE) {
+      this.#made.clear();
+      this.#covered.clear();
+    }
     this.#entered.clear();
     for (const request of requests) {
       if (this.#covered.delete(request.block) && this.#sparing && !request.servesMisses) {
-        this.#again.add(request.block);
         covered.push(request.block);
         continue;
       }
@@ -141,10 +140,10 @@ export class RegionCompiler {
     this.#covered.delete(entry.address); // should its region go, it is to have one again
   }
 
-  /** A large region is entered at the block, and another copy of its code worth little: in a call, or where the code is at hand already. */
-  #endsAt(block: BlockInfo, isWorthLittle: boolean): boolean {
-    if (!isWorthLittle || !this.#isEntered(block)) return false;
-    return (this.#made.get(block.address)?.insns ?? 0) >= LARGE;
+  /** A large region is entered at the block: a call may go there, and need not have another copy of its code. */
+  #endsCallsAt(block: BlockInfo): boolean {
+    const { insns = 0 } = this.#made.get(block.address) ?? {};
+    return this.#sparing && insns >= LARGE && this.#isEntered(block);
   }
 
   /**
@@ -159,10 +158,8 @@ export class RegionCompiler {
     here,
     servesMisses,
   }: RegionRequest): { plan: RegionPlan | undefined; rip: bigint } | undefined {
-    const isAgain = this.#again.delete(block);
-    const endsAt = (at: BlockInfo, isInCall: boolean) =>
-      this.#sparing && this.#endsAt(at, isInCall || isAgain);
-    const parts = { view: this.#view, lifter: this.#lifter, servesMisses, endsAt };
+    const endsCallsAt = (at: BlockInfo) => this.#endsCallsAt(at);
+    const parts = { view: this.#view, lifter: this.#lifter, servesMisses, endsCallsAt };
     const plan = RegionPlanner.plan(parts, block, rip);
     if (plan === undefined) return undefined;
     const better = betterEntry(plan.region, plan.uses);

@@ -69,8 +69,8 @@ export interface RegionParts {
   readonly without?: number;
   /** As `Region` has it. */
   readonly servesMisses?: boolean;
-  /** Whether the region is to end at a block because another one is entered there; `isInCall`: within a call. */
-  readonly endsAt?: (block: BlockInfo, isInCall: boolean) => boolean;
+  /** Whether ways within calls are to end at a block, because another region is entered there. */
+  readonly endsCallsAt?: (block: BlockInfo) => boolean;
 }
 
 /** Chooses what goes into a region: from its entry along the ways that have been gone, calls included. */
@@ -88,16 +88,16 @@ export class RegionPlanner {
   /** Offset of a block that is left out. */
   readonly #without: number | undefined;
   readonly #servesMisses: boolean;
-  readonly #endsAt: RegionParts['endsAt'];
+  readonly #endsCallsAt: RegionParts['endsCallsAt'];
 
   private constructor(
-    { view, lifter, without, servesMisses = false, endsAt }: RegionParts,
+    { view, lifter, without, servesMisses = false, endsCallsAt }: RegionParts,
     rip: bigint,
     entry: BlockInfo,
   ) {
     this.#without = without;
     this.#servesMisses = servesMisses;
-    this.#endsAt = endsAt;
+    this.#endsCallsAt = endsCallsAt;
     this.#view = view;
     this.#lifter = lifter;
     this.#rip = rip;
@@ -190,7 +190,7 @@ export class RegionPlanner {
     if (this.#nodes.has(nameOf(offset, context)) || this.#insns >= MAX_INSNS) return;
     const block = this.#find(offset);
     if (block === undefined || this.#view.entries(block) < least) return;
-    if (this.#endsAt?.(block, context !== ROOT) === true) return;
+    if (context !== ROOT && this.#endsCallsAt?.(block) === true) return;
     if (!this.#lifted.has(offset)) this.#lifted.set(offset, this.#lifter.lift(block, offset));
     const lifted = this.#lifted.get(offset);
     if (lifted === undefined || lifted.insns.length === 0) return;

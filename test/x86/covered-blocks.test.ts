@@ -7,6 +7,7 @@ import { BareMachine } from './bare-machine.ts';
 
 const FIRST = 0x1000;
 const SECOND = 0x1010;
+const STACK = 0x8000n;
 /** Enough for the second block to go into the first one's region. */
 const RUNS = 300;
 
@@ -22,7 +23,7 @@ function machineWith(code: ReadonlyMap<number, readonly number[]>) {
   vcpu.core.updateKey(cpu);
   for (const [at, part] of code) bytes.set(part, ram + at);
   for (let i = 0; i < RUNS; i++) {
-    writeState(memory, cpu, { rip: BigInt(FIRST) });
+    writeState(memory, cpu, { rip: BigInt(FIRST), regs: [0n, 0n, 0n, 0n, STACK] });
     machine.set32(S_HALTED, 0);
     machine.run();
   }
@@ -71,26 +72,32 @@ describe('blocks that became hot together', () => {
   });
 });
 
-describe('what is made of a block that a region covers', () => {
-  const FAR = FIRST + 0x80;
+describe('a call', () => {
+  const CALLEE = FIRST + 0x80;
   const { memory, cpu, requestOf } = machineWith(
     new Map([
-      [FIRST, [...Array.from({ length: 60 }, () => INC_EAX), 0xeb, FAR - FIRST - 62]], // and jmp FAR
-      [FAR, [0xa8, 3, 0x0f, 0x85, ...int32(FIRST - FAR - 8), 0xf4]], // test al, 3; jne FIRST; hlt
+      [FIRST, [0xe8, ...int32(CALLEE - FIRST - 5), 0xf4]], // call CALLEE; hlt
+      [CALLEE, [...Array.from({ length: 60 }, () => INC_EAX), 0xc3]], // and ret
     ]),
   );
-  const [first, second] = [requestOf(FIRST), requestOf(FAR)];
+  const [caller, callee] = [requestOf(FIRST), requestOf(CALLEE)];
   const cases = [
-    { name: 'ends where that region is entered', heat: -1, expected: [second.block] },
-    { name: 'has its code when it is gone', heat: 1, expected: [second.block, first.block] },
+    { name: 'of code that has a region goes there', heat: -1, expected: [caller.block] },
+    {
+      name: 'of other code is in the region of its caller',
+      heat: 1,
+      expected: [caller.block, callee.block],
+    },
   ];
   for (const { name, heat, expected } of cases)
     it(name, () => {
       const compiler = new RegionCompiler(memory, cpu, new Set(), true);
-      new DataView(memory.buffer).setInt32(first.block + B_HEAT, 1, true);
-      assert.deepEqual(blocks(compiler.compile([first, second])), [first.block, second.block]);
-      new DataView(memory.buffer).setInt32(first.block + B_HEAT, heat, true);
-      assert.deepEqual(blocks(compiler.compile([second])), expected);
+      const setHeat = (value: number) =>
+        new DataView(memory.buffer).setInt32(callee.block + B_HEAT, value, true);
+      setHeat(1);
+      assert.deepEqual(entries(compiler.compile([callee])), [CALLEE]);
+      setHeat(heat);
+      assert.deepEqual(blocks(compiler.compile([caller])), expected);
     });
 });
 
