@@ -111,9 +111,11 @@ export class Refcounts {
   takeAtEnd(count: number): Promise<number> {
     return this.#changing(async () => {
       try {
-        // Blocks that the run needs come before it, and move it.
-        while (await this.#addBlockFor(count));
-        await this.#growFile(this.#freshFrom + count);
+        do {
+          // Blocks that the run needs come before it, and move it.
+          while (await this.#addBlockFor(count));
+          await this.#growFile(this.#freshFrom + count);
+        } while (await this.#skipCounted(count));
       } catch (error) {
         const found =
           error instanceof ImageError && error.kind === 'no-space'
@@ -326,8 +328,22 @@ export class Refcounts {
     return false;
   }
 
+  /**
+   * Moves the end behind a cluster, of the `count` next ones, that has references: of a file that a crash cut off where
+   * nothing leads, or that another program left so. False: there is none.
+   */
+  async #skipCounted(count: number): Promise<boolean> {
+    for (let cluster = this.#freshFrom + count - 1; cluster >= this.#freshFrom; cluster--)
+      if ((await this.get(cluster)) !== 0) {
+        this.#freshFrom = cluster + 1;
+        return true;
+      }
+    return false;
+  }
+
   /** Makes the first block that `count` clusters at the end need and do not have; false: they have all. */
   async #addBlockFor(count: number): Promise<boolean> {
+    while (await this.#skipCounted(1));
     const first = Math.floor(this.#freshFrom / this.perBlock);
     const last = Math.floor((this.#freshFrom + count - 1) / this.perBlock);
     for (let block = first; block <= last; block++) {

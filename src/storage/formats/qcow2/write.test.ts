@@ -196,3 +196,35 @@ describe('qcow2: what is discarded', () => {
     assert.deepEqual({ corruptions, leaks, text }, { corruptions: 0, leaks: 0, text: '' });
   });
 });
+
+describe('qcow2: counts of clusters behind the end of the file, as a crash leaves them', () => {
+  for (const refcountBits of [1, 16])
+    it(`${refcountBits} bits: are leaks that nothing is given, and that a check mends`, async () => {
+      const options = new Map<string, number>([
+        ['cluster_size', 4096],
+        ['refcount_bits', refcountBits],
+      ]);
+      await createImage(nodeStorageHost, at('behind'), { sizeBytes: 1 << 20, options });
+      const bytes = readFileSync(at('behind'));
+      const block = Number(bytes.readBigUInt64BE(Number(bytes.readBigUInt64BE(48))));
+      const end = bytes.length / 4096;
+      for (const cluster of [end, end + 2, end + 3])
+        if (refcountBits === 1) {
+          const byte = block + (cluster >>> 3);
+          bytes[byte] = (bytes[byte] ?? 0) | (1 << (cluster & 7));
+        } else bytes.writeUInt16BE(1, block + cluster * 2);
+      writeFileSync(at('behind'), bytes);
+      const image = await openImage(at('behind'), nodeStorageHost, { format: 'qcow2' });
+      await image.bitmaps?.add('one');
+      await image.write(0, noise(1 << 20, 1));
+      await image.bitmaps?.add('two');
+      await image.close();
+      const { corruptions, leaks } = await checkImage(nodeStorageHost, at('behind'));
+      assert.deepEqual([corruptions, leaks], [0, 3]);
+      // It looks at counts of what the file holds alone.
+      if (hasQemu) assert.equal(spawnSync('qemu-img', ['check', at('behind')]).status, 3);
+      await checkImage(nodeStorageHost, at('behind'), 'leaks');
+      assert.equal((await checkImage(nodeStorageHost, at('behind'))).leaks, 0);
+      if (hasQemu) assert.equal(spawnSync('qemu-img', ['check', at('behind')]).status, 0);
+    });
+});
