@@ -98,16 +98,19 @@ const V2: Options = { cluster_size: 4 * KIB, compat: '0.10' };
 const OPERATIONS: readonly {
   readonly name: string;
   readonly options?: Options;
+  /** What is done by halves leaves clusters that nobody refers to; default: not when the image is closed. */
+  readonly leaks?: true;
   readonly change: (image: DiskImage) => Promise<unknown> | undefined;
 }[] = [
-  { name: 'growth', change: (image) => image.resize?.(5 * MIB) },
+  { name: 'growth', leaks: true, change: (image) => image.resize?.(5 * MIB) },
   {
     name: 'growth that needs a longer refcount table',
+    leaks: true,
     options: SMALL,
     change: (image) => image.resize?.(8 * KIB * MIB),
   },
-  { name: 'shrinking', change: (image) => image.resize?.(MIB / 2, { shrink: true }) },
-  { name: 'writing', change: (image) => image.write(40 * KIB, noise(300 * KIB, 3)) },
+  { name: 'shrinking', leaks: true, change: (image) => image.resize?.(MIB / 2, { shrink: true }) },
+  { name: 'writing', leaks: true, change: (image) => image.write(40 * KIB, noise(300 * KIB, 3)) },
   { name: 'a snapshot', change: (image) => image.snapshots?.create('more') },
   {
     name: 'a snapshot with small clusters',
@@ -126,9 +129,9 @@ const OPERATIONS: readonly {
     options: V2,
     change: (image) => image.snapshots?.delete('1'),
   },
-  { name: 'a bitmap', change: (image) => image.bitmaps?.add('more') },
-  { name: 'a bitmap less', change: (image) => image.bitmaps?.remove('dirty') },
-  { name: 'that all is dropped', change: (image) => image.makeEmpty?.() },
+  { name: 'a bitmap', leaks: true, change: (image) => image.bitmaps?.add('more') },
+  { name: 'a bitmap less', leaks: true, change: (image) => image.bitmaps?.remove('dirty') },
+  { name: 'that all is dropped', leaks: true, change: (image) => image.makeEmpty?.() },
 ];
 
 describe('qcow2: a call of the host fails, and what is written then is there, after', () => {
@@ -136,7 +139,7 @@ describe('qcow2: a call of the host fails, and what is written then is there, af
     it(operation.name, async () => {
       let call = 1;
       // Of the many calls of small clusters some, unlike in kind from round to round.
-      while (await failsAt(call, operation)) call += call < 50 ? 1 : 7;
+      while (await failsAt(call, operation)) call += call < 20 ? 1 : 6;
       assert.ok(call > 10, `${call} calls`);
     });
 });
@@ -144,7 +147,7 @@ describe('qcow2: a call of the host fails, and what is written then is there, af
 /** Lets call `call` of an operation fail. Resolves with whether there was such a call. */
 async function failsAt(
   call: number,
-  { options = PLAIN, change }: (typeof OPERATIONS)[number],
+  { options = PLAIN, leaks, change }: (typeof OPERATIONS)[number],
 ): Promise<boolean> {
   const old = noise(64 * KIB, 1);
   const { host, file, image } = await imageOn(
@@ -173,7 +176,7 @@ async function failsAt(
   await image.close();
   const found = await checkImage(host, '/d');
   assert.equal(found.corruptions, 0, `call ${call}: ${found.text}`);
-  if (calls < call) assert.deepEqual(found, SOUND);
+  if (calls < call || leaks !== true) assert.deepEqual(found, SOUND, `call ${call}`);
   const again = await openImage('/d', host, { format: 'qcow2', readOnly: true });
   const what = `call ${call}, which ${failed ? 'failed all of it' : 'did no harm'}`;
   assert.equal(again.sizeBytes, sizeBytes, what);

@@ -50,6 +50,7 @@ export class Qcow2Image implements DiskImage {
   readonly #zeroing: Zeroing;
   readonly #packer: Packer;
   readonly #tree: SnapshotTree;
+  readonly #context: OpenContext;
   readonly bitmaps: Qcow2Bitmaps;
   #tracker: BitmapTracker | undefined;
   /** The bitmaps in the file may be others than those tracked. */
@@ -66,6 +67,7 @@ export class Qcow2Image implements DiskImage {
     this.backing = backing;
     this.unitBytes = meta.clusterBytes;
     this.#meta = meta;
+    this.#context = context;
     this.#tracker = parts.tracker;
     const { codec } = context.host;
     this.#mapping = new Mapping(meta);
@@ -290,7 +292,18 @@ export class Qcow2Image implements DiskImage {
     // A file that grew ahead of its use is cut back.
     const { usedBytes } = this.#meta.counts;
     if ((await this.#meta.file.size()) > usedBytes) await this.#meta.file.truncate(usedBytes);
-    await this.#meta.setDirty(false);
+    if (this.#tree.isLeaking) await this.#mendLeaks();
+    else await this.#meta.setDirty(false);
+  }
+
+  /** Takes the mark off, too. Where that cannot be, whoever opens the image for writing does it, and a check. */
+  async #mendLeaks(): Promise<void> {
+    const { check } = await import('./check.ts');
+    try {
+      await check(this.#meta.file, { repair: 'leaks' }, this.#context);
+    } catch (error) {
+      if (!(error instanceof ImageError)) throw error;
+    }
   }
 
   async #change(

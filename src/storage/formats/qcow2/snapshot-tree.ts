@@ -18,6 +18,8 @@ export class SnapshotTree {
   readonly #meta: Metadata;
   readonly #mapping: Mapping;
   #records: readonly SnapshotRecord[];
+  /** Something was done by halves: clusters have more references than lead to them. */
+  isLeaking = false;
 
   constructor(meta: Metadata, mapping: Mapping, records: readonly SnapshotRecord[]) {
     this.#meta = meta;
@@ -97,13 +99,16 @@ export class SnapshotTree {
     });
   }
 
-  /** A failure leaves the mark: what was done by halves is then counted anew. */
+  /** A failure leaves the mark: what was done by halves is counted anew when the image is closed, or opened. */
   async #marked(task: () => Promise<void>): Promise<void> {
     await this.#meta.settle();
     await this.#meta.setDirty(true);
+    const wasLeaking = this.isLeaking;
+    this.isLeaking = true;
     await task();
     await this.#meta.settle();
-    await this.#meta.setDirty(false);
+    this.isLeaking = wasLeaking;
+    if (!wasLeaking) await this.#meta.setDirty(false);
   }
 
   #checkRoom(): void {
