@@ -49,6 +49,8 @@ export interface BitmapHost {
 /** Changes bitmaps: all that is new is written apart, then the header leads to it, then what is old is freed. */
 export class Qcow2Bitmaps implements BitmapStore {
   readonly #host: BitmapHost;
+  /** Clusters for the bitmaps that are being written. */
+  #taken: { readonly start: number; readonly count: number }[] = [];
 
   constructor(host: BitmapHost) {
     this.#host = host;
@@ -147,7 +149,8 @@ export class Qcow2Bitmaps implements BitmapStore {
     const bitmaps = await this.#load();
     for (const { entry } of bitmaps) this.#find(bitmaps, entry.name);
     const before = await this.#regions(bitmaps);
-    if (bitmaps.length > 0) await this.#setValid(false);
+    const { store } = this.#host.meta;
+    if (bitmaps.length > 0) await store.update({ autoclear: this.#autoclear(false) });
     return { bitmaps, before, sizeBytes: this.#host.meta.header.sizeBytes };
   }
 
@@ -308,18 +311,27 @@ export class Qcow2Bitmaps implements BitmapStore {
 
   async #save(bitmaps: readonly Loaded[], before: ReadonlyMap<number, number>): Promise<void> {
     const { meta } = this.#host;
+    this.#taken = [];
     const entries: BitmapEntry[] = [];
     for (const bitmap of bitmaps) entries.push(await this.#write(bitmap));
     const bytes = encodeDirectory(entries);
     const offsetBytes = entries.length === 0 ? 0 : await this.#place(bytes);
     await meta.settle();
-    await this.#setValid(false);
     const others = meta.header.extensions.filter((one) => one.type !== q.EXT_BITMAPS);
     const data = extensionData(entries.length, { offsetBytes, lengthBytes: bytes.length });
-    await meta.store.rewrite({
-      extensions: entries.length === 0 ? others : [...others, { type: q.EXT_BITMAPS, data }],
-    });
-    if (entries.length > 0) await this.#setValid(true);
+    // With the first sector all of it changes at once.
+    try {
+      await meta.store.rewrite({
+        autoclear: this.#autoclear(entries.length > 0),
+        extensions: entries.length === 0 ? others : [...others, { type: q.EXT_BITMAPS, data }],
+      });
+    } catch (error) {
+      const isRefused =
+        error instanceof ImageError && ['unsupported', 'bad-option'].includes(error.kind);
+      for (const { start, count } of isRefused ? this.#taken : [])
+        await meta.counts.add(start, count, -1);
+      throw error;
+    }
     const after = await this.#regions(await this.#load());
     for (const [cluster, count] of before)
       for (let left = after.get(cluster) ?? 0; left < count; left++)
@@ -329,10 +341,10 @@ export class Qcow2Bitmaps implements BitmapStore {
 
   async #write({ entry, table, fresh, isChanged }: Loaded): Promise<BitmapEntry> {
     if (!isChanged) return entry;
-    const { file, counts, clusterBytes } = this.#host.meta;
+    const { file, clusterBytes } = this.#host.meta;
     for (const [index, bytes] of fresh) {
       const isClear = bytes.every((byte) => byte === 0);
-      const place = isClear ? 0 : (await counts.takeOne()).start * clusterBytes;
+      const place = isClear ? 0 : (await this.#take()) * clusterBytes;
       if (!isClear) await file.write(place, bytes);
       table[index] = place;
     }
@@ -343,23 +355,28 @@ export class Qcow2Bitmaps implements BitmapStore {
     return { ...entry, table: { offsetBytes, lengthBytes: bytes.length } };
   }
 
+  async #take(): Promise<number> {
+    const run = await this.#host.meta.counts.takeOne();
+    this.#taken.push(run);
+    return run.start;
+  }
+
   /** Writes bytes to clusters of their own. */
   async #place(bytes: Uint8Array): Promise<number> {
     const { file, counts, clusterBytes } = this.#host.meta;
     const clusters = Math.ceil(bytes.length / clusterBytes);
-    const offsetBytes = (await counts.takeAtEnd(clusters)) * clusterBytes;
+    const start = await counts.takeAtEnd(clusters);
+    this.#taken.push({ start, count: clusters });
+    const offsetBytes = start * clusterBytes;
     const whole = new Uint8Array(clusters * clusterBytes);
     whole.set(bytes);
     await file.write(offsetBytes, whole);
     return offsetBytes;
   }
 
-  async #setValid(valid: boolean): Promise<void> {
-    const { store, header } = this.#host.meta;
-    const autoclear = valid
-      ? header.autoclear | q.AUTOCLEAR_BITMAPS
-      : header.autoclear & ~q.AUTOCLEAR_BITMAPS;
-    if (autoclear !== header.autoclear) await store.update({ autoclear });
+  #autoclear(areValid: boolean): number {
+    const { autoclear } = this.#host.meta.header;
+    return areValid ? autoclear | q.AUTOCLEAR_BITMAPS : autoclear & ~q.AUTOCLEAR_BITMAPS;
   }
 
   #error(kind: ImageError['kind'], what: string): ImageError {

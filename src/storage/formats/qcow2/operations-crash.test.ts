@@ -69,6 +69,14 @@ const lowCounts = (at: number) => (file: Uint8Array) => {
   file.fill(0, block + at, block + at + 64);
 };
 
+function assertRefused(error: Error): void {
+  assert.match(error.message, /in one step/);
+}
+
+function assertMissing(error: Error): void {
+  assert.match(error.message, /in one step|no bitmap/);
+}
+
 const OPERATIONS: readonly Operation[] = [
   {
     name: 'commit, which cuts the file behind its first clusters',
@@ -156,6 +164,28 @@ const OPERATIONS: readonly Operation[] = [
       view.setUint16(block + 510, 3);
     },
     change: async (host) => void (await checkImage(host, '/d', 'leaks')),
+    points: 1,
+  },
+  {
+    name: 'a bitmap of an image whose data file has a long name',
+    options: { data_file: `${'long-'.repeat(70)}data` },
+    change: onImage(async (image) => {
+      // Beside the name is room in the first sector, or there is none and all stays as it is.
+      await image.bitmaps?.add('one').catch(assertRefused);
+      await image.bitmaps?.add('two').catch(assertRefused);
+      await image.bitmaps?.remove('one').catch(assertMissing);
+    }),
+    points: 1,
+  },
+  {
+    name: 'another data file of a long name',
+    options: { data_file: `${'long-'.repeat(85)}data` },
+    change: onImage(async (image, host) => {
+      const name = `${'long+'.repeat(85)}data`;
+      await (await host.openFile(`/${name}`, { access: 'create' })).close();
+      await image.amend?.(new Map([['data_file', name]])).catch(assertRefused);
+      await image.write(0, noise(4 * KIB, 1));
+    }),
     points: 1,
   },
   ...['other', `${'long-'.repeat(80)}other`].map(

@@ -1,5 +1,5 @@
 import { Fields } from '../../blocks/fields.ts';
-import { type CreateRequest, type HostFile, ImageError } from '../../image.ts';
+import { type CreateRequest, type HostFile, ImageError, SECTOR_BYTES } from '../../image.ts';
 import { maxSize } from './header.ts';
 import * as v from './layout.ts';
 
@@ -52,7 +52,17 @@ export async function create(file: HostFile, request: CreateRequest): Promise<vo
   await file.flush();
 }
 
-/** The header with another backing file's name, which follows it. */
+/** Long names lie here or there: behind the first sector, which leads to them, and not where the old one is. */
+const LONG_NAME_PLACES = [SECTOR_BYTES, 4 * SECTOR_BYTES] as const;
+
+function placeOf(nameBytes: number, fields: Fields): number {
+  if (v.HEADER_BYTES + nameBytes <= SECTOR_BYTES) return v.HEADER_BYTES;
+  const [first, second] = LONG_NAME_PLACES;
+  const oldEnd = fields.u32(v.H_BACKING_OFFSET) + fields.u32(v.H_BACKING_BYTES);
+  return oldEnd <= first || fields.u32(v.H_BACKING_OFFSET) >= second ? first : second;
+}
+
+/** The header's first 4 KiB with another backing file's name. What lies behind the first sector may be written before that. */
 export function backingHeader(
   header: Uint8Array,
   name: string | undefined,
@@ -68,9 +78,10 @@ export function backingHeader(
   const others = fields.u32(v.H_FEATURES) & ~(v.FEATURE_BACKING | v.FEATURE_BACKING_RAW);
   const raw = format === 'raw' ? v.FEATURE_BACKING_RAW : 0;
   fields.setU32(v.H_FEATURES, others | (name === undefined ? 0 : v.FEATURE_BACKING | raw));
-  fields.setU32(v.H_BACKING_OFFSET, name === undefined ? 0 : v.HEADER_BYTES);
+  const place = placeOf(bytes.length, fields);
+  fields.setU32(v.H_BACKING_OFFSET, name === undefined ? 0 : place);
   fields.setU32(v.H_BACKING_BYTES, bytes.length);
-  fields.bytes.fill(0, v.HEADER_BYTES, v.HEADER_BYTES + v.MAX_BACKING_BYTES);
-  fields.bytes.set(bytes, v.HEADER_BYTES);
+  fields.bytes.fill(0, v.HEADER_BYTES, SECTOR_BYTES);
+  fields.bytes.set(bytes, place);
   return fields.bytes;
 }

@@ -3,7 +3,7 @@ import { badAt } from '../../blocks/fields.ts';
 import { KeyLock } from '../../blocks/key-lock.ts';
 import { MetadataCache } from '../../blocks/metadata-cache.ts';
 import { Tail } from '../../blocks/tail.ts';
-import { type HostFile, ImageError, type ImageInfo } from '../../image.ts';
+import { type HostFile, ImageError, type ImageInfo, SECTOR_BYTES } from '../../image.ts';
 import { backingHeader } from './create.ts';
 import { type Header, maxSize } from './header.ts';
 import * as v from './layout.ts';
@@ -160,7 +160,11 @@ export class QedMap implements BlockMap {
   async setBacking(name: string | undefined, format: string | undefined): Promise<void> {
     await this.commit();
     const old = await this.#cache.get(0, Math.min(this.#header.headerBytes, 4096));
-    await this.#cache.replace(0, backingHeader(old, name, format));
+    const next = backingHeader(old, name, format);
+    // A name behind the first sector is there before that leads to it.
+    await this.#cache.set(SECTOR_BYTES, next.subarray(SECTOR_BYTES), 1);
+    await this.commit();
+    await this.#cache.replace(0, next);
     this.#backing = namesOf(name, format === 'raw' ? 'raw' : undefined);
   }
 

@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict';
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
 import { it } from 'node:test';
+import { crashes, RecordingHost } from '../../blocks/testing.ts';
 import { SECTOR_BYTES } from '../../image.ts';
 import { openImage } from '../../open.ts';
 import { MemoryHost, noise } from '../../testing.ts';
@@ -10,7 +13,10 @@ import {
   createImage,
   exercise,
   fuzzImage,
+  hasQemu,
   readAll,
+  run,
+  tempDir,
   testCrashes,
   testFormat,
 } from '../testing.ts';
@@ -103,6 +109,36 @@ it('writes at once that need the same new table', async () => {
 
 it('QED images survive a loss of power after any write', async () => {
   assert.ok((await testCrashes(qed, 3 * MIB, SMALL, 1)) > 15);
+});
+
+it('a QED image has one name of its backing file or another, wherever power is lost', async () => {
+  const host = new RecordingHost();
+  const names = [600, 900, 20, 1000, 1023, 448, 449].map((length, at) => `${at}`.repeat(length));
+  await createImage(qed, host, '/d', MIB, { backing_file: names[0] ?? '' });
+  const start = new MemoryHost();
+  for (const [name, file] of host.files) start.files.set(name, file.clone());
+  host.events.length = 0;
+  const named = { format: 'qed', withBacking: false } as const;
+  const image = await openImage('/d', host, named);
+  for (const name of names) await image.setBacking?.(name, 'raw');
+  await image.close();
+  let points = 0;
+  for (let seed = 1; seed <= 20; seed++)
+    for (const crash of crashes(start, host.events, seed)) {
+      points++;
+      const found = await openImage('/d', crash.host, named);
+      const { backingName } = await found.info();
+      assert.ok(names.includes(backingName ?? ''), `${backingName?.length} bytes`);
+      await found.close();
+    }
+  assert.ok(points > 20, `${points} points`);
+  if (!hasQemu) return;
+  const dir = tempDir('qed-names');
+  const bytes = new Uint8Array((await host.files.get('/d')?.size()) ?? 0);
+  await host.files.get('/d')?.read(0, bytes);
+  writeFileSync(path.join(dir, 'd'), bytes);
+  const info = run(dir, 'qemu-img', 'info', '-f', 'qed', '--output=json', 'd');
+  assert.equal(JSON.parse(info)['backing-filename'], names.at(-1));
 });
 
 it('damaged QED images are refused or read, and nothing else', async () => {
