@@ -41,7 +41,7 @@ export async function imageAmend(
 async function amend(image: DiskImage, file: string, texts: readonly string[]): Promise<void> {
   const format = amendable(await formatNamed(image.format));
   const { options, sizeText } = parseCreateOptions(format, texts);
-  const size = sizeFlag(sizeText, 'size');
+  const size = sizeFlag(sizeText);
   if (size !== undefined) options.set('size', wholeSectors(size));
   if (size !== undefined && wholeSectors(size) < image.sizeBytes)
     throw new RequestError(

@@ -35,7 +35,7 @@ export async function imageCreate(
     throw new RequestError('the file to make is missing; give it, and the size after it');
   checkCreatable(format);
   const { options, sizeText: sizeOption } = createOptions(format, flags.options ?? [], flags);
-  const given = sizeFlag(sizeText ?? sizeOption, 'size');
+  const given = sizeFlag(sizeText ?? sizeOption);
   // The backing file is looked at even when the size is given: a wrong name is found here rather than at the first use.
   const behind =
     flags.unsafe === true ? undefined : await backingSize(file, options, format, context);

@@ -25,11 +25,11 @@ export async function imageDd(
   const [from, to] = [given.get('if'), given.get('of')];
   if (from === undefined || to === undefined)
     throw new RequestError('both if=FILE and of=FILE are needed');
-  const blockBytes = sizeFlag(given.get('bs'), 'bs') ?? 512;
+  const blockBytes = sizeFlag(given.get('bs')) ?? 512;
   if (blockBytes === 0 || blockBytes > 2 ** 31 - 1)
     throw new RequestError('give from 1 to 2147483647 bytes', 'bs');
-  const skip = (sizeFlag(given.get('skip'), 'skip') ?? 0) * blockBytes;
-  const count = sizeFlag(given.get('count'), 'count');
+  const skip = (sizeFlag(given.get('skip')) ?? 0) * blockBytes;
+  const count = sizeFlag(given.get('count'));
   if (skip % 512 !== 0) throw new RequestError('skip times bs is no whole sector of 512 bytes');
   const format = await formatNamed(flags.targetFormat);
   checkCreatable(format);

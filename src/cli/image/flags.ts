@@ -2,7 +2,7 @@ import { RequestError } from '#base/errors.ts';
 import { parseImageSize } from '#storage/ops/create.ts';
 
 /** @throws {RequestError} when the text is no size. */
-export function sizeFlag(text: string | undefined, field: string): number | undefined {
+export function sizeFlag(text: string | undefined, field?: string): number | undefined {
   if (text === undefined) return undefined;
   const bytes = parseImageSize(text);
   if (bytes === undefined)
