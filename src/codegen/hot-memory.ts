@@ -1,17 +1,18 @@
 import type { Inst } from '#ir/block.ts';
-import { S_TLB_READ, S_TLB_WRITE, TLB_ENTRIES } from '#ir/state.ts';
+import { NO_DELTA, S_TLB_READ, S_TLB_WRITE, TLB_ENTRIES } from '#ir/state.ts';
 import type { Access, AddressGroups, PageCheck } from './address-groups.ts';
 import type { HotLocals } from './hot-locals.ts';
 import type { KeptPages } from './kept-pages.ts';
 import type { LocalPool } from './local-pool.ts';
 import type { KeptPage } from './page-pins.ts';
-import { NO_DELTA, TLB_DELTA } from './tlb-entry.ts';
+import { TLB_DELTA } from './tlb-entry.ts';
 import type { FunctionBody } from './wasm.ts';
 
 const I32_LOAD = 0x28;
 const I64_LOAD = 0x29;
 const I32_ADD = 0x6a;
 const I32_SUB = 0x6b;
+const I32_EQ = 0x46;
 const I32_NE = 0x47;
 
 interface MemoryContext {
@@ -24,9 +25,9 @@ interface MemoryContext {
 }
 
 /**
- * Emits where in linear memory the accesses of a region are. Where the TLB does not have a page, core/ is called in loops and in
- * regions that have met many such pages; elsewhere the instruction is the interpreter's. V8 takes longer for each such call, before which
- * all that lives in registers is saved, than for the rest of an instruction.
+ * Emits where in linear memory the accesses of a region are. Where the TLB does not have a page, core/ is called in loops, once
+ * for all accesses with a common base, and in regions that have met many such pages, for each; elsewhere the instruction is the
+ * interpreter's. V8 takes longer for such a call, before which all that lives in registers is saved, than for the rest of an instruction.
  */
 export class HotMemory {
   readonly #pages: KeptPages;
@@ -119,6 +120,24 @@ export class HotMemory {
     f.end().get(host).get(address).op(0xa7).op(I32_SUB);
   }
 
+  /** Pushes what core/ says of the pages of several accesses; where they have no distance in common, the first is the interpreter's. */
+  #pushDistance(address: number, span: number, write: boolean): void {
+    const { f, locals, helper, pool } = this.#cx;
+    const delta = pool.take('i32');
+    f.get(locals.cpu)
+      .get(address)
+      .i32(span)
+      .i32(write ? 1 : 0)
+      .call(helper('hot_distance'))
+      .tee(delta)
+      .i32(NO_DELTA)
+      .op(I32_EQ)
+      .hint(false)
+      .if();
+    this.#cx.giveUp();
+    f.end().get(delta);
+  }
+
   /** As `pushHost`, for an access that may have its base in common with others. */
   pushHostOf(start: number, inst: Inst, address: number, width: number): void {
     const write = inst.op.family !== 'load';
@@ -152,14 +171,14 @@ export class HotMemory {
     if (reach === undefined) return undefined;
     const { f } = this.#cx;
     const { low, high, writes } = reach;
-    const isSure = !this.#pages.servesMisses;
+    const isSure = !this.#pages.areAllServed;
     const check = { low, high, writes, isSure, delta: f.local('i32') };
     this.groups.checks.set(root, check);
     const first = this.#cx.pool.take('i64');
     f.get(address);
     if (low !== offset) f.i64(low - offset).op(0x7c);
     f.set(first);
-    if (isSure) {
+    if (!this.#pages.servesMisses) {
       this.#pushSureDelta(first, high - low, writes);
       f.set(check.delta);
       return check;
@@ -171,7 +190,10 @@ export class HotMemory {
     this.#pushHit(first, entry, high - low, writes);
     f.hint(true).if('i32');
     page?.enter(entry, first);
-    f.get(entry).mem(I32_LOAD, TLB_DELTA).else().i32(NO_DELTA).end();
+    f.get(entry).mem(I32_LOAD, TLB_DELTA).else();
+    if (isSure) this.#pushDistance(first, high - low, writes);
+    else f.i32(NO_DELTA);
+    f.end();
     if (page !== undefined) f.end();
     f.set(check.delta);
     return check;

@@ -15,7 +15,8 @@ export class KeptPages {
   readonly #pins: PagePins;
   readonly #known: readonly Known[];
   readonly #inLoops: ReadonlySet<number>;
-  readonly #servesMisses: boolean;
+  /** Whether core/ looks for each page that the TLB does not have; else in loops alone, once for accesses with a common base. */
+  readonly areAllServed: boolean;
   #isInLoop = false;
 
   /** `cpu`: the local with the address of the state. */
@@ -24,8 +25,8 @@ export class KeptPages {
     region: Region,
   ) {
     this.groups = new AddressGroups(region.code64);
-    this.#servesMisses = region.servesMisses;
     this.#inLoops = new Set(smallLoops(region, flow, region.nodes.length).flat());
+    this.areAllServed = region.servesMisses;
     // What runs once from the region's entry to its end finds little that it has looked up before.
     const { known, accesses } =
       this.#inLoops.size > 0 ? entryValues(region, flow, this.groups) : NOTHING;
@@ -40,9 +41,9 @@ export class KeptPages {
     this.#isInLoop = this.#inLoops.has(node);
   }
 
-  /** Whether core/ looks for the pages that the TLB does not have, in the node begun last; else they are the interpreter's. */
+  /** Whether core/ looks for a page that the TLB does not have in the node begun last; else that is the interpreter's. */
   get servesMisses(): boolean {
-    return this.#servesMisses || this.#isInLoop;
+    return this.areAllServed || this.#isInLoop;
   }
 
   /** The page of `width` bytes at an offset from a root, in the node begun last, when it is one that is kept. */

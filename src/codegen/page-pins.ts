@@ -1,6 +1,6 @@
-import { S_STREAMS, STREAMS_BYTES } from '#ir/state.ts';
+import { NO_DELTA, S_STREAMS, STREAMS_BYTES } from '#ir/state.ts';
 import type { EntryAccess } from './address-groups.ts';
-import { NO_DELTA, TLB_DELTA } from './tlb-entry.ts';
+import { TLB_DELTA } from './tlb-entry.ts';
 import type { FunctionBody } from './wasm.ts';
 
 const I32_LOAD = 0x28;

@@ -168,8 +168,8 @@ export class RegionBuilder {
     f.get(0).get(aux).mem(I64_STORE, S_FLAGS_AUX);
     f.get(0).get(budget).mem(I32_STORE, S_BUDGET);
     f.get(0).get(this.#ripOut).mem(I64_STORE, S_RIP);
-    if (!this.#region.servesMisses) countGivenUp(f, this.#code, { slot: this.#slot, helper });
     chain(f, { code: this.#code, rip: this.#ripOut, where, type: this.#type });
+    if (!this.#region.servesMisses) countGivenUp(f, this.#code, { slot: this.#slot, helper });
     f.get(this.#code);
   }
 

@@ -6,6 +6,7 @@ import type { Region } from './region.ts';
 const REGION_HELPERS: Readonly<Record<string, Helper>> = {
   hot_read: { params: ['i64', 'i32'], result: 'i32' },
   hot_write: { params: ['i64', 'i32'], result: 'i32' },
+  hot_distance: { params: ['i64', 'i32', 'i32'], result: 'i32' },
   page_holds: { params: ['i64', 'i32'], result: 'i32' },
   region_holds: { params: ['i32', 'i64'], result: 'void' },
   region_gave_up: { params: ['i32'], result: 'void' },

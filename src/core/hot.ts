@@ -3,6 +3,7 @@ import {
   A_REGIONS,
   KEY_CODE64,
   KEY_USER,
+  NO_DELTA,
   S_AREA,
   S_JUMP_GEN,
   S_KEY,
@@ -24,6 +25,7 @@ import {
   ACCESS_WRITE,
   fetchMode,
   isCanonical,
+  SPARE_ALL,
   SPARE_CODE,
   tryWalk,
   WALK_FAULT,
@@ -81,6 +83,25 @@ export function hot_write(cpu: usize, vaddr: u64, size: u32): usize {
   if (found == WALK_FAULT) return 0;
   const host = fillForWrite(cpu, vaddr, mode, found);
   return host != 0 ? host : besideCode(cpu, vaddr, size, mode);
+}
+
+/** Linear-memory address minus virtual one for accesses to a page, from the TLB or from tables in which nothing is to be marked. */
+function distance(cpu: usize, vaddr: u64, write: bool): u32 {
+  if (!plain(cpu, vaddr)) return NO_DELTA;
+  const mode = dataMode(cpu);
+  const entry = tlbEntry(tlbTable(cpu, mode, write ? 1 : 0), vaddr);
+  if ((vaddr ^ entry.tag) < 4096) return <u32>entry.delta;
+  const found = tryWalk(cpu, vaddr, (write ? ACCESS_WRITE : ACCESS_READ) | SPARE_ALL, mode);
+  if (found == WALK_FAULT) return NO_DELTA;
+  const host = write ? fillForWrite(cpu, vaddr, mode, found) : fillForRead(cpu, vaddr, mode, found);
+  return host == 0 ? NO_DELTA : <u32>host - <u32>vaddr;
+}
+
+/** The same for `size` (1-4096) bytes, which may be those of several instructions; NO_DELTA where there is none for all. */
+export function hot_distance(cpu: usize, vaddr: u64, size: u32, write: u32): u32 {
+  const first = distance(cpu, vaddr, write != 0);
+  if (first == NO_DELTA || !splits(vaddr, size)) return first;
+  return distance(cpu, following(cpu, vaddr), write != 0) == first ? first : NO_DELTA;
 }
 
 /** 1 when instructions at `lin` are fetched from the physical page that stands in `place` of A_REGION_PAGES. */

@@ -33,6 +33,8 @@ export const ACCESS_WRITE: u32 = 1;
 export const ACCESS_FETCH: u32 = 2;
 /** With one of these: by a region, which may be made from the very bytes that the walk would mark. */
 export const SPARE_CODE: u32 = 4;
+/** A walk that would mark any entry ends, and marks none. */
+export const SPARE_ALL: u32 = 8;
 
 // Page-fault error code and entry bits. Source: Intel SDM vol. 3, 4.7 and tables 4-5 to 4-20.
 const ERROR_PRESENT: u32 = 1;
@@ -84,10 +86,11 @@ function entryAt(cpu: usize, paddr: u64, size: u32): u64 {
 
 /**
  * Marks `entry`, the page-table entry at `paddr`, as accessed or dirty, which are bits of its first byte. Like any write it drops
- * the blocks made from that byte; with SPARE_CODE it does nothing then, and the answer is false.
+ * the blocks made from that byte; with SPARE_CODE it does nothing then, and the answer is false. With SPARE_ALL it does nothing at all.
  */
 function mark(cpu: usize, paddr: u64, entry: u64, bits: u64, access: u32): bool {
   if ((entry & bits) == bits) return true;
+  if (access & SPARE_ALL) return false;
   const masked = paddr & load<u32>(cpu, S_A20_MASK);
   const page = pageBits(cpu, masked);
   if (page & PAGE_ROM) return true;
@@ -214,7 +217,7 @@ export function isCanonical(vaddr: u64): bool {
   return <u64>(((<i64>vaddr) << 16) >> 16) == vaddr;
 }
 
-/** As `walk`, but a fault is the value WALK_FAULT and nothing is raised. SPARE_CODE may stand beside the access. */
+/** As `walk`, but a fault is the value WALK_FAULT and nothing is raised. SPARE_CODE or SPARE_ALL may stand beside the access. */
 export function tryWalk(cpu: usize, vaddr: u64, access: u32, mode: u32): u64 {
   store<u64>(cpu, load<u64>(cpu, S_STAT_WALKS) + 1, S_STAT_WALKS);
   const mask = <u64>load<u32>(cpu, S_A20_MASK) | 0xffff_ffff_0000_0000;

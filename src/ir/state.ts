@@ -236,6 +236,8 @@ export const KEY_BITS = 12;
 // complement of its index bit 0, which no address that looks there matches. A hit of an access of `size` bytes:
 // (vaddr ^ tag) <= 4096 - size, unsigned. Each of three modes has one for reads and one for writes, in this order.
 export const TLB_ENTRIES = 2048;
+/** In place of the distance of a page, its linear-memory address minus its virtual one, where there is none: distances are even. */
+export const NO_DELTA = 1;
 export const TLB_ENTRY_SIZE = 16;
 export const TLB_BYTES = 32768;
 
