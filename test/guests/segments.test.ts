@@ -123,6 +123,22 @@ const guests: readonly SmallGuest[] = [
   toRing3('RETF', 'pushl $USER_CODE\n pushl $0f\n lret'),
   toRing3('IRET', 'pushl $2\n pushl $USER_CODE\n pushl $0f\n iret'),
   {
+    name: 'IRET in ring 3 leaves IF and IOPL alone',
+    body: `try 1f
+      user
+      pushl $0x3202
+      pushl $USER_CODE
+      pushl $0f
+      iret
+      0: pushf
+      pop %eax
+      hlt
+      1: and $0x3200, %eax
+      print %eax
+      ret`,
+    expected: '0d:0000 00000000',
+  },
+  {
     name: 'RETF and IRET to a more privileged level, and to null',
     body: `try 1f
       user

@@ -89,9 +89,20 @@ export function missingTools(): string | false {
   return missing.length > 0 ? `no ${missing.join(', ')}; install binutils` : false;
 }
 
+/** The end of a loop that begins at `0:` and is counted down in R15, and of the guest. */
+const MACROS = `
+.macro next_turn
+  dec %r15d
+  jnz 0b
+  out %al, $${END_PORT}
+  1: jmp 1b
+.endm
+`;
+
 /**
  * 64-bit code for CODE, of GNU assembly that defines `start`, `on_irq` (vector 0x20) and `on_fault` (#PF). Addresses are
- * CODE, DATA, ALIAS, DEVICE, DATA_TABLE and LOW_TABLE.
+ * CODE, DATA, ALIAS, DEVICE, DATA_TABLE and LOW_TABLE;
+ * `next_turn` ends a loop.
  */
 export function assemble(source: string): Uint8Array {
   const dir = mkdtempSync(path.join(os.tmpdir(), 'ring0-guest-'));
@@ -101,7 +112,7 @@ export function assemble(source: string): Uint8Array {
   try {
     writeFileSync(
       file('guest.s'),
-      `${header}.text\n.globl _start\n_start: .quad start, on_irq, on_fault\n${source}`,
+      `${header}${MACROS}.text\n.globl _start\n_start: .quad start, on_irq, on_fault\n${source}`,
     );
     execFileSync('as', ['--64', '-o', file('guest.o'), file('guest.s')]);
     const flags = [`-Ttext=0x${CODE.toString(16)}`, '--oformat', 'binary', '-m', 'elf_x86_64'];

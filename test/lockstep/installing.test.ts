@@ -32,10 +32,7 @@ const GUEST = `
   xor %ebx, %ebx
   0: xor %eax, %eax
   ${Array.from({ length: LOOPS }, () => `mov $3, %ecx\n 1: ${BODY}\n dec %ecx\n jnz 1b`).join('\n')}
-  dec %r15d
-  jnz 0b
-  out %al, $0xf4
-  1: jmp 1b
+  next_turn
 `;
 
 interface Piece {

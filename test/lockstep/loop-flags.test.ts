@@ -51,10 +51,7 @@ function program(head: string): string {
     mov $0x6789a, %r9
     xor %r14d, %r14d
     0: ${loops.join('\n')}
-    dec %r15d
-    jnz 0b
-    out %al, $0xf4
-    1: jmp 1b\n`;
+    next_turn\n`;
 }
 
 describe('flags of loops', { skip: missingTools() }, () => {

@@ -160,10 +160,7 @@ function assembleGuest(body: string): Uint8Array {
     mov $${TURNS}, %r15d
     xor %r14d, %r14d
     0: ${body}
-    dec %r15d
-    jnz 0b
-    out %al, $0xf4
-    1: jmp 1b\n`);
+    next_turn\n`);
 }
 
 const skip = missingTools();
