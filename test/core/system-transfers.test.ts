@@ -209,6 +209,7 @@ describe('interrupts in protected mode', () => {
   it('a contributory fault in the delivery of a page fault makes #DF', () => {
     const m = at(0);
     m.interruptGate(DF, gate(CODE0, 0x4000, 0x8e));
+    m.interruptGate(GP, gate(CODE0, 0x5000, 0x8e));
     m.rip = 0x10;
     exception(m, 14, 2, 0xdead000n); // its gate is not there: #GP
     assert.deepEqual([m.rip, m.mem32(0x6ff0), m.mem32(0x6ff4)], [0x4000, 0, 0x10]);
