@@ -44,6 +44,8 @@ Examples:
   ring0 run
   ring0 run --append 'init=/bin/sh' --memory 1G
   ring0 run -k bzImage -i initrd.img -a 'console=ttyS0 root=/dev/ram0' -m 512M
+  ring0 run debian.qcow2 --memory 512M --snapshot
+  ring0 run -d data.raw,format=raw,bus=nvme -d cd.iso,readonly
   ring0 run -k multiboot.elf --module 'data.bin,an argument' --console none --timeout 10
   ring0 run -f bios.bin --trace int,io:trace.log
   ring0 run --stats --json -t 60 2>stats.json`;

@@ -15,6 +15,7 @@ describe('an overlay', () => {
     host.files.set('base', file);
     const image = await openImage('base', host, { format: 'raw', readOnly: true });
     const overlay = new OverlayImage(image, new MemoryFile('scratch'));
+    assert.equal(overlay.format, 'raw');
     const expected = base.slice();
     for (const [seed, offset, length] of [
       [2, 512, 512],

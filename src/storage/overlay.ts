@@ -15,7 +15,8 @@ const CHUNK_SECTORS = 2048;
 
 /** What is written goes to `scratch`, at the same place; what was not is read from `base`. Owns both. */
 export class OverlayImage implements DiskImage {
-  readonly format = 'overlay';
+  /** The base's: a user knows of no other. */
+  readonly format: string;
   readonly readOnly = false;
   readonly unitBytes = SECTOR_BYTES;
   readonly path: string;
@@ -25,6 +26,7 @@ export class OverlayImage implements DiskImage {
   readonly #written = new Map<number, Uint8Array>();
 
   constructor(base: DiskImage, scratch: HostFile) {
+    this.format = base.format;
     this.path = base.path;
     this.backing = base;
     this.#scratch = scratch;

@@ -49,6 +49,18 @@ describe("a machine's disks", () => {
       await (await Disks.open([config('iso', { format: 'iso', ...way })])).close();
   });
 
+  it('says how a disk that another machine writes to can be read', async () => {
+    writeFileSync(path.join(dir, 'taken'), new Uint8Array(8192));
+    const taken = config('taken', { format: 'raw' });
+    const first = await Disks.open([taken]);
+    await assert.rejects(
+      Disks.open([taken]),
+      /in use by another writer.*; add ,readonly or ,snapshot$/,
+    );
+    await (await Disks.open([{ ...taken, snapshot: true }])).close();
+    await first.close();
+  });
+
   it('refuses a folder in words', async () => {
     await assert.rejects(
       Disks.open([config('', { format: 'raw' })]),

@@ -236,7 +236,8 @@ function limiterOf(limits: IoLimits | undefined): IoLimiter | undefined {
 }
 
 function hintFor({ kind }: ImageError, { readOnly, snapshot }: DiskConfig): string {
-  return kind === 'read-only' && !readOnly && !snapshot ? '; add ,readonly or ,snapshot' : '';
+  const mayRead = kind === 'read-only' || kind === 'locked';
+  return mayRead && !readOnly && !snapshot ? '; add ,readonly or ,snapshot' : '';
 }
 
 /** The file has no name left: it goes when it is closed, or when we do. */

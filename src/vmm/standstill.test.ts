@@ -12,7 +12,7 @@ function rig() {
 
 const WHY = 'a.raw: it is full';
 const BEGIN = ['pause', WHY];
-const END = ['go on', 'there is room again'];
+const END = ['go on', 'no write waits for room any more'];
 
 describe('a machine whose host is full', () => {
   it('stands still until the last stalled request has its answer', async () => {

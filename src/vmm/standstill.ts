@@ -38,6 +38,6 @@ export class Standstill {
     this.#isPaused = false;
     if (this.#machine === undefined) return;
     this.#machine.setPaused(false);
-    this.#tell('there is room again; the guest goes on');
+    this.#tell('no write waits for room any more; the guest goes on');
   }
 }
