@@ -129,8 +129,8 @@ export class HotTier {
   /** Blocks for which a region of an earlier run may stand, and how often each was looked for in vain. */
   #waiting: RegionRequest[] = [];
   readonly #tries = new Map<number, number>();
-  /** Slots of regions that gave up too often. */
-  #givenUp: number[] = [];
+  /** Slots of live regions that gave up too often. */
+  readonly #givenUp = new Set<number>();
 
   /** `decode` makes the block of the code at a physical address and returns its own. */
   constructor(
@@ -187,11 +187,11 @@ export class HotTier {
   /** A block has been entered often enough, RIP is at it; below REGION_SLOTS: the region in that slot gave up too often. */
   blockHot(block: number): void {
     if (block < REGION_SLOTS) {
-      this.#givenUp.push(block);
+      if (this.#live.has(block)) this.#givenUp.add(block);
       return;
     }
     const rip = this.#view.getBigUint64(this.#cpu + S_RIP, true);
-    const request = { block, rip, here: this.#moved.has(block), servesMisses: false };
+    const request = { block, rip, here: this.#moved.has(block) };
     const entry = this.#kept.isEmpty ? undefined : this.#blocks.read(block);
     const tries = this.#tries.get(block) ?? 0;
     if (entry !== undefined && tries < MOST_TRIES && this.#places(entry).length > 0)
@@ -236,7 +236,7 @@ export class HotTier {
 
   /** Puts to use what has been translated. Between blocks only. */
   poll(): void {
-    const waiting = this.#waiting.length + this.#givenUp.length;
+    const waiting = this.#waiting.length + this.#givenUp.size;
     if (waiting === 0 && !this.#translator.hasNews()) return;
     const began = this.#nowMs();
     let paused = 0;
@@ -253,22 +253,22 @@ export class HotTier {
   #nextWork(): (() => void) | undefined {
     const batches = this.#translator.take();
     if (batches.length > 0) return () => this.#put(batches);
-    const slot = this.#givenUp.pop();
-    if (slot !== undefined) return () => this.#makeAgain(slot);
+    for (const slot of this.#givenUp) return () => this.#makeAgain(slot);
     const request = this.#waiting.shift();
     return request && (() => this.#revive(request));
   }
 
-  /** A region gave up too often: one that serves misses takes its place. */
+  /** A region gave up too often: one of the same blocks that serves misses takes its place. */
   #makeAgain(slot: number): void {
     const region = this.#live.get(slot);
-    const block = region?.blocks[0]?.address;
+    const again = region?.blocks.map(({ address }) => address);
+    const block = again?.[0];
     if (region === undefined || block === undefined) return;
     region.unit.outdated.add(region.index);
     this.#drop(slot);
     this.#asked.add(block);
-    const request = { block, rip: region.rip, here: true, servesMisses: true };
-    this.#translator.request(request, this.#epoch);
+    this.#setHeat(block, 0); // until then nobody asks for another one
+    this.#translator.request({ block, rip: region.rip, here: true, again }, this.#epoch);
   }
 
   #put(batches: readonly (TranslatedBatch | KeptBatch)[]): void {
@@ -401,6 +401,7 @@ export class HotTier {
     const region = this.#live.get(slot);
     if (region === undefined) return;
     this.#live.delete(slot);
+    this.#givenUp.delete(slot);
     for (const { address } of region.blocks) {
       const users = this.#users.get(address);
       users?.delete(slot);

@@ -19,8 +19,8 @@ export interface RegionRequest {
   readonly rip: bigint;
   /** It is to be entered at this block, and at no better one: that was tried. */
   readonly here: boolean;
-  /** Its region gave up too often: it is made again so that it serves misses (`Region`). */
-  readonly servesMisses: boolean;
+  /** The blocks of its region, which gave up too often: it is made again of these, so that it serves misses (`Region`). */
+  readonly again?: readonly number[] | undefined;
 }
 
 /** The function of a region, and what it was made of. */
@@ -95,7 +95,7 @@ export class RegionCompiler {
     }
     this.#entered.clear();
     for (const request of requests) {
-      if (this.#covered.delete(request.block) && this.#sparing && !request.servesMisses) {
+      if (this.#covered.delete(request.block) && this.#sparing && request.again === undefined) {
         covered.push(request.block);
         continue;
       }
@@ -156,10 +156,10 @@ export class RegionCompiler {
     block,
     rip,
     here,
-    servesMisses,
+    again,
   }: RegionRequest): { plan: RegionPlan | undefined; rip: bigint } | undefined {
     const endsCallsAt = (at: BlockInfo) => this.#endsCallsAt(at);
-    const parts = { view: this.#view, lifter: this.#lifter, servesMisses, endsCallsAt };
+    const parts = { view: this.#view, lifter: this.#lifter, again, endsCallsAt };
     const plan = RegionPlanner.plan(parts, block, rip);
     if (plan === undefined) return undefined;
     const better = betterEntry(plan.region, plan.uses);

@@ -67,8 +67,8 @@ export interface RegionParts {
   readonly lifter: HotLifter;
   /** Offset from the entry of a block that is to stay outside: a region of its own begins there. */
   readonly without?: number;
-  /** As `Region` has it. */
-  readonly servesMisses?: boolean;
+  /** Blocks that are to be in the region however often they have been entered: it is made again, and serves misses (`Region`). */
+  readonly again?: readonly number[] | undefined;
   /** Whether ways within calls are to end at a block, because another region is entered there. */
   readonly endsCallsAt?: (block: BlockInfo) => boolean;
 }
@@ -87,16 +87,16 @@ export class RegionPlanner {
   #insns = 0;
   /** Offset of a block that is left out. */
   readonly #without: number | undefined;
-  readonly #servesMisses: boolean;
+  readonly #again: ReadonlySet<number> | undefined;
   readonly #endsCallsAt: RegionParts['endsCallsAt'];
 
   private constructor(
-    { view, lifter, without, servesMisses = false, endsCallsAt }: RegionParts,
+    { view, lifter, without, again, endsCallsAt }: RegionParts,
     rip: bigint,
     entry: BlockInfo,
   ) {
     this.#without = without;
-    this.#servesMisses = servesMisses;
+    this.#again = again && new Set(again);
     this.#endsCallsAt = endsCallsAt;
     this.#view = view;
     this.#lifter = lifter;
@@ -138,7 +138,7 @@ export class RegionPlanner {
         pages: others.map(([vpage]) =>
           Number(BigInt.asIntN(64, (vpage << PAGE_SHIFT) - this.#rip)),
         ),
-        servesMisses: this.#servesMisses,
+        servesMisses: this.#again !== undefined,
       },
       blocks: [...blocks.values()],
       pages: others.map(([, page]) => page),
@@ -189,12 +189,17 @@ export class RegionPlanner {
     if (offset === this.#without) return;
     if (this.#nodes.has(nameOf(offset, context)) || this.#insns >= MAX_INSNS) return;
     const block = this.#find(offset);
-    if (block === undefined || this.#view.entries(block) < least) return;
+    if (block === undefined || !this.#isWorth(block, least)) return;
     if (context !== ROOT && this.#endsCallsAt?.(block) === true) return;
     if (!this.#lifted.has(offset)) this.#lifted.set(offset, this.#lifter.lift(block, offset));
     const lifted = this.#lifted.get(offset);
     if (lifted === undefined || lifted.insns.length === 0) return;
     this.#add(way, block, lifted);
+  }
+
+  /** Blocks that ran in a region alone have hardly been entered by the interpreter. */
+  #isWorth(block: BlockInfo, least: number): boolean {
+    return this.#view.entries(block) >= least || this.#again?.has(block.address) === true;
   }
 
   #find(offset: number): BlockInfo | undefined {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { RegionCompiler } from '#cpu/region-compiler.ts';
 import { writeState } from '#cpu/vcpu-state.ts';
-import { B_HEAT, S_HALTED } from '#ir/state.ts';
+import { B_HEAT, HEAT_START, S_HALTED } from '#ir/state.ts';
 import { BareMachine } from './bare-machine.ts';
 
 const FIRST = 0x1000;
@@ -33,7 +33,6 @@ function machineWith(code: ReadonlyMap<number, readonly number[]>) {
       block: Number(vcpu.core.find_block(cpu)),
       rip: BigInt(at),
       here: false,
-      servesMisses: false,
     };
   };
   return { memory, cpu, requestOf };
@@ -98,6 +97,27 @@ describe('a call', () => {
       assert.deepEqual(entries(compiler.compile([callee])), [CALLEE]);
       setHeat(heat);
       assert.deepEqual(blocks(compiler.compile([caller])), expected);
+    });
+});
+
+describe('a region that is made again', () => {
+  const { memory, cpu, requestOf } = machineWith(
+    new Map([
+      [FIRST, [INC_EAX, 0xeb, SECOND - FIRST - 3]], // and jmp SECOND
+      [SECOND, [INC_EAX, 0xf4]], // and hlt
+    ]),
+  );
+  const [first, second] = [requestOf(FIRST), requestOf(SECOND)];
+  // As of a region of an earlier run: the interpreter has never entered its inner block.
+  new DataView(memory.buffer).setInt32(second.block + B_HEAT, HEAT_START, true);
+  const cases = [
+    { name: 'has the blocks that it had', again: [first.block, second.block] },
+    { name: 'has no others', again: [first.block] },
+  ];
+  for (const { name, again } of cases)
+    it(name, () => {
+      const compiler = new RegionCompiler(memory, cpu, new Set(), true);
+      assert.deepEqual(blocks(compiler.compile([{ ...first, here: true, again }])), again);
     });
 });
 
