@@ -229,7 +229,7 @@ export interface TranslationStats {
   readonly runs: number;
   readonly leftCold: number;
   readonly executed: number;
-  /** Regions put to use, taken out of use because their code changed, and refused; instructions in them. */
+  /** Regions put to use, taken out of use because their code changed or they were made again, and refused; instructions in them. */
   readonly regions: number;
   /** Of the regions those that an earlier run had translated. */
   readonly kept: number;
