@@ -19,7 +19,7 @@ exports.openBundle = () => {
   return new Script(bytes.latin1Slice(0, textBytes), { filename: BUNDLE, cachedData });
 };
 
-/** What the script gives: the `exports` of its modules, and `sources`. Errors name the sources from now on. */
+/** What the script gives: `main` of src/cli, and `sources`. Errors name the sources from now on. */
 exports.runBundle = (script) => {
   let map;
   const inSource = (place, line, column) => {

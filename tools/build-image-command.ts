@@ -29,10 +29,7 @@ const FORMATS = ['qcow2', 'vdi', 'vpc', 'vhdx', 'vmdk'];
 
 interface Bundle {
   openBundle(): Script;
-  runBundle(script: Script): {
-    readonly exports: { readonly main: typeof main };
-    readonly sources: readonly Source[];
-  };
+  runBundle(script: Script): { readonly main: typeof main; readonly sources: readonly Source[] };
   isCurrent(sources: readonly Source[]): boolean;
 }
 /** Its path from ROOT, its size, when it was changed. */
@@ -59,8 +56,6 @@ const parts: Plugin = {
   },
 };
 
-/** What bin/start.cjs uses. */
-const ENTRY = `export { main } from './src/cli/main.ts'; export { processHost } from './src/cli/host.ts';`;
 /** A function of `require` around the modules; see bin/bundle.cjs. */
 const HEAD = `(function (require) { 'use strict'; const module = {};
 /* Made from src/ and from commander:
@@ -68,22 +63,19 @@ ${readFileSync(join(ROOT, LICENSE), 'utf8')}*/`;
 
 async function bundle(): Promise<{ readonly text: string; readonly map: string }> {
   const { outputFiles, metafile } = await build({
-    ...{ stdin: { contents: ENTRY, resolveDir: ROOT }, outfile: OUT },
-    ...{ absWorkingDir: ROOT, plugins: [parts] },
+    ...{ entryPoints: ['src/cli/main.ts'], outfile: OUT, absWorkingDir: ROOT, plugins: [parts] },
     ...{ bundle: true, platform: 'node', format: 'cjs', target: 'node24', write: false },
     // The loader of ES modules would come with import().
     ...{ supported: { 'dynamic-import': false }, banner: { js: HEAD }, preserveSymlinks: true },
     ...{ metafile: true, sourcemap: 'external', sourcesContent: false },
   });
-  const files = Object.keys(metafile.inputs).filter(
-    (name) => name !== '<stdin>' && !name.startsWith('late:'),
-  );
+  const files = Object.keys(metafile.inputs).filter((name) => !name.startsWith('late:'));
   const sources = [...files, 'tools/build-image-command.ts', LICENSE].map((name): Source => {
     const { size, mtimeMs } = statSync(join(ROOT, name));
     return [name, size, mtimeMs];
   });
   const [map, script] = outputFiles;
-  const foot = `return { exports: module.exports, sources: ${JSON.stringify(sources)} };\n})`;
+  const foot = `return { main: module.exports.main, sources: ${JSON.stringify(sources)} };\n})`;
   return { text: `${script?.text}${foot}`, map: map?.text ?? '' };
 }
 
@@ -106,7 +98,7 @@ async function codeOf(script: Script): Promise<Buffer> {
     explain: () => Promise.reject(),
   };
   try {
-    const { main } = runBundle(script).exports;
+    const { main } = runBundle(script);
     writeFileSync(disk('raw'), new Uint8Array(4 << 20).fill(1, 1 << 20, 3 << 20));
     let from = 'raw';
     for (const to of [...FORMATS, 'raw']) {

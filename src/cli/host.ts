@@ -1,4 +1,3 @@
-import type { Writable } from 'node:stream';
 import { getSystemErrorMessage } from 'node:util';
 import { errnoOf } from '#base/host-reason.ts';
 import type { ExplainRequest, Explanation } from '#control/explain.ts';
@@ -15,18 +14,10 @@ export interface CliHost extends TerminalStreams {
 /** As a shell reports a process that SIGPIPE ended; or an error. */
 const STATUS_OUTPUT_LOST = { gone: 141, other: 1 };
 
-/** This process. */
-export interface ProcessHost extends CliHost {
-  /** Whether all that was written to its streams has gone out: the process may end at once. */
-  isWritten(): boolean;
-}
-
-export function processHost(): ProcessHost {
-  const made: Writable[] = [];
-  const stdout = once(watchedOutput, made);
-  const stderr = once(watchedErrors, made);
+export function processHost(): CliHost {
+  const stdout = once(watchedOutput);
+  const stderr = once(watchedErrors);
   return {
-    isWritten: () => made.every(({ writableLength }) => writableLength === 0),
     env: process.env,
     // To make these streams takes 2 ms and 5, and not every command uses them.
     get stdin() {
@@ -44,14 +35,11 @@ export function processHost(): ProcessHost {
   };
 }
 
-/** Makes a stream when it is first asked for, and adds it to `made`. */
-function once<T extends Writable>(make: () => T, made: Writable[]): () => T {
-  let stream: T | undefined;
+function once<T>(make: () => T): () => T {
+  let made: { readonly value: T } | undefined;
   return () => {
-    if (stream !== undefined) return stream;
-    stream = make();
-    made.push(stream);
-    return stream;
+    made ??= { value: make() };
+    return made.value;
   };
 }
 
