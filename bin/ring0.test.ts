@@ -99,7 +99,7 @@ describe('the command', { timeout: 120_000 }, () => {
 
   it('names the sources where it fails', async () => {
     const { openBundle, runBundle } = createRequire(import.meta.url)('./bundle.cjs');
-    const bundle = runBundle(openBundle()).exports;
+    const bundle = runBundle(openBundle());
     let said = '';
     const stderr = new Writable({
       write: (chunk, _encoding, done) => {
