@@ -25,10 +25,25 @@ export class Interrupted extends Error {
 }
 
 /**
+ * Ends the process by `name`, once the listeners of 'exit' have run, which restore the terminal. Not by `process.exit` alone: Node
+ * waits for V8's threads there, one of which may wait for this one to collect garbage.
+ */
+function endBy(name: EndingSignal): void {
+  process.once('exit', () => {
+    process.removeAllListeners(name);
+    process.kill(process.pid, name);
+  });
+  process.exit();
+}
+
+/**
  * Turns the signals that end a process into the abort of `signal`, whose reason is an `Interrupted`, so that everything is
  * put in order first. A second signal, if it is no copy of the first, or an end that does not come, ends the process at once. `release` undoes it.
  */
-export function catchInterrupts(clock = nowMs): {
+export function catchInterrupts(
+  clock = nowMs,
+  end = endBy,
+): {
   readonly signal: AbortSignal;
   release(): void;
 } {
@@ -40,9 +55,8 @@ export function catchInterrupts(clock = nowMs): {
     const atMs = clock();
     if (first?.name === name && atMs - first.atMs < COPY_MS) return;
     first ??= { name, atMs };
-    // 'exit' listeners still run, and restore the terminal.
-    if (controller.signal.aborted) process.exit(reason.exitStatus);
-    timer ??= setTimeout(() => process.exit(reason.exitStatus), GRACE_MS).unref();
+    if (controller.signal.aborted) end(name);
+    timer ??= setTimeout(() => end(name), GRACE_MS).unref();
     controller.abort(reason);
   };
   for (const name of NAMES) process.on(name, onSignal);
