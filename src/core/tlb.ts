@@ -5,7 +5,7 @@ import {
   A_TLB,
   A_TLB_CODE,
   A_TLB_EXEC,
-  A_TLB_FILLED,
+  A_TLB_LOGS,
   A_TLB_NONE,
   B_LIN,
   JUMP_ENTRIES,
@@ -20,11 +20,11 @@ import {
   S_LARGE_PAGES,
   S_LOCAL_CODE,
   S_STAT_FLUSHES,
-  S_TLB_LOGGED,
   TLB_BYTES,
   TLB_ENTRIES,
   TLB_ENTRY_SIZE,
-  TLB_FILLED_MAX,
+  TLB_LOG_BYTES,
+  TLB_LOG_MAX,
 } from '../ir/state.ts';
 import { EVENT_FLUSH, EVENT_FLUSH_PAGE, EVENT_TLB_FILL, TRACE_MMU } from '../ir/state-system.ts';
 import { traceEvent } from './trace.ts';
@@ -74,15 +74,27 @@ function clear(entry: TlbEntry): void {
   entry.tag = (<u64>(~(changetype<usize>(entry) >> 4) & 1)) << 12;
 }
 
+/** The log of entries of global pages, or of others. Each filled entry stands in that of its page; what stands there may be empty by now, or twice. */
+function logOf(cpu: usize, global: u32): usize {
+  return load<u32>(cpu, S_AREA) + A_TLB_LOGS + (global ? TLB_LOG_BYTES : 0);
+}
+
+function logged(log: usize, i: u32): TlbEntry {
+  return changetype<TlbEntry>(load<u32>(log + 4 + i * 4));
+}
+
+function note(cpu: usize, entry: TlbEntry, global: u32): void {
+  const log = logOf(cpu, global);
+  if (load<u32>(log) == TLB_LOG_MAX) flushTlb(cpu, true);
+  const count = load<u32>(log);
+  store<u32>(log + 4 + count * 4, <u32>changetype<usize>(entry));
+  store<u32>(log, count + 1);
+}
+
 /** Fills an entry and logs it, so that a flush costs what was filled and no more. Tables are 32-byte aligned. */
 export function fillEntry(cpu: usize, table: usize, vaddr: u64, host: usize, page: u32): void {
   const entry = tlbEntry(table, vaddr);
-  if (isEmpty(entry)) {
-    if (load<u32>(cpu, S_TLB_LOGGED) == TLB_FILLED_MAX) flushTlb(cpu, true);
-    const count = load<u32>(cpu, S_TLB_LOGGED);
-    store<u32>(load<u32>(cpu, S_AREA) + A_TLB_FILLED + count * 4, <u32>changetype<usize>(entry));
-    store<u32>(cpu, count + 1, S_TLB_LOGGED);
-  }
+  if (isEmpty(entry) || (entry.page ^ page) & TLB_GLOBAL) note(cpu, entry, page & TLB_GLOBAL);
   const number = (table - load<u32>(cpu, S_AREA)) / TLB_BYTES;
   traceEvent(cpu, TRACE_MMU, EVENT_TLB_FILL, vaddr, ((<u64>number) << 32) | page);
   const base = vaddr & ~0xfff;
@@ -98,19 +110,12 @@ export function fillEntry(cpu: usize, table: usize, vaddr: u64, host: usize, pag
 /** Empties all tables of a new vCPU. */
 export function resetTlb(cpu: usize): void {
   const area = load<u32>(cpu, S_AREA);
-  for (let i: u32 = 0; i < <u32>(6 * TLB_ENTRIES); i++) {
-    clear(changetype<TlbEntry>(area + A_TLB + i * TLB_ENTRY_SIZE));
+  const end = area + A_TLB_NONE + TLB_BYTES;
+  for (let at: usize = area + A_TLB; at < end; at += TLB_ENTRY_SIZE) {
+    clear(changetype<TlbEntry>(at));
   }
-  for (let i: u32 = 0; i < <u32>(2 * TLB_ENTRIES); i++) {
-    clear(changetype<TlbEntry>(area + A_TLB_EXEC + i * TLB_ENTRY_SIZE));
-  }
-  for (let i: u32 = 0; i < <u32>(3 * TLB_ENTRIES); i++) {
-    clear(changetype<TlbEntry>(area + A_TLB_CODE + i * TLB_ENTRY_SIZE));
-  }
-  for (let i: u32 = 0; i < <u32>TLB_ENTRIES; i++) {
-    clear(changetype<TlbEntry>(area + A_TLB_NONE + i * TLB_ENTRY_SIZE));
-  }
-  store<u32>(cpu, 0, S_TLB_LOGGED);
+  store<u32>(logOf(cpu, 0), 0);
+  store<u32>(logOf(cpu, 1), 0);
   store<u64>(cpu, 0, S_LARGE_PAGES);
 }
 
@@ -160,23 +165,23 @@ export function clearJumpCache(cpu: usize): void {
   memory.fill(load<u32>(cpu, S_AREA) + A_JUMP_CACHE, 0, JUMP_ENTRIES * 16);
 }
 
+/** Clears what a log names, and the log. An entry in the log of others that holds a global page by now is in that one, too. */
+function clearLogged(log: usize, globalsToo: bool): void {
+  const count = load<u32>(log);
+  for (let i: u32 = 0; i < count; i++) {
+    const entry = logged(log, i);
+    if (globalsToo || !(entry.page & TLB_GLOBAL)) clear(entry);
+  }
+  store<u32>(log, 0);
+}
+
 /** Drops all translations; global ones only if asked. */
 export function flushTlb(cpu: usize, globalsToo: bool): void {
   traceEvent(cpu, TRACE_MMU, EVENT_FLUSH, globalsToo ? 1 : 0, 0);
-  const log = load<u32>(cpu, S_AREA) + A_TLB_FILLED;
-  const count = load<u32>(cpu, S_TLB_LOGGED);
-  let kept: u32 = 0;
-  for (let i: u32 = 0; i < count; i++) {
-    const entry = changetype<TlbEntry>(load<u32>(log + i * 4));
-    if (!globalsToo && entry.page & TLB_GLOBAL) {
-      store<u32>(log + kept * 4, <u32>changetype<usize>(entry));
-      kept++;
-    } else {
-      clear(entry);
-    }
-  }
-  store<u32>(cpu, kept, S_TLB_LOGGED);
-  if (kept == 0) store<u64>(cpu, 0, S_LARGE_PAGES);
+  const globals = logOf(cpu, 1);
+  if (globalsToo) clearLogged(globals, true);
+  clearLogged(logOf(cpu, 0), globalsToo);
+  if (load<u32>(globals) == 0) store<u64>(cpu, 0, S_LARGE_PAGES);
   store<u64>(cpu, load<u64>(cpu, S_STAT_FLUSHES) + 1, S_STAT_FLUSHES);
   ageJumpCache(cpu, globalsToo);
 }
@@ -188,7 +193,6 @@ export function flush_tlb(cpu: usize): void {
 
 function flushIfSame(table: usize, vaddr: u64): void {
   const entry = tlbEntry(table, vaddr);
-  // It stays in the log and may be listed twice: harmless, and a full log is flushed.
   if ((entry.tag ^ vaddr) < 4096) clear(entry);
 }
 
@@ -209,22 +213,27 @@ export function flushTlbPage(cpu: usize, vaddr: u64): void {
 }
 
 function flushLarge(cpu: usize, vaddr: u64): void {
-  const log = load<u32>(cpu, S_AREA) + A_TLB_FILLED;
-  const count = load<u32>(cpu, S_TLB_LOGGED);
-  for (let i: u32 = 0; i < count; i++) {
-    const entry = changetype<TlbEntry>(load<u32>(log + i * 4));
-    const shift: u64 = entry.page & TLB_HUGE ? 30 : 22; // 4 MiB covers both sizes of large page
-    if (entry.page & TLB_LARGE && (entry.tag ^ vaddr) >> shift == 0) clear(entry);
+  for (let global: u32 = 0; global < 2; global++) {
+    const log = logOf(cpu, global);
+    const count = load<u32>(log);
+    for (let i: u32 = 0; i < count; i++) {
+      const entry = logged(log, i);
+      const shift: u64 = entry.page & TLB_HUGE ? 30 : 22; // 4 MiB covers both sizes of large page
+      if (entry.page & TLB_LARGE && (entry.tag ^ vaddr) >> shift == 0) clear(entry);
+    }
   }
 }
 
 /** Drops the write entries of a physical page: it holds translated code now, so writes must be seen. */
 export function protectPage(cpu: usize, page: u32): void {
-  for (let mode: u32 = 0; mode < 3; mode++) {
-    const table = tlbTable(cpu, mode, 1);
-    for (let i: u32 = 0; i < <u32>TLB_ENTRIES; i++) {
-      const entry = changetype<TlbEntry>(table + i * TLB_ENTRY_SIZE);
-      if ((entry.page & TLB_PAGE) == page) clear(entry);
+  const area: usize = load<u32>(cpu, S_AREA);
+  for (let global: u32 = 0; global < 2; global++) {
+    const log = logOf(cpu, global);
+    const count = load<u32>(log);
+    for (let i: u32 = 0; i < count; i++) {
+      const entry = logged(log, i);
+      const table = (changetype<usize>(entry) - area - A_TLB) / TLB_BYTES;
+      if ((entry.page & TLB_PAGE) == page && table < 6 && (table & 1) != 0) clear(entry);
     }
   }
 }

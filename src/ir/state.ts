@@ -167,8 +167,6 @@ export const S_ARENA_NEXT = 1768;
 /** ROM below 4 GiB: guest-physical address of its first byte (u32, 0 for none) and where it lies in linear memory. */
 export const S_ROM_PADDR = 1772;
 export const S_ROM_HOST = 1776;
-/** u32: entries in the TLB fill log. */
-export const S_TLB_LOGGED = 1780;
 /** u32: which TLB_MODE data accesses have, whether or not the tables of that mode are in use. */
 export const S_DATA_MODE = 1800;
 /** u32: 1 when an interrupt waits for EFLAGS.IF. */
@@ -235,11 +233,11 @@ export const KEY_BITS = 12;
 // low half of the virtual address), page u32 (guest-physical page number). An empty entry has a tag whose bit 12 is the
 // complement of its index bit 0, which no address that looks there matches. A hit of an access of `size` bytes:
 // (vaddr ^ tag) <= 4096 - size, unsigned. Each of three modes has one for reads and one for writes, in this order.
-export const TLB_ENTRIES = 2048;
+export const TLB_ENTRIES = 8192;
 /** In place of the distance of a page, its linear-memory address minus its virtual one, where there is none: distances are even. */
 export const NO_DELTA = 1;
 export const TLB_ENTRY_SIZE = 16;
-export const TLB_BYTES = 32768;
+export const TLB_BYTES = 131072;
 
 export const TLB_MODE_USER = 0;
 export const TLB_MODE_SUPERVISOR = 1;
@@ -247,59 +245,61 @@ export const TLB_MODE_SMAP = 2; // supervisor with CR4.SMAP and EFLAGS.AC clear:
 
 // The private area of a vCPU: offsets from S_AREA.
 export const A_TLB = 0; // mode * 2 + write, TLB_BYTES each
-export const A_JUMP_CACHE = 196608; // JUMP_ENTRIES of 16: rip u64, generation and key u32, block u32
-export const JUMP_ENTRIES = 16384;
-export const A_TLB_FILLED = 458752; // log of filled entries: u32 addresses, S_TLB_LOGGED of them
-export const TLB_FILLED_MAX = 16384;
-export const A_BLOCK_TABLE = 524288; // BLOCK_BUCKETS u32: heads of chains of blocks by hash of physical address and key
-export const BLOCK_BUCKETS = 131072;
-export const A_TLB_EXEC = 1048576; // two TLBs for instruction fetches: supervisor, then user
+export const A_TLB_EXEC = 786432; // two TLBs for instruction fetches: supervisor, then user
+/** Three tables as those for writes, of pages that have translated code: each write looks whether it hits any. */
+export const A_TLB_CODE = 1048576; // TLB_BYTES each, by mode
 /** A TLB that is never filled: data accesses take the slow path while alignment checks or data breakpoints are on. */
-export const A_TLB_NONE = 1114112;
-export const A_PAGE_HEADS = 1146880; // PAGE_HEADS u32: chains of blocks by hash of their physical page
+export const A_TLB_NONE = 1441792;
+export const A_JUMP_CACHE = 1572864; // JUMP_ENTRIES of 16: rip u64, generation and key u32, block u32
+export const JUMP_ENTRIES = 16384;
+/** Two logs of filled entries, TLB_LOG_BYTES each, those of global pages behind the others: their number u32, then their addresses, u32 each. */
+export const A_TLB_LOGS = 1835008;
+export const TLB_LOG_BYTES = 65600;
+export const TLB_LOG_MAX = 16384;
+export const A_BLOCK_TABLE = 1966208; // BLOCK_BUCKETS u32: heads of chains of blocks by hash of physical address and key
+export const BLOCK_BUCKETS = 131072;
+export const A_PAGE_HEADS = 2490496; // PAGE_HEADS u32: chains of blocks by hash of their physical page
 export const PAGE_HEADS = 16384;
 /**
  * REGION_SLOTS of 16: what a region of several pages was last found valid for: generation and key u32, base RIP u64 at 8; at 4
  * how often it gave up.
  */
-export const A_REGIONS = 1212416;
+export const A_REGIONS = 2556032;
 export const REGION_SLOTS = 8192;
 /** JUMP_LOG_ENTRIES of 16: the last transfers that no link serves: block left u32, RIP gone to u64 at 8. */
-export const A_JUMP_LOG = 1343488;
+export const A_JUMP_LOG = 2687104;
 export const JUMP_LOG_ENTRIES = 8192;
 /** REGION_SLOTS of REGION_PAGES u32: the physical pages besides its own that a region's code was taken from. */
-export const A_REGION_PAGES = 1474560;
+export const A_REGION_PAGES = 2818176;
 export const REGION_PAGES = 32;
-/** Three tables as those for writes, of pages that have translated code: each write looks whether it hits any. */
-export const A_TLB_CODE = 2523136; // TLB_BYTES each, by mode
 /** PAGE_HEADS u64: a bit for each 64 bytes of a page of which a block may have been made; pages share them as they share heads. */
-export const A_CODE_LINES = 2621440;
+export const A_CODE_LINES = 3866752;
 /** Two u32: physical addresses of bytes that no block was made from, found by the last look, and of what follows them. */
-export const A_NO_CODE = 2752512;
-export const A_ARENA = 2752576; // blocks are laid here one after another
+export const A_NO_CODE = 3997824;
+export const A_ARENA = 3997888; // blocks are laid here one after another
 // What core/templates.ts predecodes with; cpu/insn-templates.ts fills it.
 /** u16 by key: the node that code begins at; 0 where none has been met. */
-export const A_CODE_ROOTS = 69861440;
+export const A_CODE_ROOTS = 71106752;
 /** The record that ends a block whose last instruction does not. */
-export const A_FALL_THROUGH = 69869632;
+export const A_FALL_THROUGH = 71114944;
 /** i32: B_HEAT of new blocks. */
-export const A_NEW_HEAT = 69869656;
+export const A_NEW_HEAT = 71114968;
 /** u32: A_KEPT is not empty. */
-export const A_ANY_KEPT = 69869660;
+export const A_ANY_KEPT = 71114972;
 /** KEPT_ENTRIES u32: hashes of the blocks that regions of earlier runs may be entered at; 0 is none. */
-export const A_KEPT = 69877824;
+export const A_KEPT = 71123136;
 export const KEPT_ENTRIES = 32768;
 /** CODE_NODES of 256 u16 by the next byte of an instruction: 0 unknown, another node, or CODE_LEAF + a template. */
-export const A_CODE_NODES = 70008896;
+export const A_CODE_NODES = 71254208;
 export const CODE_NODES = 8192;
 export const CODE_NODE_BYTES = 512;
 export const CODE_LEAF = 0x8000;
 /** CODE_TEMPLATES of T_…, then T_RECORDS_MAX records. */
-export const A_CODE_TEMPLATES = 74203200;
+export const A_CODE_TEMPLATES = 75448512;
 export const CODE_TEMPLATES = 32768;
 export const TEMPLATE_BYTES = 96;
 /** Whole area of a vCPU. */
-export const AREA_BYTES = 77398080;
+export const AREA_BYTES = 78643392;
 /** The arena is filled segment by segment; the oldest one is emptied when the last is full. A multiple of 8. */
 export const ARENA_SEGMENT_BYTES = 8388608;
 export const ARENA_SEGMENTS = 8;

@@ -113,6 +113,37 @@ const guests: readonly SmallGuest[] = [
     expected: '0e:0007:00550000 0e:0003:00550000 0e:0005:00550000 0e:0003:00550000 00000004',
   },
   {
+    // 32 MiB apart: the TLB has one entry for both.
+    name: 'a global page lives through a load of CR3, and another does not, whichever was in the TLB before it',
+    body: `call paging
+      movl $tables+7, directory+8*4
+      movl $1, 0x150000
+      movl $2, 0x151000
+      cr 4 0x80
+      mov 0x150000, %eax
+      movl $0x150107, tables+0x150*4
+      mov 0x2150000, %eax
+      movl $0x151107, tables+0x150*4
+      reload
+      print 0x2150000
+      movl $0x150007, tables+0x150*4
+      mov 0x150000, %eax
+      movl $0x151007, tables+0x150*4
+      reload
+      print 0x150000
+      movl $0x150107, tables+0x150*4
+      mov 0x2150000, %eax
+      movl $0x151107, tables+0x150*4
+      reload
+      print 0x2150000
+      mov %cr4, %eax
+      xor $0x80, %eax
+      mov %eax, %cr4
+      print 0x2150000
+      ret`,
+    expected: '00000001 00000002 00000001 00000002',
+  },
+  {
     name: 'an old translation lives until INVLPG, a load of CR3, or for global pages a change of CR4.PGE',
     body: `call paging
       movl $1, 0x150000
