@@ -43,7 +43,7 @@ describe("a machine's disks", () => {
     writeFileSync(path.join(dir, 'iso'), volume);
     await assert.rejects(
       Disks.open([config('iso', { format: 'iso' })]),
-      /; add ,readonly or ,snapshot$/,
+      /; it can be had for reading alone, or with a snapshot for what is written$/,
     );
     for (const way of [{ readOnly: true }, { snapshot: true }])
       await (await Disks.open([config('iso', { format: 'iso', ...way })])).close();
@@ -55,10 +55,21 @@ describe("a machine's disks", () => {
     const first = await Disks.open([taken]);
     await assert.rejects(
       Disks.open([taken]),
-      /in use by another writer.*; add ,readonly or ,snapshot$/,
+      /in use by another writer.*; it can be had for reading alone/,
     );
     await (await Disks.open([{ ...taken, snapshot: true }])).close();
     await first.close();
+  });
+
+  it('warns in words that know of no command line', async () => {
+    writeFileSync(path.join(dir, 'guessed'), new Uint8Array(8192));
+    const disks = await Disks.open([config('guessed', {})]);
+    assert.equal(disks.warnings.length, 1);
+    assert.match(
+      disks.warnings[0] ?? '',
+      /^\/.*guessed: no format is named, and it looks raw; name it/,
+    );
+    await disks.close();
   });
 
   it('refuses a folder in words', async () => {

@@ -55,8 +55,7 @@ export class Disks {
     const disks = new Disks();
     try {
       for (const config of configs) await disks.add(config);
-      for (const line of await overSubscribed(disks.growing()))
-        disks.warnings.push(`--disk: ${line}`);
+      for (const line of await overSubscribed(disks.growing())) disks.warnings.push(line);
     } catch (error) {
       await disks.close();
       throw error;
@@ -126,13 +125,13 @@ export class Disks {
     }
     if (format === undefined && image.format === 'raw')
       this.warnings.push(
-        `--disk: ${file}: no format is named, and it looks raw; a guest could make it look like another one. Add ,format=raw`,
+        `${file}: no format is named, and it looks raw; name it, because a guest could make it look like another one`,
       );
     return snapshot && !readOnly ? await overlay(image) : image;
   }
 
   #host({ cache }: DiskConfig): StorageHost {
-    if (cache === 'none') return directStorageHost((line) => this.warnings.push(`--disk: ${line}`));
+    if (cache === 'none') return directStorageHost((line) => this.warnings.push(line));
     return cache === 'unsafe' ? unsafeStorageHost : nodeStorageHost;
   }
 
@@ -145,7 +144,7 @@ export class Disks {
   growing(): readonly ThinDisk[] {
     return this.#open
       .filter(({ config }) => !config.readOnly && !config.snapshot)
-      .map(({ config, image }) => ({ file: config.path, sizeBytes: image.sizeBytes }));
+      .map(({ image }) => ({ file: image.path, sizeBytes: image.sizeBytes }));
   }
 
   /** As a card that is about to be made sees it. */
@@ -237,7 +236,9 @@ function limiterOf(limits: IoLimits | undefined): IoLimiter | undefined {
 
 function hintFor({ kind }: ImageError, { readOnly, snapshot }: DiskConfig): string {
   const mayRead = kind === 'read-only' || kind === 'locked';
-  return mayRead && !readOnly && !snapshot ? '; add ,readonly or ,snapshot' : '';
+  return mayRead && !readOnly && !snapshot
+    ? '; it can be had for reading alone, or with a snapshot for what is written'
+    : '';
 }
 
 /** The file has no name left: it goes when it is closed, or when we do. */
