@@ -26,23 +26,24 @@ export async function statusAt(
   for (let depth = 0; ; depth++) {
     const extent = await image.extent(offsetBytes, length);
     length = extent.lengthBytes;
-    if (extent.kind !== 'unallocated') {
-      const { kind, hostOffsetBytes, compressed } = extent;
+    const { kind, hostOffsetBytes, compressed } = extent;
+    const taken =
+      hostOffsetBytes === undefined
+        ? {}
+        : { hostOffsetBytes, hostPath: extent.hostPath ?? image.path };
+    if (kind !== 'unallocated')
       return {
         lengthBytes: length,
         kind,
         depth,
         decidedAt: depth,
         present: true,
-        ...(hostOffsetBytes === undefined
-          ? {}
-          : { hostOffsetBytes, hostPath: extent.hostPath ?? image.path }),
+        ...taken,
         ...(compressed === true ? { compressed } : {}),
       };
-    }
     const { backing } = image;
     const zeros = { lengthBytes: length, kind: 'zero', depth, present: false } as const;
-    if (backing === undefined) return { ...zeros, decidedAt: depth };
+    if (backing === undefined) return { ...zeros, ...taken, decidedAt: depth };
     if (offsetBytes >= backing.sizeBytes) return { ...zeros, decidedAt: depth + 1 };
     length = Math.min(length, backing.sizeBytes - offsetBytes);
     image = backing;

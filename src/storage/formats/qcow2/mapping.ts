@@ -1,5 +1,12 @@
 import { type Extent, ImageError } from '../../image.ts';
-import { decodeEntry, encodeEntry, type L2Entry, type L2Shape, l2Shape } from './l2-entry.ts';
+import {
+  decodeEntry,
+  encodeEntry,
+  isPlaced,
+  type L2Entry,
+  type L2Shape,
+  l2Shape,
+} from './l2-entry.ts';
 import * as q from './layout.ts';
 import type { Metadata } from './metadata.ts';
 import { Mutex } from './mutex.ts';
@@ -122,9 +129,12 @@ export class Mapping {
     return Math.floor((at - place.at) / entryBytes);
   }
 
-  /** Lets `count` vacant clusters lead to what lies one behind the other from `hostOffset` on. Their tables are in memory. */
-  pointWhole(cluster: number, count: number, hostOffset: number): void {
-    const { entryBytes, allSubclusters } = this.shape;
+  /**
+   * Lets `count` vacant clusters lead to what lies one behind the other from `hostOffset` on, with `allocated` of their
+   * subclusters in use. Their tables are in memory.
+   */
+  pointWhole(cluster: number, count: number, hostOffset: number, allocated: number): void {
+    const { entryBytes } = this.shape;
     for (let done = 0; done < count; ) {
       const { slice, at: start } = this.inMemory(cluster + done);
       const end = Math.min(slice.bytes.length, start + (count - done) * entryBytes);
@@ -132,7 +142,7 @@ export class Mapping {
         encodeEntry(slice.view, at, this.shape, {
           hostOffset: hostOffset + done++ * this.#clusterBytes,
           copied: true,
-          allocated: allSubclusters,
+          allocated,
           zero: 0,
         });
       this.#meta.l2.markDirty(slice);
@@ -203,7 +213,8 @@ export class Mapping {
     if (kind !== 'data') {
       const isWhole = entry.hostOffset === 0 && within + length === clusterBytes;
       const more = isWhole ? this.#alike(slice, place - slice.start, lengthBytes - length) : 0;
-      return { ...bare, kind, lengthBytes: length + more };
+      const taken = isPlaced(entry) ? { hostOffsetBytes: entry.hostOffset + within } : {};
+      return { ...bare, ...taken, kind, lengthBytes: length + more };
     }
     const isWhole =
       entry.allocated === this.shape.allSubclusters && within + length === clusterBytes;

@@ -21,7 +21,7 @@ async function create(file: HostFile, request: CreateRequest, host: StorageHost)
     const mapping = new Mapping(meta);
     const reader = new Reader(meta, mapping, undefined, host.codec);
     const writer = new Writer(meta, mapping, reader);
-    await preallocate({ meta, writer }, 0, request.sizeBytes, choice.preallocation);
+    await preallocate({ meta, mapping, writer }, 0, request.sizeBytes, choice.preallocation);
     await meta.settle();
     await file.truncate(meta.counts.usedBytes);
     await meta.setDirty(false);

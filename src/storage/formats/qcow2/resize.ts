@@ -94,7 +94,7 @@ export function tooLarge(path: string, sizeBytes: number): ImageError {
 
 /** Takes room for a range of the disk ahead of its use. */
 export async function preallocate(
-  { meta, writer }: Pick<Disk, 'meta' | 'writer'>,
+  { meta, mapping, writer }: Pick<Disk, 'meta' | 'mapping' | 'writer'>,
   fromBytes: number,
   toBytes: number,
   mode: string,
@@ -105,11 +105,13 @@ export async function preallocate(
   const end = meta.data === meta.file ? meta.counts.usedBytes : toBytes;
   if (mode === 'falloc' && (await meta.data.reserve(end))) return;
   if (mode === 'metadata') return;
-  if (meta.data !== meta.file) {
-    await fillZeros(meta.data, fromBytes, toBytes - fromBytes);
-    return;
+  for (let at = fromBytes; at < toBytes; ) {
+    const run = mapping.run(at, toBytes - at);
+    if (run === undefined) await mapping.load(at);
+    else {
+      const { hostOffsetBytes, lengthBytes } = run;
+      if (hostOffsetBytes !== undefined) await fillZeros(meta.data, hostOffsetBytes, lengthBytes);
+      at += lengthBytes;
+    }
   }
-  const zeros = new Uint8Array(1 << 20);
-  for (let at = fromBytes; at < toBytes; at += zeros.length)
-    await writer.write(at, zeros.subarray(0, toBytes - at));
 }

@@ -68,14 +68,14 @@ export class Writer {
     return data.tryWrite(plan.hostOffset, from);
   }
 
-  /** Takes places for what is not allocated in a range, which is then zeros. */
+  /** Takes places for what is not allocated in a range, which is zeros and stays so: subclusters are not yet in use. */
   async reserve(offsetBytes: number, lengthBytes: number): Promise<void> {
     const zeros = new Uint8Array(Math.min(RESERVE_BYTES, lengthBytes));
     const most = RESERVE_CLUSTERS * this.#clusterBytes;
     for (let done = 0; done < lengthBytes; ) {
       const offset = offsetBytes + done;
       const left = lengthBytes - done;
-      const plan = this.#plan(offset, Math.min(most, left));
+      const plan = this.#plan(offset, Math.min(most, left), true);
       // The places are fresh, or in use: there is nothing to write.
       if (plan.kind === 'write') done += plan.lengthBytes;
       else done += await this.#step(plan, offset, zeros.subarray(0, left));
@@ -154,7 +154,8 @@ export class Writer {
     return this.#locks.size === 0 ? undefined : this.#locks.get(cluster);
   }
 
-  #plan(offset: number, length: number): Plan {
+  /** With `isAhead` what is written comes later. */
+  #plan(offset: number, length: number, isAhead = false): Plan {
     const clusterBytes = this.#clusterBytes;
     const cluster = Math.floor(offset / clusterBytes);
     const until = this.lockOf(cluster);
@@ -166,10 +167,12 @@ export class Writer {
     const here = Math.min(length, clusterBytes - within);
     if (entry.copied && (~entry.allocated & this.mask(within, here)) === 0)
       return this.#inPlace(cluster, entry, within, length);
+    if (isAhead && entry.copied)
+      return { kind: 'write', hostOffset: entry.hostOffset + within, lengthBytes: here };
     if (this.#isVacant(cluster, entry)) {
       const isFresh = this.#isExternal ? false : this.#meta.counts.isNextFresh;
       if (isFresh === undefined) return { kind: 'space' };
-      if (isFresh) return this.#fresh(cluster, within, length);
+      if (isFresh) return this.#fresh(cluster, within, length, isAhead);
     }
     const stays = entry.copied;
     if (within > 0 || length < clusterBytes || stays)
@@ -200,7 +203,7 @@ export class Writer {
    * Clusters that hold zeros so far. A place that reads as zeros itself may stand in the table before the data are there:
    * what a crash leaves is then either old or new.
    */
-  #fresh(cluster: number, within: number, length: number): Plan {
+  #fresh(cluster: number, within: number, length: number, isAhead: boolean): Plan {
     const clusterBytes = this.#clusterBytes;
     const wanted = Math.ceil((within + length) / clusterBytes);
     const run = this.#meta.counts.take(this.#vacant(cluster, wanted));
@@ -209,14 +212,16 @@ export class Writer {
     this.#guard(host, run.count * clusterBytes);
     const end = within + Math.min(length, run.count * clusterBytes - within);
     const whole = Math.floor(end / clusterBytes);
+    const { subclusters, allSubclusters } = this.#mapping.shape;
+    const inUse = isAhead && subclusters > 1 ? 0 : allSubclusters;
     const pointOne = (index: number): void => {
       const place = this.#mapping.inMemory(cluster + index);
       const from = index === 0 ? within : 0;
       const to = Math.min(clusterBytes, end - index * clusterBytes);
-      this.#point(place, host + index * clusterBytes, this.mask(from, to - from));
+      this.#point(place, host + index * clusterBytes, inUse & this.mask(from, to - from));
     };
     pointOne(0);
-    if (whole > 1) this.#mapping.pointWhole(cluster + 1, whole - 1, host + clusterBytes);
+    if (whole > 1) this.#mapping.pointWhole(cluster + 1, whole - 1, host + clusterBytes, inUse);
     if (run.count > Math.max(1, whole)) pointOne(run.count - 1);
     return { kind: 'write', hostOffset: host + within, lengthBytes: end - within };
   }
