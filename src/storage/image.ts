@@ -127,7 +127,7 @@ export interface StorageHost {
 export interface Extent {
   readonly kind: 'data' | 'zero' | 'unallocated';
   readonly lengthBytes: number;
-  /** Where the bytes lie, as they are, in the host file. */
+  /** Where the bytes lie, as they are, in the host file; of what is no data the place that is kept for it. */
   readonly hostOffsetBytes?: number;
   /** The host file, where that is not the image's own. */
   readonly hostPath?: string;
@@ -146,6 +146,9 @@ export interface Snapshot {
   /** Size of the disk then. */
   readonly sizeBytes: number;
 }
+
+/** A snapshot's id and name, those that are known of it; a text is an id or, where no id fits, a name. */
+export type SnapshotQuery = string | { readonly id?: string; readonly name?: string };
 
 /** Snapshots inside an image. `which` is an id or, where no id fits, a name. */
 export interface SnapshotStore {
@@ -323,8 +326,8 @@ export interface ImageFormat {
   probe(head: Uint8Array, tail: Uint8Array): boolean;
   /** Takes `file` over: closes it with the image, or before throwing. @throws {ImageError} `bad-format`, `unsupported`, … */
   open(file: HostFile, context: OpenContext): Promise<DiskImage>;
-  /** Opens, read-only, the disk as it was at a snapshot inside the image; `which` as in SnapshotStore. Else as `open`. */
-  openSnapshot?(file: HostFile, context: OpenContext, which: string): Promise<DiskImage>;
+  /** Opens, read-only, the disk as it was at a snapshot inside the image. Else as `open`. */
+  openSnapshot?(file: HostFile, context: OpenContext, which: SnapshotQuery): Promise<DiskImage>;
   readonly createOptions: readonly CreateOption[];
   /** What `amend` of its images changes. */
   readonly amendOptions?: readonly CreateOption[];

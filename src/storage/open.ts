@@ -5,8 +5,10 @@ import {
   type ImageFormat,
   type OpenContext,
   SECTOR_BYTES,
+  type SnapshotQuery,
   type StorageHost,
 } from './image.ts';
+import { type ImageName, isJsonName, parseImageName } from './image-name.ts';
 
 interface FormatEntry {
   readonly name: string;
@@ -55,7 +57,7 @@ export interface OpenImageOptions {
   /** False: the backing file is not opened, and what is unallocated reads as zeros. */
   readonly withBacking?: boolean;
   /** Opens the disk as it was at this snapshot; for reading only. */
-  readonly snapshot?: string;
+  readonly snapshot?: SnapshotQuery;
   /** Whether to hold the writer's lock. Default: true unless read-only. */
   readonly lock?: boolean;
 }
@@ -95,15 +97,15 @@ export async function probeFormat(file: HostFile): Promise<ImageFormat> {
 }
 
 /**
- * Opens an image and the chain of images behind it.
+ * Opens an image and the chain of images behind it. `name` is a path, or QEMU's `json:{…}`.
  * @throws {ImageError} `not-found`, `locked`, `bad-format`, `unsupported`, `corrupt`, …
  */
-export function openImage(
-  path: string,
+export async function openImage(
+  name: string,
   host: StorageHost,
   options: OpenImageOptions = {},
 ): Promise<DiskImage> {
-  return openLink(path, host, options, []);
+  return await openLink(parseImageName(name), host, options, []);
 }
 
 /** The file to open for what a user named: Parallels' disks are folders, with a descriptor. */
@@ -114,12 +116,14 @@ export async function fileOfDisk(path: string, host: StorageHost): Promise<strin
 }
 
 async function openLink(
-  named: string,
+  name: ImageName,
   host: StorageHost,
-  options: OpenImageOptions,
+  given: OpenImageOptions,
   above: readonly string[],
 ): Promise<DiskImage> {
-  const path = await fileOfDisk(named, host);
+  const path = await fileOfDisk(name.file, host);
+  const named = given.format ?? name.format;
+  const options = named === undefined ? given : { ...given, format: named };
   const chain = [...above, await host.identity(path)];
   checkChain(path, chain);
   const readOnly = options.readOnly ?? false;
@@ -134,13 +138,26 @@ async function openLink(
     await file.close();
     throw error;
   }
-  const context = contextOf(host, options, chain);
-  if (options.snapshot === undefined) return await format.open(file, context);
+  const context = contextOf(host, options, chain, name.backing);
+  if (options.snapshot === undefined)
+    return await withBacking(await format.open(file, context), name);
   if (format.openSnapshot !== undefined && readOnly)
-    return await format.openSnapshot(file, context, options.snapshot);
+    return await withBacking(await format.openSnapshot(file, context, options.snapshot), name);
   await file.close();
   const why = readOnly ? `${format.name} images hold no snapshots` : 'a snapshot is only read';
   throw new ImageError('unsupported', `${path}: ${why}`, { path });
+}
+
+/** @throws {ImageError} `unsupported` when it has no place for the backing image that its name tells of. */
+async function withBacking(image: DiskImage, { backing }: ImageName): Promise<DiskImage> {
+  const hasPlace = !backing || image.backing !== undefined;
+  if (hasPlace || (await image.info()).backingName !== undefined) return image;
+  await image.close();
+  throw new ImageError(
+    'unsupported',
+    `${image.path}: names no backing file that '${backing.file}' could stand for; give it one with rebase -u`,
+    { path: image.path },
+  );
 }
 
 function checkChain(path: string, chain: readonly string[]): void {
@@ -168,28 +185,33 @@ function contextOf(
   host: StorageHost,
   options: OpenImageOptions,
   chain: readonly string[],
+  instead: ImageName['backing'],
 ): OpenContext {
   return {
     host,
     readOnly: options.readOnly ?? false,
     openBacking: async (fromPath, name, format) => {
-      if (options.withBacking === false) return undefined;
+      if (options.withBacking === false || instead === null) return undefined;
+      const { probe } = options;
+      const reading = { readOnly: true, ...(probe === undefined ? {} : { probe }) };
+      if (instead !== undefined) return await openLink(instead, host, reading, chain);
       return await openLink(
-        backingPath(host, fromPath, name),
+        backingImage(host, fromPath, name),
         host,
-        {
-          readOnly: true,
-          ...(options.probe === undefined ? {} : { probe: options.probe }),
-          ...(format === undefined ? {} : { format }),
-        },
+        { ...reading, ...(format === undefined ? {} : { format }) },
         chain,
       );
     },
   };
 }
 
-/** The path of the backing file that is called `name` in the image at `fromPath`. */
-export function backingPath(host: StorageHost, fromPath: string, name: string): string {
+/** The backing image that is called `name` in the image at `fromPath`. */
+export function backingImage(host: StorageHost, fromPath: string, name: string): ImageName {
+  if (isJsonName(name))
+    // As with QEMU, such names do not start at the image's folder; but what a server has leads to nothing on this host.
+    return parseImageName(name, (file) =>
+      host.resolve(/^https?:/i.test(fromPath) ? fromPath : '', file),
+    );
   const scheme = /^([a-z][a-z0-9+.-]*):/i.exec(name)?.[1];
   if (scheme !== undefined && !SCHEMES.includes(scheme.toLowerCase()))
     throw new ImageError(
@@ -197,8 +219,6 @@ export function backingPath(host: StorageHost, fromPath: string, name: string): 
       `${fromPath}: backing file '${name}': '${scheme}:' is not supported; files and http(s) are`,
       { path: fromPath },
     );
-  return host.resolve(
-    fromPath,
-    scheme?.toLowerCase() === 'file' ? name.slice('file:'.length) : name,
-  );
+  const isFile = scheme?.toLowerCase() === 'file';
+  return parseImageName(host.resolve(fromPath, isFile ? name.slice('file:'.length) : name));
 }

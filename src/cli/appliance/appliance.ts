@@ -72,7 +72,7 @@ export async function applianceImport(
     if (!(await appliance.verify(digestOf)))
       context.host.stderr.write(`ring0: warning: ${file}: has no manifest to be checked with\n`);
     await mkdir(flags.output, { recursive: true });
-    await withStaging(true, async (host) => {
+    await withStaging(true, new Map(), async (host) => {
       for (const { disks } of appliance.ovf.systems)
         for (const disk of disks) {
           const target = path.join(flags.output, `${nameOf(file, disk)}.${format.name}`);
@@ -143,7 +143,7 @@ export async function applianceExport(
   try {
     for (const disk of disks) opened.push(await openNamed(disk, context, { format: flags.format }));
     const request = { name, cpus, memoryBytes, networks: ['NAT'], disks: opened };
-    await withStaging(true, (host) => writePackage(file, request, host));
+    await withStaging(true, new Map(), (host) => writePackage(file, request, host));
   } finally {
     await closeAll(opened);
   }

@@ -1,4 +1,5 @@
 import { RequestError } from '#base/errors.ts';
+import { fileOfName } from '#storage/image-name.ts';
 import { nodeStorageHost } from '#storage/node/node-host.ts';
 import { openImage } from '#storage/open.ts';
 import { commitDisk } from '#storage/ops/commit.ts';
@@ -64,7 +65,7 @@ export async function imageCommit(
 
 async function depthOf(chain: readonly NamedImage[], base: string | undefined): Promise<number> {
   if (base === undefined) return Math.min(1, chain.length - 1);
-  const place = await nodeStorageHost.identity(base);
+  const place = await nodeStorageHost.identity(fileOfName(base));
   for (const [depth, { image, name }] of chain.entries())
     if (depth > 0 && (name === base || (await nodeStorageHost.identity(image.path)) === place))
       return depth;

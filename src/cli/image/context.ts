@@ -1,9 +1,16 @@
 import { RequestError } from '#base/errors.ts';
 import { hostReason } from '#base/host-reason.ts';
-import { type DiskImage, ImageError, type StorageHost } from '#storage/image.ts';
+import {
+  type DiskImage,
+  ImageError,
+  type SnapshotQuery,
+  type StorageHost,
+} from '#storage/image.ts';
+import { fileOfName } from '#storage/image-name.ts';
 import { overSubscribed, type ThinDisk } from '#storage/node/free-space.ts';
 import { nodeStorageHost } from '#storage/node/node-host.ts';
 import { type OpenImageOptions, openImage } from '#storage/open.ts';
+import { splitList } from '#storage/ops/create.ts';
 import type { CliHost } from '../host.ts';
 import type { Progress } from './progress.ts';
 
@@ -30,7 +37,7 @@ export interface OpenFlags {
   readonly format?: string | undefined;
   readonly writable?: boolean;
   readonly withBacking?: boolean;
-  /** Of qemu-img's forms: an id or a name, or snapshot.id=ID or snapshot.name=NAME. */
+  /** Of qemu-img's forms: an id or a name, or snapshot.id=ID, snapshot.name=NAME or both with a comma. */
   readonly snapshot?: string | undefined;
   readonly host?: StorageHost;
 }
@@ -46,9 +53,7 @@ export async function openNamed(
     probe: true,
     ...(flags.format === undefined ? {} : { format: flags.format }),
     ...(flags.withBacking === undefined ? {} : { withBacking: flags.withBacking }),
-    ...(flags.snapshot === undefined
-      ? {}
-      : { snapshot: flags.snapshot.replace(/^snapshot\.(id|name)=/, '') }),
+    ...(flags.snapshot === undefined ? {} : { snapshot: snapshotQuery(flags.snapshot) }),
   };
   const image = await openImage(file, flags.host ?? nodeStorageHost, options);
   if (flags.format === undefined && flags.writable === true && image.format === 'raw')
@@ -57,6 +62,18 @@ export async function openNamed(
       `${file}: no format is named, and it looks raw; say -f raw, because a guest can fake any other format's header`,
     );
   return image;
+}
+
+function snapshotQuery(text: string): SnapshotQuery {
+  if (!text.startsWith('snapshot.')) return text;
+  const query: { id?: string; name?: string } = {};
+  for (const part of splitList(text)) {
+    const [, key, value = ''] = /^snapshot\.(id|name)=(.*)$/s.exec(part) ?? [];
+    if (key !== 'id' && key !== 'name')
+      throw new RequestError(`'${part}': give snapshot.id=ID or snapshot.name=NAME`, 'snapshot');
+    query[key] = value;
+  }
+  return query;
 }
 
 /** Closes all, also when one fails. */
@@ -91,5 +108,6 @@ export async function warnOfOverSubscription(
   context: ImageContext,
   disks: readonly ThinDisk[],
 ): Promise<void> {
-  for (const line of await overSubscribed(disks)) warn(context, line);
+  const files = disks.map(({ file, sizeBytes }) => ({ file: fileOfName(file), sizeBytes }));
+  for (const line of await overSubscribed(files)) warn(context, line);
 }

@@ -1,11 +1,12 @@
 import { RequestError } from '#base/errors.ts';
 import type { BitmapStore, DiskImage, ImageFormat, StorageHost } from '#storage/image.ts';
+import { fileOfName } from '#storage/image-name.ts';
 import { nodeStorageHost, readingStorageHost } from '#storage/node/node-host.ts';
 import { formatNamed, openImage } from '#storage/open.ts';
 import { concatenated, type SourceDisk } from '#storage/ops/concat.ts';
 import { copyDisk } from '#storage/ops/copy.ts';
 import { brokenBitmaps, copyBitmaps } from '#storage/ops/copy-bitmaps.ts';
-import { createImage } from '#storage/ops/create.ts';
+import { createImage, withFileOptions } from '#storage/ops/create.ts';
 import {
   closeAll,
   type ImageContext,
@@ -69,7 +70,7 @@ export async function imageConvert(
   flags: ConvertFlags,
   context: ImageContext,
 ): Promise<number> {
-  const format = await formatNamed(flags.targetFormat);
+  const format = withFileOptions(await formatNamed(flags.targetFormat));
   if (isHelp(flags.options)) {
     context.host.stdout.write(optionsHelp(format));
     return STATUS_OK;
@@ -165,7 +166,7 @@ function sparseFlag(text: string): number {
 }
 
 async function refuseSameFile(source: DiskImage, target: string): Promise<void> {
-  const place = await nodeStorageHost.identity(target);
+  const place = await nodeStorageHost.identity(fileOfName(target));
   for (let one: DiskImage | undefined = source; one !== undefined; one = one.backing)
     if ((await nodeStorageHost.identity(one.path)) === place)
       throw new RequestError(`${target}: is what is read from; name another file`);
@@ -186,7 +187,7 @@ async function convert(
   const { sizeBytes } = source;
   const shared = await sharedDepth(request, sources);
   await warnOfOverSubscription(context, [{ file: target, sizeBytes }]);
-  await withStaging(flushesOf(flags.cache, 't', false), async (host) => {
+  await withStaging(flushesOf(flags.cache, 't', false), options, async (host) => {
     await createImage(target, host, format, { sizeBytes, options });
     const image = await openTarget(target, format, host);
     await fill(request, source, image, shared, context);
@@ -205,7 +206,7 @@ async function sharedDepth(
 ): Promise<number | undefined> {
   const name = options.get('backing_file');
   if (typeof name !== 'string') return undefined;
-  const place = await nodeStorageHost.identity(backingDisplayName(target, name));
+  const place = await nodeStorageHost.identity(fileOfName(backingDisplayName(target, name)));
   let depth = 0;
   for (let one: DiskImage | undefined = sources[0]; one !== undefined; one = one.backing) {
     if ((await nodeStorageHost.identity(one.path)) === place && sources.length === 1) return depth;

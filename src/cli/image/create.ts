@@ -1,7 +1,7 @@
 import { RequestError } from '#base/errors.ts';
 import type { CreateRequest, ImageFormat } from '#storage/image.ts';
 import { formatNamed } from '#storage/open.ts';
-import { createImage, wholeSectors } from '#storage/ops/create.ts';
+import { createImage, wholeSectors, withFileOptions } from '#storage/ops/create.ts';
 import { type ImageContext, STATUS_OK, say, warnOfOverSubscription } from './context.ts';
 import { sizeFlag } from './flags.ts';
 import {
@@ -26,7 +26,7 @@ export async function imageCreate(
   flags: CreateFlags,
   context: ImageContext,
 ): Promise<number> {
-  const format = await formatNamed(flags.format);
+  const format = withFileOptions(await formatNamed(flags.format));
   if (isHelp(flags.options)) {
     context.host.stdout.write(optionsHelp(format));
     return STATUS_OK;
@@ -42,7 +42,7 @@ export async function imageCreate(
   const size = given ?? behind;
   if (size === undefined)
     throw new RequestError('the size is missing; give it after the file, for example 10G');
-  await withStaging(true, (host) =>
+  await withStaging(true, options, (host) =>
     createImage(file, host, format, { sizeBytes: wholeSectors(size), options }),
   );
   say(context, `Formatting '${file}', fmt=${format.name}${toldOptions(format, options, size)}`);
@@ -69,5 +69,5 @@ function toldOptions(
 }
 
 function tell(value: string | number | boolean): string {
-  return typeof value === 'boolean' ? (value ? 'on' : 'off') : String(value);
+  return typeof value === 'boolean' ? (value ? 'on' : 'off') : String(value).replaceAll(',', ',,');
 }

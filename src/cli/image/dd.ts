@@ -40,7 +40,7 @@ export async function imageDd(
       warn(context, `${from}: is shorter than what is skipped; the copy is empty`);
     const source = window(concatenated([image]), skip, most);
     context.progress.start(source.sizeBytes);
-    await withStaging(true, async (host) => {
+    await withStaging(true, new Map(), async (host) => {
       await createImage(to, host, format, { sizeBytes: source.sizeBytes, options: new Map() });
       const target = await openImage(to, host, { format: format.name });
       try {

@@ -23,7 +23,8 @@ describe('--image-opts', () => {
     ],
   ];
   for (const [text, file, format] of good)
-    it(`${text} is ${file}`, () => assert.deepEqual(parseImageOpts(text), { file, format }));
+    it(`${text} is ${file}`, () =>
+      assert.deepEqual(parseImageOpts(text), { file, format, backing: undefined }));
 
   for (const [text, why] of [
     ['', /file\.filename is missing/],

@@ -1,4 +1,5 @@
 import type { DiskImage, ImageInfo, InfoValue, Snapshot } from '#storage/image.ts';
+import { fileOfName } from '#storage/image-name.ts';
 import { statsOf } from '#storage/node/paths.ts';
 import {
   closeAll,
@@ -33,7 +34,9 @@ export async function imageInfo(
     });
     try {
       disks.push({ file, sizeBytes: image.sizeBytes });
-      const chain = flags.backingChain ? await chainOf(image, file) : [{ image, name: file }];
+      const chain = flags.backingChain
+        ? await chainOf(image, file)
+        : [{ image, name: fileOfName(file) }];
       for (const one of chain) parts.push(await describe(one));
     } finally {
       await closeAll([image]);

@@ -1,4 +1,5 @@
 import { RequestError } from '#base/errors.ts';
+import { fileOfName } from '#storage/image-name.ts';
 import { runsOf } from '#storage/ops/status.ts';
 import { closeAll, type ImageContext, openNamed, STATUS_OK } from './context.ts';
 import { sizeFlag } from './flags.ts';
@@ -42,11 +43,13 @@ export async function imageMap(
           throw new RequestError(
             `${file}: at ${offsetBytes} it is compressed, which has no place in the file; use --output json`,
           );
-        const name = nameOf.get(run.hostPath ?? '') ?? run.hostPath ?? file;
+        const name = nameOf.get(run.hostPath ?? '') ?? run.hostPath ?? fileOfName(file);
         stdout.write(`${hex(offsetBytes)}${hex(lengthBytes)}${hex(hostOffsetBytes)}${name}\n`);
       }
     }
-    if (flags.output === 'json') stdout.write(`${separator === '[' ? '[' : ''}]\n`);
+    // As qemu-img, which tells of the end of an empty disk.
+    const none = `[{ "start": ${start}, "length": 0, "depth": 0, "present": false, "zero": false, "data": false}`;
+    if (flags.output === 'json') stdout.write(`${separator === '[' ? none : ''}]\n`);
     return STATUS_OK;
   } finally {
     await closeAll([image]);

@@ -1,6 +1,6 @@
 import { RequestError } from '#base/errors.ts';
 import { formatNamed } from '#storage/open.ts';
-import { parseCreateOptions, wholeSectors } from '#storage/ops/create.ts';
+import { parseCreateOptions, wholeSectors, withFileOptions } from '#storage/ops/create.ts';
 import { bitmapBytesOf, dataBytesOf } from '#storage/ops/measure.ts';
 import { closeAll, type ImageContext, openNamed, STATUS_OK } from './context.ts';
 import { sizeFlag } from './flags.ts';
@@ -25,7 +25,7 @@ export async function imageMeasure(
   const size = sizeFlag(flags.size, 'size');
   if ((size === undefined) === (file === undefined))
     throw new RequestError('give either a file or --size');
-  const format = await formatNamed(flags.targetFormat);
+  const format = withFileOptions(await formatNamed(flags.targetFormat));
   if (format.measure === undefined)
     throw new RequestError(`${format.name} images cannot be measured; choose another format`, 'O');
   const { options } = parseCreateOptions(format, flags.options ?? []);

@@ -1,10 +1,14 @@
 import path from 'node:path';
 import type { DiskImage } from '#storage/image.ts';
+import { fileOfName } from '#storage/image-name.ts';
 
 /** The name that a user would use for the backing file `name` of the image that is called `file`. */
 export function backingDisplayName(file: string, name: string): string {
+  if (/^(json|https?):/i.test(name)) return name;
+  const above = fileOfName(file);
   const plain = name.replace(/^file:/, '');
-  const folder = path.dirname(file);
+  if (/^https?:/i.test(above)) return new URL(plain, above).href;
+  const folder = path.dirname(above);
   return path.isAbsolute(plain) || folder === '.' ? plain : path.join(folder, plain);
 }
 
@@ -15,14 +19,14 @@ export interface NamedImage {
 
 /** An image and those behind it, with their names as seen from where the user stands. */
 export async function chainOf(image: DiskImage, file: string): Promise<NamedImage[]> {
-  const chain = [{ image, name: file }];
+  const chain = [{ image, name: fileOfName(file) }];
   for (let one: DiskImage | undefined = image; one !== undefined; one = one.backing) {
     const { backingName } = await one.info();
     const last = chain.at(-1);
     if (one.backing === undefined || last === undefined) break;
     chain.push({
       image: one.backing,
-      name: backingDisplayName(last.name, backingName ?? one.backing.path),
+      name: fileOfName(backingDisplayName(last.name, backingName ?? one.backing.path)),
     });
   }
   return chain;

@@ -61,12 +61,17 @@ export async function backingSize(
   }
 }
 
-/** Does the work with files that come to their places when it succeeds, and are gone when it does not. */
+/**
+ * Does the work with files that come to their places when it succeeds, and are gone when it does not. `options` are those
+ * of the new image.
+ */
 export async function withStaging<T>(
   flushes: boolean,
+  options: CreateRequest['options'],
   work: (host: StagingHost) => Promise<T>,
 ): Promise<T> {
-  const host = new StagingHost(nodeStorageHost, { flushes });
+  const noCow = options.get('nocow') === true;
+  const host = new StagingHost(nodeStorageHost, { flushes, noCow });
   try {
     const result = await work(host);
     await host.commit();

@@ -1,7 +1,8 @@
 // What scripts that were written for qemu-img read and rely on: the same words give the same output and status.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, rmSync, statSync } from 'node:fs';
+import { createHash } from 'node:crypto';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, afterEach, beforeEach, describe, it } from 'node:test';
@@ -20,6 +21,11 @@ const SAME: readonly string[] = [
   'create -f qcow2 -o data_file=data,data_file_raw=on,lazy_refcounts=on new 1M',
   'create -f raw -o preallocation=falloc new 1M',
   'create -f vdi -o static=on new 1M',
+  'create -f vdi -o nocow=on new 1M',
+  'create -f qcow2 -o nocow=on,lazy_refcounts=on new 1M',
+  'create -f raw -o nocow=off new 1M',
+  'convert -O vmdk -o nocow=on,subformat=monolithicFlat disk.qcow2 new',
+  'measure -O qcow2 -o nocow=on disk.qcow2',
   'create -f vdi new 1M',
   'create -f vpc -o subformat=fixed,force_size=on new 1M',
   'create -f vhdx -o block_size=2M,log_size=2M new 10M',
@@ -39,6 +45,35 @@ const SAME: readonly string[] = [
   'convert -C -O raw disk.qcow2 new',
   'dd if=disk.qcow2 of=new bs=1M skip=63',
   'dd if=disk.qcow2 of=new bs=1M skip=65',
+  'map --output=json empty',
+  'map -f raw empty',
+  'map --output=json -f qcow2 empty.qcow2',
+  'map --output=json -s 64M disk.qcow2',
+  'snapshot -l snapshots.qcow2',
+  'create -f qcow2 -b json:{"driver":"qcow2","file.filename":"disk.qcow2"} -F qcow2 new',
+  'info json:{"driver":"qcow2","file":{"driver":"file","filename":"disk.qcow2"}}',
+  'info -f raw --output=json json:{"driver":"qcow2","file":{"driver":"file","filename":"empty"}}',
+  'info --output=json --backing-chain json:{"file.filename":"json.qcow2"}',
+  'map --output=json json:{"driver":"qcow2","file.filename":"json.qcow2"}',
+  'map json:{"driver":"qcow2","file.filename":"json.qcow2","backing":null}',
+  'check json:{"file":{"filename":"tables.qcow2"}}',
+  'compare json:{"file.filename":"json.qcow2"} json:{"driver":"qcow2","file.filename":"disk.qcow2"}',
+  'commit json:{"file.filename":"json.qcow2"}',
+  'rebase -b json:{"driver":"qcow2","file.filename":"disk.qcow2"} -F qcow2 json.qcow2',
+  'resize json:{"driver":"qcow2","file.filename":"disk.qcow2"} +1M',
+  'measure -O raw json:{"driver":"qcow2","file.filename":"disk.qcow2"}',
+  'snapshot -l json:{"driver":"qcow2","file.filename":"snapshots.qcow2"}',
+  'amend -o lazy_refcounts=on json:{"driver":"qcow2","file.filename":"disk.qcow2"}',
+  'bitmap --add json:{"driver":"qcow2","file.filename":"disk.qcow2"} b',
+  'dd if=json:{"driver":"qcow2","file.filename":"disk.qcow2"} of=new bs=1M',
+  'convert -O qcow2 json:{"driver":"qcow2","file.filename":"disk.qcow2"} new',
+  'convert -n -O raw json:{"driver":"qcow2","file.filename":"disk.qcow2"} full.raw',
+  'convert -B disk.qcow2 -F qcow2 -O qcow2 json.qcow2 new',
+  'convert -l 1 -O raw snapshots.qcow2 new',
+  'convert -l one -O raw snapshots.qcow2 new',
+  'convert -l snapshot.id=2 -O raw snapshots.qcow2 new',
+  'convert -l snapshot.name=1 -O raw snapshots.qcow2 new',
+  'convert -l snapshot.id=2,snapshot.name=1 -O raw snapshots.qcow2 new',
 ];
 
 const REFUSED: readonly string[] = [
@@ -49,6 +84,18 @@ const REFUSED: readonly string[] = [
   'check -T bad disk.qcow2',
   'compare -T bad disk.qcow2 disk.qcow2',
   'resize --shrink --preallocation=full disk.qcow2 -1M',
+  'convert -l nope -O raw snapshots.qcow2 new',
+  'convert -l snapshot.id=one -O raw snapshots.qcow2 new',
+  'convert -l snapshot.id=1,snapshot.name=1 -O raw snapshots.qcow2 new',
+  'convert -l snapshot.foo=1 -O raw snapshots.qcow2 new',
+  'convert -l 1 -f raw -O raw empty new',
+  'create -f raw json:{"driver":"file","filename":"new"} 1M',
+  'convert -O raw disk.qcow2 json:{"driver":"file","filename":"new"}',
+  'info json:{"driver":"floppy","file.filename":"disk.qcow2"}',
+  'info json:{"driver":"qcow2","file":"disk.qcow2"}',
+  'info json:{"filename":"disk.qcow2"}',
+  'info json:[]',
+  'info json:{',
 ];
 
 describe('ring0 image and qemu-img', { skip: !hasQemu && 'there is no qemu-img' }, () => {
@@ -90,16 +137,38 @@ describe('ring0 image and qemu-img', { skip: !hasQemu && 'there is no qemu-img' 
       '40M',
     );
     qemu(template, 'qemu-io', '-f', 'qcow2', ...writes, 'tables.qcow2');
+    makeNamed();
+  }
+
+  /** Images with other names in them: of a backing file, of snapshots, one of which is called as the other one is counted. */
+  function makeNamed(): void {
+    const make = (...words: readonly string[]): void => {
+      const { status, stderr } = qemu(template, 'qemu-img', ...words);
+      assert.equal(status, 0, stderr);
+    };
+    make('create', '-q', 'empty', '0');
+    make('create', '-q', 'full.raw', '64M');
+    make('create', '-q', '-f', 'qcow2', 'empty.qcow2', '0');
+    const backing = 'json:{"driver":"qcow2","file":{"driver":"file","filename":"disk.qcow2"}}';
+    make('create', '-q', '-f', 'qcow2', '-b', backing, '-F', 'qcow2', 'json.qcow2');
+    qemu(template, 'qemu-io', '-c', 'write -q -P 9 3M 1M', 'json.qcow2');
+    make('create', '-q', '-f', 'qcow2', 'snapshots.qcow2', '2M');
+    make('snapshot', '-c', 'one', 'snapshots.qcow2');
+    qemu(template, 'qemu-io', '-c', 'write -q -P 7 0 1M', 'snapshots.qcow2');
+    make('snapshot', '-c', '1', 'snapshots.qcow2');
+    qemu(template, 'qemu-io', '-c', 'write -q -P 8 0 1M', 'snapshots.qcow2');
   }
 
   for (const words of SAME)
     it(`print the same: ${words}`, async () => {
       const expected = qemu(here, 'qemu-img', ...words.split(' '));
+      const made = diskOf(words);
       fresh();
       const { status, stdout, stderr } = await ring0Image(...words.split(' '));
       assert.equal(stdout, expected.stdout);
       assert.equal(status, expected.status);
       assert.equal(stderr === '', expected.stderr === '', stderr);
+      assert.equal(diskOf(words), made, 'the disk that was made holds other bytes');
     });
 
   for (const words of REFUSED)
@@ -125,12 +194,52 @@ describe('ring0 image and qemu-img', { skip: !hasQemu && 'there is no qemu-img' 
     assert.equal(statSync('raw').blocks * 512, 2 << 20);
   });
 
+  for (const [extended, mode] of [
+    ['on', 'metadata'],
+    ['on', 'falloc'],
+    ['on', 'full'],
+    ['off', 'falloc'],
+    ['off', 'full'],
+  ] as const)
+    it(`reserve the same: preallocation=${mode}, extended_l2=${extended}`, async () => {
+      const options = `preallocation=${mode},extended_l2=${extended}`;
+      const words = ['create', '-q', '-f', 'qcow2', '-o', options];
+      assert.equal(qemu(here, 'qemu-img', ...words, 'theirs', '5000000').status, 0);
+      assert.equal((await ring0Image(...words, 'ours', '5000000')).status, 0);
+      for (const file of ['ours', 'theirs']) {
+        assert.equal(qemu(here, 'qemu-img', 'check', '-q', file).status, 0);
+        const map = qemu(here, 'qemu-img', 'map', '--output=json', file).stdout;
+        assert.equal(map, qemu(here, 'qemu-img', 'map', '--output=json', 'theirs').stdout);
+        assert.equal((await ring0Image('map', '--output=json', file)).stdout, map);
+      }
+      // What they take of the host but for the tables of a few clusters.
+      const [ours, theirs] = ['ours', 'theirs'].map((file) => statSync(file).blocks / 2048);
+      assert.ok(Math.abs((ours ?? 0) - (theirs ?? 0)) < 0.5, `${ours} MiB, ${theirs} MiB`);
+      const grow = ['resize', '-q', '-f', 'qcow2', `--preallocation=${mode}`, 'theirs', '+3M'];
+      assert.equal((await ring0Image(...grow)).status, 0);
+      assert.equal(qemu(here, 'qemu-img', 'check', '-q', 'theirs').status, 0);
+      const written = qemu(here, 'qemu-io', '-c', 'write -q -P 5 6M 100k', 'theirs');
+      assert.equal(written.status, 0, written.stderr);
+      const read = ['read -q -P 0 4M 2M', 'read -q -P 5 6M 100k', 'read -q -P 0 6392k 1M'];
+      const { stdout } = qemu(here, 'qemu-io', ...read.flatMap((one) => ['-c', one]), 'theirs');
+      assert.equal(stdout, '');
+    });
+
   it('say why there are no secrets', async () => {
     const { status, stderr } = await ring0Image('info', '--object', 'secret,id=s', 'disk.qcow2');
     assert.equal(status, 1);
     assert.match(stderr, /--object: images are not encrypted here, so they need no secret/);
   });
 });
+
+/** What the disk holds that a copy has made. */
+function diskOf(words: string): string | undefined {
+  const made = /^(?:convert|dd) .*?(\S+)$/.exec(words)?.[1] === 'full.raw' ? 'full.raw' : 'new';
+  if (!/^(convert|dd) /.test(words)) return undefined;
+  const { status, stderr } = qemu('.', 'qemu-img', 'convert', '-O', 'raw', made, 'bytes');
+  assert.equal(status, 0, stderr);
+  return createHash('sha256').update(readFileSync('bytes')).digest('hex');
+}
 
 function qemu(
   cwd: string,

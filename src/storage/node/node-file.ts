@@ -22,6 +22,7 @@ import { type DirectFile, openDirect } from './direct-open.ts';
 import { holesOf, type Run } from './holes.ts';
 import { IoQueue } from './io-queue.ts';
 import { isOnLocalFilesystem } from './local-filesystem.ts';
+import { turnOffCow } from './no-cow.ts';
 import { PromptIo } from './prompt-io.ts';
 import { deviceNumbers, lockForWriting } from './write-lock.ts';
 
@@ -37,6 +38,8 @@ export interface NodeFileOptions extends FileOptions {
   readonly neverFlush?: boolean;
   /** Requests pass the host's cache by (O_DIRECT), where an existing file takes that; else this is told so, and why. */
   readonly onNotDirect?: (line: string) => void;
+  /** A file that is made shall not be copied on write, where its file system has a say in that. */
+  readonly noCow?: boolean;
   /** Holes are not looked for where they have less in all, since that takes a process, and are data until they are found. */
   readonly soonBytes?: number;
 }
@@ -99,6 +102,8 @@ export class NodeFile implements HostFile {
       const unlock = wantsLock ? await lockForWriting(lock) : async () => {};
       // Only a file that nobody else writes is emptied.
       if (access === 'create' && stats.isFile()) ftruncateSync(fd);
+      if (access.startsWith('create') && stats.isFile() && options.noCow === true)
+        await turnOffCow(where);
       const file = new NodeFile(
         path,
         fd,

@@ -22,12 +22,17 @@ export class StagingHost implements StorageHost {
   /** By the real path of their place. */
   readonly #staged = new Map<string, Staged>();
   readonly #flushes: boolean;
+  readonly #noCow: boolean;
 
-  /** Without `flushes`, nothing waits for the disk: after a power cut the new files may be damaged. */
-  constructor(host: StorageHost, options: { readonly flushes: boolean }) {
+  /**
+   * Without `flushes`, nothing waits for the disk: after a power cut the new files may be damaged. `noCow` as with
+   * NodeFileOptions.
+   */
+  constructor(host: StorageHost, options: { readonly flushes: boolean; readonly noCow?: boolean }) {
     this.codec = host.codec;
     this.#host = host;
     this.#flushes = options.flushes;
+    this.#noCow = options.noCow ?? false;
     process.on('exit', this.#removeAll);
   }
 
@@ -122,7 +127,7 @@ export class StagingHost implements StorageHost {
   }
 
   #with(name: string, options: FileOptions): NodeFileOptions {
-    return { ...options, name, neverFlush: !this.#flushes };
+    return { ...options, name, neverFlush: !this.#flushes, noCow: this.#noCow };
   }
 
   readonly #removeAll = (): void => {

@@ -5,6 +5,7 @@ import {
   type ImageFormat,
   type StorageHost,
 } from '../image.ts';
+import { parseImageName } from '../image-name.ts';
 import { fileOfDisk, formatNamed, probeFormat } from '../open.ts';
 
 /** What `checkImage` found; `result` is missing for formats that have nothing to check. */
@@ -23,10 +24,12 @@ export async function checkImage(
   repair: CheckRequest['repair'],
 ): Promise<Checked> {
   const readOnly = repair === 'none';
-  const path = await fileOfDisk(named, host);
+  const name = parseImageName(named);
+  const path = await fileOfDisk(name.file, host);
+  const formatGiven = formatName ?? name.format;
   const file = await host.openFile(path, { access: readOnly ? 'read' : 'write' });
   try {
-    const format = await (formatName === undefined ? probeFormat(file) : formatNamed(formatName));
+    const format = await (formatGiven === undefined ? probeFormat(file) : formatNamed(formatGiven));
     if (format.check === undefined) return { format };
     const context = { host, readOnly, openBacking: async () => undefined };
     const first = await format.check(file, { repair }, context);

@@ -6,6 +6,7 @@ import {
   SECTOR_BYTES,
   type StorageHost,
 } from '../image.ts';
+import { isJsonName } from '../image-name.ts';
 
 /**
  * Reads `name=value,name=value`; a comma within a value is written twice. Later values replace earlier ones; `size` is
@@ -26,6 +27,16 @@ export function parseCreateOptions(
     else options.set(name, parseValue(optionNamed(format, name), value));
   }
   return sizeText === undefined ? { options } : { options, sizeText };
+}
+
+/** What new files take, whatever their format; see {@link withFileOptions}. */
+const FILE_OPTIONS: readonly CreateOption[] = [
+  { name: 'nocow', type: 'bool', about: 'no copy on write, where the file system has it (Btrfs)' },
+];
+
+/** The format with options of the files beside its own, which whoever makes the files heeds. */
+export function withFileOptions(format: ImageFormat): ImageFormat {
+  return { ...format, createOptions: [...format.createOptions, ...FILE_OPTIONS] };
 }
 
 /** Parts between commas; one within a part is written twice. */
@@ -97,6 +108,11 @@ export async function createImage(
     throw new ImageError(
       'unsupported',
       `${path}: ${format.name} images can be read only; choose another format`,
+    );
+  if (isJsonName(path))
+    throw new ImageError(
+      'bad-option',
+      `${path}: names a file that is there; give a new one's name`,
     );
   const file = await host.openFile(path, { access: 'create' });
   try {

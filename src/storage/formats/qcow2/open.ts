@@ -4,6 +4,7 @@ import {
   ImageError,
   type OpenContext,
   SECTOR_BYTES,
+  type SnapshotQuery,
 } from '../../image.ts';
 import { BitmapTracker, trackedBitmaps } from './bitmap-tracker.ts';
 import { type Header, readHeader } from './header.ts';
@@ -17,7 +18,7 @@ import { readSnapshots, type SnapshotRecord } from './snapshot-table.ts';
 export async function openQcow2(
   file: HostFile,
   context: OpenContext,
-  which?: string,
+  which?: SnapshotQuery,
 ): Promise<DiskImage> {
   let data = file;
   let backing: DiskImage | undefined;
@@ -42,27 +43,41 @@ export async function openQcow2(
   }
 }
 
+function recordOf(
+  snapshots: readonly SnapshotRecord[],
+  which: SnapshotQuery,
+): SnapshotRecord | undefined {
+  if (typeof which === 'string')
+    return (
+      snapshots.find(({ snapshot }) => snapshot.id === which) ??
+      snapshots.find(({ snapshot }) => snapshot.name === which)
+    );
+  const { id, name } = which;
+  return snapshots.find(
+    ({ snapshot }) =>
+      (id === undefined || snapshot.id === id) && (name === undefined || snapshot.name === name),
+  );
+}
+
 /** The header as the snapshot would have it: its L1 table and its size stand for the disk's. */
 function headerAt(
   header: Header,
   snapshots: readonly SnapshotRecord[],
-  which: string,
+  which: SnapshotQuery,
   path: string,
 ): Header {
-  const record =
-    snapshots.find(({ snapshot }) => snapshot.id === which) ??
-    snapshots.find(({ snapshot }) => snapshot.name === which);
-  if (record === undefined)
-    throw new ImageError('not-found', `${path}: there is no snapshot '${which}'; list them`, {
-      path,
-    });
+  const record = recordOf(snapshots, which);
+  if (record === undefined) {
+    const told = typeof which === 'string' ? `'${which}'` : JSON.stringify(which);
+    throw new ImageError('not-found', `${path}: there is no snapshot ${told}; list them`, { path });
+  }
   const { l1Offset, l1Entries, snapshot } = record;
   const entryBytes = header.extendedL2 ? 16 : 8;
   const bytesPerEntry = 2 ** header.clusterBits * (2 ** header.clusterBits / entryBytes);
   if (l1Entries * bytesPerEntry < snapshot.sizeBytes)
     throw new ImageError(
       'corrupt',
-      `${path}: the L1 table of snapshot '${which}' is too short for its disk`,
+      `${path}: the L1 table of snapshot '${snapshot.name}' is too short for its disk`,
       { path, offsetBytes: header.snapshotsOffset },
     );
   const sizeBytes = Math.floor(snapshot.sizeBytes / SECTOR_BYTES) * SECTOR_BYTES;
