@@ -15,23 +15,11 @@ export async function fillZeros(
 
 /** Whether all bytes are zero. */
 export function isZero(bytes: Uint8Array): boolean {
-  const words = wordsOf(bytes);
-  const whole = words === undefined ? 0 : words.length & ~7;
-  if (words !== undefined && !areZero(words, 0, whole)) return false;
-  for (let index = whole * 4; index < bytes.length; index++) if (bytes[index] !== 0) return false;
-  return true;
-}
-
-/** The bytes as words, what is left over at the end without; undefined when they do not start at a word of their buffer. */
-export function wordsOf(bytes: Uint8Array): Int32Array | undefined {
-  if ((bytes.byteOffset & 3) !== 0) return undefined;
-  return new Int32Array(bytes.buffer, bytes.byteOffset, bytes.length >>> 2);
-}
-
-/** Whether the words from `start` to `end`, a multiple of 8 of them, are zero. */
-export function areZero(words: Int32Array, start: number, end: number): boolean {
+  const inWords = (bytes.byteOffset & 3) === 0 ? bytes.length & ~31 : 0;
+  const words = new Int32Array(bytes.buffer, inWords === 0 ? 0 : bytes.byteOffset, inWords >>> 2);
   // Eight at once: a test a word would cost more than the loads.
-  for (let at = start; at < end; at += 8) if (anyOfEight(words, at) !== 0) return false;
+  for (let at = 0; at < words.length; at += 8) if (anyOfEight(words, at) !== 0) return false;
+  for (let index = inWords; index < bytes.length; index++) if (bytes[index] !== 0) return false;
   return true;
 }
 
@@ -46,4 +34,20 @@ function anyOfEight(words: Int32Array, at: number): number {
     (words[at + 6] ?? 0) |
     (words[at + 7] ?? 0)
   );
+}
+
+/** So far apart a copy of aligned memory is aligned, too. */
+const SHIFT_BYTES = 64;
+
+/** `isZero`, by what tells whether bytes are the same: zeros are those that begin with some and are the same when shifted. */
+export function zeroTest(
+  areSame: ((a: Uint8Array, b: Uint8Array) => boolean) | undefined,
+): (bytes: Uint8Array) => boolean {
+  if (areSame === undefined) return isZero;
+  return (bytes) => {
+    for (let index = Math.min(SHIFT_BYTES, bytes.length) - 1; index >= 0; index--)
+      if (bytes[index] !== 0) return false;
+    if (bytes.length <= SHIFT_BYTES) return true;
+    return areSame(bytes.subarray(SHIFT_BYTES), bytes.subarray(0, bytes.length - SHIFT_BYTES));
+  };
 }

@@ -7,6 +7,7 @@ import type { OvfDisk, OvfSystem } from '#storage/appliance/ovf.ts';
 import type { DiskImage, StorageHost } from '#storage/image.ts';
 import { digestOf } from '#storage/node/digest.ts';
 import { nodeStorageHost } from '#storage/node/node-host.ts';
+import { sameBytes } from '#storage/node/same-bytes.ts';
 import { formatNamed, openImage } from '#storage/open.ts';
 import { concatenated } from '#storage/ops/concat.ts';
 import { copyDisk } from '#storage/ops/copy.ts';
@@ -117,6 +118,7 @@ async function copy(
       target,
       sparseBytes: 4096,
       parallel: PARALLEL,
+      sameBytes,
       targetIsZero: true,
       signal: context.signal,
       onProgress: (bytes) => context.progress.add(bytes),

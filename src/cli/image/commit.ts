@@ -1,6 +1,7 @@
 import { RequestError } from '#base/errors.ts';
 import { fileOfName } from '#storage/image-name.ts';
 import { nodeStorageHost } from '#storage/node/node-host.ts';
+import { sameBytes } from '#storage/node/same-bytes.ts';
 import { openImage } from '#storage/open.ts';
 import { commitDisk } from '#storage/ops/commit.ts';
 import { closeAll, type ImageContext, openNamed, STATUS_OK, say, warn } from './context.ts';
@@ -43,6 +44,7 @@ export async function imageCommit(
         base,
         baseDepth,
         parallel: 4,
+        sameBytes,
         signal: context.signal,
         onProgress: (bytes) => context.progress.add(bytes),
         ...(bytesPerSecond === undefined ? {} : { bytesPerSecond }),

@@ -1,4 +1,5 @@
 import type { DiskImage } from '#storage/image.ts';
+import { sameBytes } from '#storage/node/same-bytes.ts';
 import { compareDisks } from '#storage/ops/compare.ts';
 import { asRequestError, closeAll, type ImageContext, openNamed, say } from './context.ts';
 import { flushesOf } from './flags.ts';
@@ -33,7 +34,7 @@ export async function imageCompare(
       first,
       second,
       strict: flags.strict ?? false,
-      areSame: (a, b) => Buffer.compare(a, b) === 0,
+      areSame: sameBytes,
       signal: context.signal,
       onProgress: (bytes) => context.progress.add(bytes),
     });

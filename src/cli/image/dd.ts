@@ -1,4 +1,5 @@
 import { RequestError } from '#base/errors.ts';
+import { sameBytes } from '#storage/node/same-bytes.ts';
 import { formatNamed, openImage } from '#storage/open.ts';
 import { concatenated, window } from '#storage/ops/concat.ts';
 import { copyDisk } from '#storage/ops/copy.ts';
@@ -50,6 +51,7 @@ export async function imageDd(
           sparseBytes: 4096,
           parallel: 8,
           targetIsZero: true,
+          sameBytes,
           signal: context.signal,
           onProgress: (bytes) => context.progress.add(bytes),
         });

@@ -13,6 +13,8 @@ export interface CommitRequest {
   readonly signal?: AbortSignal;
   readonly onProgress?: OnProgress;
   readonly bytesPerSecond?: number;
+  /** As `copyDisk` takes it. */
+  readonly sameBytes?: (a: Uint8Array, b: Uint8Array) => boolean;
 }
 
 /** Writes what the images above `base` say into it, makes it as large as the top one, and flushes it. */
@@ -26,6 +28,7 @@ export async function commitDisk(request: CommitRequest): Promise<void> {
     parallel: request.parallel,
     targetIsZero: false,
     sharedDepth: baseDepth,
+    ...(request.sameBytes === undefined ? {} : { sameBytes: request.sameBytes }),
     ...(request.signal === undefined ? {} : { signal: request.signal }),
     ...(request.onProgress === undefined ? {} : { onProgress: request.onProgress }),
     ...(request.bytesPerSecond === undefined ? {} : { bytesPerSecond: request.bytesPerSecond }),

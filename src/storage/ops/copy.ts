@@ -1,7 +1,7 @@
 import { quickBytes } from '../aligned.ts';
 import { type DiskImage, ImageError } from '../image.ts';
 import { settle } from '../settle.ts';
-import { areZero, isZero, wordsOf } from '../zeros.ts';
+import { zeroTest } from '../zeros.ts';
 import type { SourceDisk } from './concat.ts';
 import { Flight } from './flight.ts';
 import type { Status } from './status.ts';
@@ -36,6 +36,8 @@ export interface CopyRequest {
   /** Instead of failing, an unreadable chunk becomes zeros. */
   readonly onBadChunk?: (offsetBytes: number, error: unknown) => void;
   readonly bytesPerSecond?: number;
+  /** How the host tells at once whether bytes of one length are the same. */
+  readonly sameBytes?: (a: Uint8Array, b: Uint8Array) => boolean;
 }
 
 /** Copies a disk to another that is at least as large. Does not flush. */
@@ -56,6 +58,7 @@ class Copy {
   readonly #buffers: Uint8Array[] = [];
   readonly #unitBytes: number;
   readonly #chunkBytes: number;
+  readonly #isZero: (bytes: Uint8Array) => boolean;
   readonly #startMs: number;
   /** Of chunks to read and write. */
   #startedBytes = 0;
@@ -66,6 +69,7 @@ class Copy {
     this.#request = request;
     // Asked for only where it is needed: to load the clock takes 2 ms.
     this.#startMs = request.bytesPerSecond === undefined ? 0 : performance.now();
+    this.#isZero = zeroTest(request.sameBytes);
     this.#flight = new Flight(Math.max(1, request.parallel));
     this.#unitBytes = request.compressed === true ? request.target.unitBytes : 1;
     this.#chunkBytes = Math.max(1, Math.floor(CHUNK_BYTES / this.#unitBytes)) * this.#unitBytes;
@@ -170,7 +174,9 @@ class Copy {
     const { compressed, sparseBytes, target } = this.#request;
     const writes: Promise<void>[] = [];
     const pieces =
-      compressed === true ? unitsOf(bytes, this.#unitBytes) : piecesOf(at, bytes, sparseBytes);
+      compressed === true
+        ? unitsOf(bytes, this.#unitBytes, this.#isZero)
+        : piecesOf(at, bytes, sparseBytes, this.#isZero);
     for (const { from, to, zero } of pieces) {
       const piece = bytes.subarray(from, to);
       if (!zero) {
@@ -206,29 +212,55 @@ interface Piece {
 }
 
 /** Runs of zeros and of data, cut at multiples of `sparseBytes` on the disk. */
-function piecesOf(at: number, bytes: Uint8Array, sparseBytes: number): Piece[] {
+function piecesOf(
+  at: number,
+  bytes: Uint8Array,
+  sparseBytes: number,
+  isZero: (bytes: Uint8Array) => boolean,
+): Piece[] {
   if (sparseBytes === 0) return [{ from: 0, to: bytes.length, zero: false }];
   const pieces: Piece[] = [];
-  const words = wordsOf(bytes);
   let start = 0;
-  let isRunZero = false;
   for (let from = 0; from < bytes.length; ) {
-    const to = Math.min(bytes.length, from + sparseBytes - ((at + from) % sparseBytes));
-    // Whole sectors, so whole groups of words.
-    const zero =
-      words === undefined ? isZero(bytes.subarray(from, to)) : areZero(words, from >>> 2, to >>> 2);
-    if (zero !== isRunZero && from > 0) {
-      pieces.push({ from: start, to: from, zero: isRunZero });
-      start = from;
-    }
-    isRunZero = zero;
-    from = to;
+    const step = sparseBytes - ((at + from) % sparseBytes);
+    const end = bytes[from] === 0 ? endOfZeros(bytes, from, step, sparseBytes, isZero) : from;
+    if (end > from) {
+      if (from > start) pieces.push({ from: start, to: from, zero: false });
+      pieces.push({ from, to: end, zero: true });
+      start = end;
+      from = end;
+    } else from += step;
   }
-  pieces.push({ from: start, to: bytes.length, zero: isRunZero });
+  if (start < bytes.length) pieces.push({ from: start, to: bytes.length, zero: false });
   return pieces;
 }
 
-function unitsOf(bytes: Uint8Array, unitBytes: number): Piece[] {
+/** Where zeros from `from` on end, in whole steps: the first of `firstBytes`, twice as much at once after each that is zero. */
+function endOfZeros(
+  bytes: Uint8Array,
+  from: number,
+  firstBytes: number,
+  stepBytes: number,
+  isZero: (bytes: Uint8Array) => boolean,
+): number {
+  let end = from;
+  let least = firstBytes;
+  for (let step = firstBytes; end < bytes.length; ) {
+    if (isZero(bytes.subarray(end, end + step))) {
+      end = Math.min(bytes.length, end + step);
+      least = stepBytes;
+      step = Math.max(stepBytes, Math.floor((2 * step) / stepBytes) * stepBytes);
+    } else if (step > least) step = least;
+    else break;
+  }
+  return end;
+}
+
+function unitsOf(
+  bytes: Uint8Array,
+  unitBytes: number,
+  isZero: (bytes: Uint8Array) => boolean,
+): Piece[] {
   const pieces: Piece[] = [];
   for (let from = 0; from < bytes.length; from += unitBytes) {
     const to = Math.min(bytes.length, from + unitBytes);
