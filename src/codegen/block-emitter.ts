@@ -1,4 +1,4 @@
-import type { Block, Inst } from '#ir/block.ts';
+import { askedOnce, type Block, type Inst } from '#ir/block.ts';
 import type { ValueType } from '#ir/opcodes.ts';
 import type { LocalPool } from './local-pool.ts';
 import type { FunctionBody } from './wasm.ts';
@@ -11,26 +11,76 @@ const NOWHERE = -3;
 /** In a local that has yet to be taken. */
 const KEPT = -4;
 
-/** Plans of blocks that have been emitted before. */
-const PLANS = new WeakMap<Block, Int32Array>();
+/** Where each value of a block is to be: DROPPED, INLINE, NOWHERE or KEPT. */
+type PlanOf = (block: Block) => readonly number[];
+
+/** `usesOf`: the values that must be there when one is emitted. */
+export function plannedBy(usesOf: (inst: Inst) => readonly Inst[]): PlanOf {
+  return askedOnce(({ insts }) => plan(insts, usesOf));
+}
+
+const USUAL_PLAN = plannedBy(({ args }) => args);
+
+/** Decides for each value: dropped, computed where it is used, or kept in a local. Walks backwards. */
+function plan(insts: readonly Inst[], usesOf: (inst: Inst) => readonly Inst[]): readonly number[] {
+  const places = insts.map(() => DROPPED);
+  const counts = insts.map(() => 0);
+  /** Where the last use is emitted. */
+  const usedAt = insts.map(() => 0);
+  const effectsUpTo: number[] = [];
+  let effects = 0;
+  for (const { op } of insts) {
+    effectsUpTo.push(effects);
+    if (op.effect === true) effects++;
+  }
+  for (let i = insts.length - 1; i >= 0; i--) {
+    const inst = insts[i];
+    if (inst === undefined) continue;
+    const count = counts[i] ?? 0;
+    const at = usedAt[i] ?? i;
+    const still = count === 0 || effectsUpTo[at] === effectsUpTo[i];
+    const place = choose(inst, count, still);
+    places[i] = place;
+    if (place === DROPPED) continue;
+    const emittedAt = place === INLINE ? at : i;
+    for (const arg of usesOf(inst)) {
+      if (counts[arg.index] === 0) usedAt[arg.index] = emittedAt;
+      counts[arg.index] = (counts[arg.index] ?? 0) + 1;
+    }
+  }
+  return places;
+}
+
+/** `still`: no effect lies between the value and where it is used. */
+function choose({ op }: Inst, uses: number, still: boolean): number {
+  const { family, effect, reads, result } = op;
+  if (effect !== true) {
+    if (uses === 0) return DROPPED;
+    if (family === 'const' && result !== 'v128') return INLINE;
+    if (uses === 1 && (reads !== true || still)) return INLINE;
+  }
+  return result === 'void' ? NOWHERE : KEPT;
+}
 
 /** Emits straight-line IR: where values are kept, pure ops, constants. The tiers add what reaches guest state. */
 export abstract class BlockEmitter {
   protected readonly f: FunctionBody;
   protected readonly pool: LocalPool;
+  readonly #planOf: PlanOf;
   /** By the position of the value in its block. */
-  #places: Int32Array = new Int32Array(0);
+  #places: number[] = [];
 
-  constructor(f: FunctionBody, pool: LocalPool) {
+  constructor(f: FunctionBody, pool: LocalPool, planOf: PlanOf = USUAL_PLAN) {
     this.f = f;
     this.pool = pool;
+    this.#planOf = planOf;
   }
 
   /** Emits an op that is not pure: registers, memory, flags, calls, terminators. */
   protected abstract special(inst: Inst): void;
 
   emit(block: Block): void {
-    const places = Int32Array.from(this.#planOf(block));
+    const places = this.#planOf(block).slice();
     this.#places = places;
     this.prepare(block.insts);
     for (const inst of block.insts) {
@@ -44,11 +94,6 @@ export abstract class BlockEmitter {
     }
   }
 
-  /** The values that must be there when `inst` is emitted. */
-  protected usesOf(inst: Inst): readonly Inst[] {
-    return inst.args;
-  }
-
   /** Called when it is known where each value will be. */
   protected prepare(_insts: readonly Inst[]): void {}
 
@@ -60,55 +105,6 @@ export abstract class BlockEmitter {
 
   protected isDropped(inst: Inst): boolean {
     return this.#places[inst.index] === DROPPED;
-  }
-
-  #planOf(block: Block): Int32Array {
-    const known = PLANS.get(block);
-    if (known !== undefined) return known;
-    const plan = this.#plan(block.insts);
-    PLANS.set(block, plan);
-    return plan;
-  }
-
-  /** Decides for each value: dropped, computed where it is used, or kept in a local. Walks backwards. */
-  #plan(insts: readonly Inst[]): Int32Array {
-    const places = new Int32Array(insts.length);
-    const counts = new Int32Array(insts.length);
-    /** Where the last use is emitted. */
-    const usedAt = new Int32Array(insts.length);
-    const effectsUpTo = new Int32Array(insts.length);
-    let effects = 0;
-    for (const { op, index } of insts) {
-      effectsUpTo[index] = effects;
-      if (op.effect === true) effects++;
-    }
-    for (let i = insts.length - 1; i >= 0; i--) {
-      const inst = insts[i];
-      if (inst === undefined) continue;
-      const count = counts[i] ?? 0;
-      const at = usedAt[i] ?? i;
-      const still = count === 0 || effectsUpTo[at] === effectsUpTo[i];
-      const place = this.#choose(inst, count, still);
-      places[i] = place;
-      if (place === DROPPED) continue;
-      const emittedAt = place === INLINE ? at : i;
-      for (const arg of this.usesOf(inst)) {
-        if (counts[arg.index] === 0) usedAt[arg.index] = emittedAt;
-        counts[arg.index] = (counts[arg.index] ?? 0) + 1;
-      }
-    }
-    return places;
-  }
-
-  /** `still`: no effect lies between the value and where it is used. */
-  #choose(inst: Inst, uses: number, still: boolean): number {
-    const { family, effect, reads, result } = inst.op;
-    if (effect !== true) {
-      if (uses === 0) return DROPPED;
-      if (family === 'const' && result !== 'v128') return INLINE;
-      if (uses === 1 && (reads !== true || still)) return INLINE;
-    }
-    return result === 'void' ? NOWHERE : KEPT;
   }
 
   /** Pushes the value of `inst`. */

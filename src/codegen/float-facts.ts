@@ -1,4 +1,4 @@
-import type { Inst } from '#ir/block.ts';
+import { askedOnce, type Block, type Inst } from '#ir/block.ts';
 import { S_XMM } from '#ir/state.ts';
 
 // Which elements are known to be zero or normal numbers: results that were looked at, and what they were computed from.
@@ -15,7 +15,7 @@ const EVERYTHING = 15;
 const OPERANDS: Readonly<Record<string, 'none' | 'second'>> = { sqrt: 'second', from: 'none' };
 
 export interface SavedFacts {
-  readonly registers: Map<number, number>;
+  readonly registers: ReadonlyMap<number, number>;
   readonly stale: boolean;
 }
 
@@ -24,7 +24,7 @@ export class FloatFacts {
   /** True until MXCSR has been looked at behind a place where control may come from elsewhere. */
   stale = true;
   /** By slot. */
-  #registers = new Map<number, number>();
+  #registers: ReadonlyMap<number, number> = new Map();
   #values = new Map<Inst, number>();
 
   /** Nothing is known. */
@@ -34,18 +34,20 @@ export class FloatFacts {
   }
 
   save(): SavedFacts {
-    return { registers: new Map(this.#registers), stale: this.stale };
+    return { registers: this.#registers, stale: this.stale };
   }
 
   restore({ registers, stale }: SavedFacts): void {
-    this.#registers = new Map(registers);
+    this.#registers = registers;
     this.stale = stale;
   }
 
   /** Follows an instruction that is to be emitted next. `isLookedAt`: the call knows its operands and result afterwards. */
-  enter(insts: readonly Inst[], isLookedAt: (helper: string) => boolean): void {
+  enter(ir: Block, isLookedAt: (helper: string) => boolean): void {
+    if (!isConcerned(ir)) return;
     this.#values = new Map();
-    for (const inst of insts) {
+    this.#known.clear();
+    for (const inst of ir.insts) {
       const { op, attr } = inst;
       if (op.family === 'get') this.#values.set(inst, this.#read(inst));
       else if (op.family === 'set') this.#assign(inst);
@@ -60,7 +62,7 @@ export class FloatFacts {
     return this.#known.get(call)?.[operand] === true;
   }
 
-  readonly #known = new WeakMap<Inst, readonly [boolean, boolean]>();
+  readonly #known = new Map<Inst, readonly [boolean, boolean]>();
 
   #compute(call: Inst, format: number): void {
     const [a, b] = call.args;
@@ -79,7 +81,7 @@ export class FloatFacts {
   #note(operand: Inst | undefined, format: number): void {
     const slot = operand?.attr.slot;
     if (operand === undefined || slot === undefined || !('fixed' in slot)) return;
-    this.#registers.set(slot.fixed, this.#of(operand) | format);
+    this.#know(slot.fixed, this.#of(operand) | format);
   }
 
   #of(inst: Inst): number {
@@ -96,10 +98,15 @@ export class FloatFacts {
     const { slot } = attr;
     if (slot === undefined || !('fixed' in slot)) return;
     const { fixed } = slot;
-    if (fixed < S_XMM || fixed >= S_XMM + XMM_BYTES) return;
+    if (!isVector(fixed)) return;
     const value = args[0];
-    if (op.width === 'v' && value !== undefined) this.#registers.set(fixed, this.#of(value));
-    else this.#registers.delete(S_XMM + ((fixed - S_XMM) & ~15));
+    if (op.width === 'v' && value !== undefined) this.#know(fixed, this.#of(value));
+    else this.#know(S_XMM + ((fixed - S_XMM) & ~15), 0);
+  }
+
+  #know(register: number, facts: number): void {
+    if ((this.#registers.get(register) ?? 0) === facts) return;
+    this.#registers = new Map(this.#registers).set(register, facts);
   }
 
   #shuffled({ attr, args }: Inst): number {
@@ -110,6 +117,18 @@ export class FloatFacts {
     return known(bytes, facts, 4) | (known(bytes, facts, 8) << 2);
   }
 }
+
+function isVector(slot: number): boolean {
+  return slot >= S_XMM && slot < S_XMM + XMM_BYTES;
+}
+
+/** Whether an instruction may change what is known. */
+const isConcerned = askedOnce(({ insts }) =>
+  insts.some(({ op, attr: { slot } }) => {
+    if (op.family === 'call') return true;
+    return op.family === 'set' && slot !== undefined && 'fixed' in slot && isVector(slot.fixed);
+  }),
+);
 
 function isZero({ op, attr }: Inst): boolean {
   return op.name === 'v128.const' && attr.bytes?.every((byte) => byte === 0) === true;

@@ -1,4 +1,4 @@
-import type { Inst } from '#ir/block.ts';
+import { askedOnce, type Inst } from '#ir/block.ts';
 import { S_FPU_REGS } from '#ir/state.ts';
 import { successors } from './control-flow.ts';
 import type { Region, RegionNode } from './region.ts';
@@ -125,16 +125,26 @@ export function planFpu(region: Region): FpuPlan | undefined {
 /** Undefined when one of them is not known. */
 function callsOf(node: RegionNode): FpuEffect[] | undefined {
   const effects: FpuEffect[] = [];
-  for (const { ir } of node.insns)
-    for (const inst of ir.insts) {
-      if (!touches(inst)) continue;
-      const effect = fpuEffect(inst);
-      if (effect === undefined || [...effect.reads, ...effect.writes].some(Number.isNaN))
-        return undefined;
-      effects.push(effect);
-    }
+  for (const { ir } of node.insns) {
+    const found = effectsIn(ir);
+    if (found === 'unknown') return undefined;
+    for (const effect of found) effects.push(effect);
+  }
   return effects;
 }
+
+/** What an instruction does to the stack, call by call. */
+const effectsIn = askedOnce(({ insts }): readonly FpuEffect[] | 'unknown' => {
+  const effects: FpuEffect[] = [];
+  for (const inst of insts) {
+    if (!touches(inst)) continue;
+    const effect = fpuEffect(inst);
+    if (effect === undefined || [...effect.reads, ...effect.writes].some(Number.isNaN))
+      return 'unknown';
+    effects.push(effect);
+  }
+  return effects;
+});
 
 /** TOP at each node that is reached from the entry; undefined when ways disagree. */
 function topsOf(region: Region, calls: readonly FpuEffect[][]): number[] | undefined {

@@ -11,7 +11,7 @@ import {
   S_RIP,
 } from '#ir/state.ts';
 import type { AddressGroups } from './address-groups.ts';
-import { BlockEmitter } from './block-emitter.ts';
+import { BlockEmitter, plannedBy } from './block-emitter.ts';
 import { pushIsUncanonical } from './cold-emitter.ts';
 import { leavesOf, readsFlags } from './flag-leaves.ts';
 import { type FpuPlan, fpuEffect } from './fpu-plan.ts';
@@ -56,6 +56,9 @@ const DEEPEST_FLAGS = 2;
 /** Status word: an exception that is not masked waits (ES). */
 const FPU_EXCEPTION = 0x80;
 
+/** Flags that nobody reads are not computed: of their values only the leaves are, while they can be. */
+const PLAN = plannedBy((inst) => (inst.op.name === 'set_flags_raw' ? leavesOf(inst) : inst.args));
+
 /** What surrounds the instructions of a region. */
 export interface HotContext {
   readonly f: FunctionBody;
@@ -93,7 +96,7 @@ export class HotEmitter extends BlockEmitter {
   #mayAskAttention = false;
 
   constructor(cx: HotContext) {
-    super(cx.f, new LocalPool(cx.f));
+    super(cx.f, new LocalPool(cx.f), PLAN);
     this.#cx = cx;
     this.#kept = Array.from({ length: DEEPEST_FLAGS }, () => new LocalPool(cx.f));
     this.groups = cx.pages.groups;
@@ -141,7 +144,7 @@ export class HotEmitter extends BlockEmitter {
     this.#mayAskAttention = false;
     this.#written.clear();
     this.#returned = undefined;
-    this.float.facts.enter(insn.ir.insts, isFloatHelper);
+    this.float.facts.enter(insn.ir, isFloatHelper);
     this.emit(insn.ir);
     this.pool.releaseAll();
   }
@@ -190,11 +193,6 @@ export class HotEmitter extends BlockEmitter {
   knownTarget(target: Inst): number | undefined {
     const inner = target.op.name === 'i64.extend_i32_u' ? target.args[0] : target;
     return this.#returned?.load === inner ? this.#returned?.next : undefined;
-  }
-
-  /** Flags that nobody reads are not computed: of their values only the leaves are, while they can be. */
-  protected override usesOf(inst: Inst): readonly Inst[] {
-    return inst.op.name === 'set_flags_raw' ? leavesOf(inst) : inst.args;
   }
 
   protected override special(inst: Inst): void {

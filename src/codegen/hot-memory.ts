@@ -1,9 +1,10 @@
 import type { Inst } from '#ir/block.ts';
 import { NO_DELTA, S_TLB_READ, S_TLB_WRITE, TLB_ENTRIES } from '#ir/state.ts';
-import type { Access, AddressGroups, PageCheck } from './address-groups.ts';
+import type { Access, AddressGroups } from './address-groups.ts';
 import type { HotLocals } from './hot-locals.ts';
 import type { KeptPages } from './kept-pages.ts';
 import type { LocalPool } from './local-pool.ts';
+import type { PageCheck } from './page-checks.ts';
 import type { KeptPage } from './page-pins.ts';
 import { TLB_DELTA } from './tlb-entry.ts';
 import type { FunctionBody } from './wasm.ts';

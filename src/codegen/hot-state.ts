@@ -1,4 +1,4 @@
-import type { Inst } from '#ir/block.ts';
+import { askedOnce, type Inst } from '#ir/block.ts';
 import { slotName } from '#ir/slot-name.ts';
 import { S_RAX, S_RDX, S_REGS, S_XMM, S_ZERO } from '#ir/state.ts';
 import { isDivision } from './hot-helpers.ts';
@@ -47,6 +47,22 @@ function wholeRegister(offset: number): number | undefined {
   return undefined;
 }
 
+/** A register that an instruction reads, or writes. */
+interface Use {
+  readonly offset: number;
+  readonly written: boolean;
+}
+
+const usedBy = askedOnce(({ insts }) => insts.flatMap(usesOf));
+
+function usesOf({ op, attr }: Inst): Use[] {
+  const { slot, helper } = attr;
+  if (op.family === 'call' && isDivision(helper ?? ''))
+    return [S_RAX, S_RDX].map((offset) => ({ offset, written: true }));
+  const offset = slot !== undefined && 'fixed' in slot ? wholeRegister(slot.fixed) : undefined;
+  return offset === undefined ? [] : [{ offset, written: op.family === 'set' }];
+}
+
 /** The guest registers of a region: in locals inside, in the CPU's state outside and while helpers look. */
 export class HotState {
   readonly #f: FunctionBody;
@@ -54,7 +70,7 @@ export class HotState {
   readonly #code64: boolean;
   readonly #cached = new Map<number, Cached>();
   /** By register: what is written alone is often read alone, or widened, next. */
-  #low = new Map<number, LowPart>();
+  #low: ReadonlyMap<number, LowPart> = new Map();
   readonly #lowLocals = new Map<number, number>();
 
   constructor(f: FunctionBody, cpu: number, region: Region) {
@@ -62,16 +78,8 @@ export class HotState {
     this.#cpu = cpu;
     this.#code64 = region.code64;
     for (const node of region.nodes)
-      for (const { ir } of node.insns) for (const inst of ir.insts) this.#note(inst);
-  }
-
-  #note({ op, attr }: Inst): void {
-    const { slot, helper } = attr;
-    if (op.family === 'call' && isDivision(helper ?? ''))
-      for (const offset of [S_RAX, S_RDX]) this.#cache(offset, true);
-    if (slot === undefined || !('fixed' in slot)) return;
-    const offset = wholeRegister(slot.fixed);
-    if (offset !== undefined) this.#cache(offset, op.family === 'set');
+      for (const { ir } of node.insns)
+        for (const { offset, written } of usedBy(ir)) this.#cache(offset, written);
   }
 
   #cache(offset: number, written: boolean): void {
@@ -92,9 +100,9 @@ export class HotState {
 
   /** What is known here; the answer makes it known again, on another way from here. */
   remember(): () => void {
-    const low = new Map(this.#low);
+    const low = this.#low;
     return () => {
-      this.#low = new Map(low);
+      this.#low = low;
     };
   }
 
@@ -204,7 +212,7 @@ export class HotState {
     const pushPart = low === undefined ? pushCut : () => this.#f.get(low);
     if (cached.type === 'i32') this.#insertNarrow(cached, byte, width, pushPart);
     else this.#insert(cached, byte, width, pushPart);
-    if (low === undefined) this.#low.delete(cached.offset);
+    if (low === undefined) this.#noteLow(cached.offset, undefined);
   }
 
   /** Puts what is pushed into the local of the register's low part. */
@@ -213,8 +221,16 @@ export class HotState {
     this.#lowLocals.set(offset, local);
     push();
     this.#f.set(local);
-    this.#low.set(offset, { local, bits });
+    this.#noteLow(offset, { local, bits });
     return local;
+  }
+
+  #noteLow(offset: number, part: LowPart | undefined): void {
+    if (this.#low.get(offset) === part) return;
+    const low = new Map(this.#low);
+    if (part === undefined) low.delete(offset);
+    else low.set(offset, part);
+    this.#low = low;
   }
 
   /** Whether what is written to a slot whole is cut to 32 bits. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { Block, type Inst } from '#ir/block.ts';
-import { S_RBX, S_RSP } from '#ir/state.ts';
+import { S_RBX, S_REGS, S_RSP } from '#ir/state.ts';
 import { analyse } from './control-flow.ts';
 import { KeptPages } from './kept-pages.ts';
 import type { Region } from './region.ts';
@@ -43,7 +43,7 @@ function keepsPage(first: Body, left: Body, right: Body, last: Body): boolean {
   const region: Region = { nodes, code64: true, pages: [], servesMisses: false };
   const f = new FunctionBody(['i32'], 'i32');
   const pages = new KeptPages({ f, cpu: 0, flow: analyse(region) }, region);
-  const rbx = pages.knownAt(0).get(S_RBX);
+  const rbx = pages.knownAt(0)[(S_RBX - S_REGS) / 8];
   const root = rbx?.root ?? 0;
   pages.enter(3);
   return pages.pinOf(root, 8, 4, false) !== undefined;

@@ -1,12 +1,10 @@
-import { AddressGroups, type Known } from './address-groups.ts';
+import { AddressGroups, type Known, NOTHING_KNOWN } from './address-groups.ts';
 import { type ControlFlow, smallLoops } from './control-flow.ts';
-import { type EntryValues, entryValues } from './entry-values.ts';
+import { entryValues } from './entry-values.ts';
 import { type KeptPage, PagePins } from './page-pins.ts';
 import { PageStreams } from './page-streams.ts';
 import type { Region } from './region.ts';
 import type { FunctionBody } from './wasm.ts';
-
-const NOTHING: EntryValues = { known: [], accesses: [] };
 
 /** What is known of a region's registers and pages over more than a node. */
 export class KeptPages {
@@ -28,11 +26,12 @@ export class KeptPages {
     this.#inLoops = new Set(smallLoops(region, flow, region.nodes.length).flat());
     this.areAllServed = region.servesMisses;
     // What runs once from the region's entry to its end finds little that it has looked up before.
-    const { known, accesses } =
-      this.#inLoops.size > 0 ? entryValues(region, flow, this.groups) : NOTHING;
-    this.#known = known;
+    this.#known = this.#inLoops.size > 0 ? entryValues(region, flow, this.groups) : [];
+    const inLoops = region.nodes.flatMap((node, n) =>
+      this.#inLoops.has(n) ? this.groups.entryAccesses(node, this.knownAt(n)) : [],
+    );
     this.streams = new PageStreams(f, cpu, region, flow);
-    this.#pins = new PagePins(f, cpu, accesses.filter((_, n) => this.#inLoops.has(n)).flat());
+    this.#pins = new PagePins(f, cpu, inLoops);
     this.groups.reset(this.knownAt(0));
   }
 
@@ -53,7 +52,7 @@ export class KeptPages {
 
   /** What is known of registers at the beginning of a node, whatever way leads there. */
   knownAt(node: number): Known {
-    return this.#known[node] ?? new Map();
+    return this.#known[node] ?? NOTHING_KNOWN;
   }
 
   /** Nothing is known of any page, yet or any more. */

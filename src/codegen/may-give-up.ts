@@ -1,4 +1,4 @@
-import type { Inst } from '#ir/block.ts';
+import { askedOnce, type Inst } from '#ir/block.ts';
 import { bytesWritten, type HelperKind, helperKind } from './hot-helpers.ts';
 
 const GIVING_UP: ReadonlySet<HelperKind | undefined> = new Set([
@@ -16,12 +16,13 @@ function givesUp(helper: string): boolean {
 }
 
 /** True when the instruction may turn out, while a region runs, to be the interpreter's. */
-export function mayGiveUp(insts: readonly Inst[]): boolean {
-  return insts.some(
-    ({ op, attr }) =>
-      MAY_FAULT.has(op.family) ||
-      op.name === 'raise_if' ||
-      op.name === 'check_goto' ||
-      (op.family === 'call' && givesUp(attr.helper ?? '')),
+export const mayGiveUp = askedOnce(({ insts }) => insts.some(isGivenUp));
+
+function isGivenUp({ op, attr }: Inst): boolean {
+  return (
+    MAY_FAULT.has(op.family) ||
+    op.name === 'raise_if' ||
+    op.name === 'check_goto' ||
+    (op.family === 'call' && givesUp(attr.helper ?? ''))
   );
 }

@@ -272,7 +272,7 @@ export class RegionBuilder {
     node.insns.forEach((insn, i) => {
       // Those before leave with the flags as they were: nothing is given up behind an instruction's first change.
       if (this.#run?.form !== this.#emitter.flags.form) this.#closeRun();
-      if (this.#run === undefined && mayGiveUp(insn.ir.insts)) this.#openRun();
+      if (this.#run === undefined && mayGiveUp(insn.ir)) this.#openRun();
       this.#insn = i;
       this.#mark('insn');
       this.#emitter.emitInsn(insn, (insn.start - node.offset) | ((count - i) << OFFSET_BITS));

@@ -1,4 +1,4 @@
-import type { Inst } from '#ir/block.ts';
+import { askedOnce, type Inst } from '#ir/block.ts';
 import type { ControlFlow } from './control-flow.ts';
 import { successors } from './control-flow.ts';
 import { type FlagForm, isSameOperation, RAW, sameForm } from './hot-flags.ts';
@@ -16,14 +16,16 @@ function formAfter({ op, attr }: Inst): FlagForm | undefined {
   return undefined;
 }
 
-function lastForm(node: RegionNode): FlagForm | undefined {
-  for (let n = node.insns.length - 1; n >= 0; n--) {
-    const insts = node.insns[n]?.ir.insts ?? [];
-    for (let i = insts.length - 1; i >= 0; i--) {
-      const inst = insts[i];
-      const form = inst && formAfter(inst);
-      if (form !== undefined) return form;
-    }
+/** That in which an instruction leaves the flags; `as before` when it does nothing with them. */
+const formBehind = askedOnce(
+  ({ insts }) => insts.map(formAfter).findLast((form) => form !== undefined) ?? 'as before',
+);
+
+function lastForm({ insns }: RegionNode): FlagForm | undefined {
+  for (let n = insns.length - 1; n >= 0; n--) {
+    const insn = insns[n];
+    const form = insn === undefined ? 'as before' : formBehind(insn.ir);
+    if (form !== 'as before') return form;
   }
   return undefined;
 }
@@ -35,16 +37,19 @@ const READING = new Set(['cond', 'get_flags_res', 'get_flags_aux']);
 export type FlagNeed = 'all' | 'carry' | 'nothing';
 
 /** What a node needs that sets flags before it can be left. */
-function needOf(node: RegionNode): FlagNeed {
-  for (const { ir } of node.insns) {
-    if (mayGiveUp(ir.insts)) return 'all';
-    for (const inst of ir.insts) {
-      const need = needAt(inst);
-      if (need !== undefined) return need;
-    }
+function needOf({ insns }: RegionNode): FlagNeed {
+  for (const { ir } of insns) {
+    const need = needFor(ir);
+    if (need !== 'what comes') return need;
   }
   return 'all';
 }
+
+/** What an instruction needs; `what comes` when that is for the next one to say. */
+const needFor = askedOnce((ir): FlagNeed | 'what comes' => {
+  if (mayGiveUp(ir)) return 'all';
+  return ir.insts.map(needAt).find((need) => need !== undefined) ?? 'what comes';
+});
 
 /** What an op needs; undefined when it does nothing with flags. INC and DEC keep CF, others set all. */
 function needAt({ op, attr }: Inst): FlagNeed | undefined {

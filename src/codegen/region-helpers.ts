@@ -1,3 +1,4 @@
+import { askedOnce } from '#ir/block.ts';
 import { type Helper, parseHelpers } from '#ir/helpers.ts';
 import { usualHelperOf } from './hot-float.ts';
 import type { Region } from './region.ts';
@@ -56,8 +57,12 @@ export function importsOf(
 export function helpersOf({ nodes }: Region): Set<string> {
   const names = new Set<string>();
   for (const { insns } of nodes)
-    for (const { ir } of insns)
-      for (const { op, attr } of ir.insts)
-        if (op.family === 'call' && attr.helper !== undefined) names.add(attr.helper);
+    for (const { ir } of insns) for (const name of calledBy(ir)) names.add(name);
   return names;
 }
+
+const calledBy = askedOnce(({ insts }) =>
+  insts.flatMap(({ op, attr }) =>
+    op.family === 'call' && attr.helper !== undefined ? [attr.helper] : [],
+  ),
+);

@@ -10,6 +10,7 @@ const TYPE_CODES: Readonly<Record<ValueType, number>> = {
   v128: 0x7b,
 };
 const VOID = 0x40;
+const ENCODER = new TextEncoder();
 
 /** Growing bytes. */
 export class Bytes {
@@ -58,6 +59,7 @@ export class Bytes {
   s(value: number | bigint): this {
     if (typeof value === 'number' && value === (value | 0)) return this.#small(value);
     let rest = BigInt(value);
+    if (rest === BigInt.asIntN(32, rest)) return this.#small(Number(rest));
     for (;;) {
       const low = Number(rest & 0x7fn);
       rest >>= 7n;
@@ -78,7 +80,7 @@ export class Bytes {
   }
 
   text(value: string): this {
-    const bytes = new TextEncoder().encode(value);
+    const bytes = ENCODER.encode(value);
     return this.u(bytes.length).raw(bytes);
   }
 
@@ -151,8 +153,8 @@ export class FunctionBody {
 
   i64(value: number | bigint): this {
     this.code.byte(0x42);
-    if (typeof value === 'number' && value === (value | 0)) this.code.s(value);
-    else this.code.s(BigInt.asIntN(64, BigInt(value)));
+    const isSmall = typeof value === 'number' && value === (value | 0);
+    this.code.s(isSmall ? value : BigInt.asIntN(64, BigInt(value)));
     return this;
   }
 
@@ -256,7 +258,9 @@ interface Signature {
 
 /** A module: imported memory `env.memory` (shared), imported functions, functions, one table. */
 export class ModuleWriter {
-  readonly #types: string[] = [];
+  readonly #types: Signature[] = [];
+  /** Their indexes, by what they are. */
+  readonly #typeIndexes = new Map<string, number>();
   readonly #imports: { module: string; name: string; type: number }[] = [];
   readonly #functions: { type: number; body: EncodedFunction }[] = [];
   readonly #exports: { name: string; index: number }[] = [];
@@ -267,9 +271,10 @@ export class ModuleWriter {
   #elements: { global: number; index: number }[] = [];
 
   type(signature: Signature): number {
-    const key = JSON.stringify([signature.params, signature.result]);
-    const found = this.#types.indexOf(key);
-    return found >= 0 ? found : this.#types.push(key) - 1;
+    const key = `${signature.params.join()} ${signature.result}`;
+    const found = this.#typeIndexes.get(key) ?? this.#types.push(signature) - 1;
+    this.#typeIndexes.set(key, found);
+    return found;
   }
 
   /** All imports come before the first function. */
@@ -367,8 +372,7 @@ export class ModuleWriter {
 
   #writeTypes(to: Bytes): void {
     to.u(this.#types.length);
-    for (const key of this.#types) {
-      const [params, result] = JSON.parse(key) as [ValueType[], ResultType];
+    for (const { params, result } of this.#types) {
       to.byte(0x60).u(params.length);
       for (const p of params) to.byte(TYPE_CODES[p]);
       if (result === 'void') to.u(0);

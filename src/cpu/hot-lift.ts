@@ -66,22 +66,35 @@ export function liftHot(
 }
 
 interface CachedInsn {
+  readonly key: number;
+  readonly code: Uint8Array;
   readonly insn: Insn;
   readonly ir: Block;
 }
 
-/** Instructions kept at most: enough for a kernel and a few programs. */
+/** A guest block as it was lifted last, with offsets from its own beginning. */
+interface CachedBlock {
+  readonly paddr: number;
+  readonly key: number;
+  readonly code: Uint8Array;
+  readonly lifted: LiftedBlock;
+}
+
+/** Instructions and blocks kept at most: enough for a kernel and a few programs. */
 const MAX_CACHED = 20_000;
 
 /**
- * Lifts guest blocks. The same instructions come again and again: what their bytes mean is kept, since nothing of it
- * depends on where they stand.
+ * Lifts guest blocks. The same instructions come again and again, and the same blocks, since regions overlap: what their bytes
+ * mean is kept, for nothing of it depends on where they stand.
  */
 export class HotLifter {
   readonly #view: BlockView;
   readonly #features: ReadonlySet<Feature>;
-  /** By key and bytes. */
-  readonly #cache = new Map<string, CachedInsn>();
+  /** By a hash of key and bytes. */
+  readonly #insns = new Map<number, CachedInsn[]>();
+  #cachedInsns = 0;
+  /** By address. */
+  readonly #blocks = new Map<number, CachedBlock>();
 
   constructor(view: BlockView, features: ReadonlySet<Feature>) {
     this.#view = view;
@@ -92,6 +105,26 @@ export class HotLifter {
   lift(block: BlockInfo, offset: number): LiftedBlock | undefined {
     const host = this.#view.hostOf(block.paddr);
     if (host === undefined) return undefined;
+    if (block.patched) return this.#lift(block, host, offset);
+    const { address, paddr, key, bytes } = block;
+    const known = this.#blocks.get(address);
+    if (
+      known?.paddr === paddr &&
+      known.key === key &&
+      known.code.length === bytes &&
+      this.#view.holds(host, known.code, 0, bytes)
+    )
+      return movedBy(known.lifted, offset);
+    // The guest may be writing to them: what is lifted is what is kept.
+    const code = this.#view.bytes.slice(host, host + bytes);
+    const lifted = this.#lift(block, host, 0);
+    if (this.#blocks.size >= MAX_CACHED) this.#blocks.clear();
+    if (this.#view.holds(host, code, 0, bytes))
+      this.#blocks.set(address, { paddr, key, code, lifted });
+    return movedBy(lifted, offset);
+  }
+
+  #lift(block: BlockInfo, host: number, offset: number): LiftedBlock {
     const decoder = new Decoder(this.#view.bytes, codeSizeOf(block.key));
     const insns: RegionInsn[] = [];
     const reloaded = block.patched ? reloadedImmediates(this.#view, block.address) : NONE_RELOADED;
@@ -117,23 +150,51 @@ export class HotLifter {
     decoder: Decoder,
     block: BlockInfo,
     place: { readonly at: number; readonly end: number; readonly immediateAt: number | undefined },
-  ): CachedInsn | undefined {
+  ): { readonly insn: Insn; readonly ir: Block } | undefined {
     const { at, end, immediateAt } = place;
     const insn = decoder.decode(at, end);
     if (typeof insn === 'string') return undefined;
+    const { key } = block;
     if (immediateAt !== undefined) {
-      const ir = liftHot(insn, block.key, this.#features, immediateAt);
+      const ir = liftHot(insn, key, this.#features, immediateAt);
       return typeof ir === 'string' ? undefined : { insn, ir };
     }
-    const bytes = this.#view.bytes.subarray(at, at + insn.length);
-    const name = String.fromCharCode(block.key, ...bytes);
-    const known = this.#cache.get(name);
+    const hash = hashOf(this.#view.bytes, at, insn.length) ^ key;
+    const alike = this.#insns.get(hash) ?? [];
+    const known = alike.find(
+      (cached) =>
+        cached.key === key &&
+        cached.code.length === insn.length &&
+        this.#view.holds(at, cached.code, 0, insn.length),
+    );
     if (known !== undefined) return known;
-    const ir = liftHot(insn, block.key, this.#features);
+    const ir = liftHot(insn, key, this.#features);
     if (typeof ir === 'string') return undefined;
-    if (this.#cache.size >= MAX_CACHED) this.#cache.clear();
-    const found = { insn, ir };
-    this.#cache.set(name, found);
+    if (this.#cachedInsns >= MAX_CACHED) {
+      this.#insns.clear();
+      this.#cachedInsns = 0;
+    }
+    const code = this.#view.bytes.slice(at, at + insn.length);
+    const found = { key, code, insn, ir };
+    alike.push(found);
+    this.#insns.set(hash, alike);
+    this.#cachedInsns++;
     return found;
   }
+}
+
+/** FNV-1a, 32 bits. Source: RFC 9923. */
+function hashOf(bytes: Uint8Array, from: number, length: number): number {
+  let hash = 0x811c9dc5 | 0;
+  for (let i = from; i < from + length; i++) hash = Math.imul(hash ^ (bytes[i] ?? 0), 0x01000193);
+  return hash;
+}
+
+function movedBy({ insns, last, end, leavesCold }: LiftedBlock, offset: number): LiftedBlock {
+  const moved = insns.map(({ start, next, ir }) => ({
+    start: offset + start,
+    next: offset + next,
+    ir,
+  }));
+  return { insns: moved, last, end: offset + end, leavesCold };
 }

@@ -1,5 +1,6 @@
 import { analyse, smallLoops, successors } from '#codegen/control-flow.ts';
 import type { Region, RegionEdge, RegionNode } from '#codegen/region.ts';
+import { askedOnce } from '#ir/block.ts';
 
 /** What is known of a node when an entry is chosen. */
 export interface NodeUse {
@@ -40,12 +41,15 @@ export function betterEntry(region: Region, uses: readonly NodeUse[]): number | 
 /** The registers that a node sets, by their offsets in the state. */
 function changedBy({ insns }: RegionNode): ReadonlySet<number> {
   const found = new Set<number>();
-  for (const { ir } of insns)
-    for (const { op, attr } of ir.insts)
-      if (op.family === 'set' && attr.slot !== undefined && 'fixed' in attr.slot)
-        found.add(attr.slot.fixed & ~7);
+  for (const { ir } of insns) for (const register of setBy(ir)) found.add(register);
   return found;
 }
+
+const setBy = askedOnce(({ insts }) =>
+  insts.flatMap(({ op, attr: { slot } }) =>
+    op.family === 'set' && slot !== undefined && 'fixed' in slot ? [slot.fixed & ~7] : [],
+  ),
+);
 
 /** Where loops begin, by the addresses of their jumps back, that have node 0 in them. */
 function headsAround(region: Region, uses: readonly NodeUse[]): number[] {

@@ -84,11 +84,13 @@ const NARROWED = new Set([...SUMS, 'i64.and', 'i64.or', 'i64.xor']);
  * bits the halves above are left out.
  */
 export class FoldingBlock extends Block {
-  override add(name: string, args: readonly Inst[] = [], attr: Attributes = {}): Inst {
+  override add(name: string, args: readonly Inst[] = [], attr?: Attributes): Inst {
+    if (args.length === 0) return super.add(name, args, attr);
     return this.#fold(name, args) ?? this.#vector(name, args, attr) ?? super.add(name, args, attr);
   }
 
-  #vector(name: string, args: readonly Inst[], { bytes }: Attributes): Inst | undefined {
+  #vector(name: string, args: readonly Inst[], attr: Attributes | undefined): Inst | undefined {
+    const bytes = attr?.bytes;
     const [a, b] = args;
     let folded: FoldedVector | undefined;
     if (name !== 'i8x16.shuffle') folded = foldVector(name, args);

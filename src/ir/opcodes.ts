@@ -10,13 +10,13 @@ export interface Opcode {
   readonly result: ResultType;
   readonly args: readonly ValueType[];
   /** WebAssembly opcode; with the SIMD prefix where above 0xfd00, the miscellaneous one where above 0xfc00. */
-  readonly wasm?: number;
+  readonly wasm?: number | undefined;
   /** Changes guest state, so it is never dropped or moved over another effect. */
-  readonly effect?: boolean;
+  readonly effect?: boolean | undefined;
   /** Reads guest state, so it is not moved over an effect. */
-  readonly reads?: boolean;
-  readonly mayFault?: boolean;
-  readonly terminator?: boolean;
+  readonly reads?: boolean | undefined;
+  readonly mayFault?: boolean | undefined;
+  readonly terminator?: boolean | undefined;
   /** What kind of op it is, by name: those with a WebAssembly opcode are `pure`. */
   readonly family: OpFamily;
   /** `imm` is the number of a lane. */
@@ -57,8 +57,10 @@ function row(
   const family = familyOf(name, more.wasm);
   const width = /(\d+|v)$/.exec(name)?.[1] ?? '';
   const takesLane = /_lane(_[su])?$/.test(name);
-  const opcode: Opcode = { name, result, args, family, width, takesLane, ...more };
-  table.set(name, opcode);
+  // All have the same properties, so that reading one is the same machine code for each.
+  const { wasm, effect, reads, mayFault, terminator } = more;
+  const flags = { wasm, effect, reads, mayFault, terminator };
+  table.set(name, { name, result, args, family, width, takesLane, ...flags });
 }
 
 /** Rows of pure ops: `names` in the order of consecutive WebAssembly opcodes from `first`; '-' leaves one out. */

@@ -3,7 +3,7 @@ import type { Inst } from './block.ts';
 // Vectors that are known: the byte indexes of shuffles, which lifts compute from an immediate.
 
 const BYTES = 16;
-const ELEMENTS: Readonly<Record<string, number>> = { i8x16: 1, i16x8: 2, i32x4: 4, v128: 4 };
+const ELEMENTS = { i8x16: 1, i16x8: 2, i32x4: 4, v128: 4 };
 
 const COMPUTE: Readonly<Record<string, (a: number, b: number) => number>> = {
   add: (a, b) => a + b,
@@ -13,6 +13,17 @@ const COMPUTE: Readonly<Record<string, (a: number, b: number) => number>> = {
   or: (a, b) => a | b,
   eq: (a, b) => (a === b ? -1 : 0),
 };
+
+interface Rule {
+  readonly op: string;
+  /** Bytes of an element. */
+  readonly size: number;
+}
+
+const RULES = new Map<string, Rule>();
+for (const [shape, size] of Object.entries(ELEMENTS))
+  for (const op of ['splat', 'swizzle', 'shr_u', ...Object.keys(COMPUTE)])
+    RULES.set(`${shape}.${op}`, { op, size });
 
 /** Sixteen bytes, or sixteen of two values' bytes: 0-15 of `a`, 16-31 of `b`. */
 export type FoldedVector =
@@ -45,10 +56,10 @@ function numberOf(inst: Inst | undefined): number | undefined {
 
 /** What a vector op comes to where its arguments are known; undefined where it is to be computed. */
 export function foldVector(name: string, args: readonly Inst[]): FoldedVector | undefined {
-  const [shape = '', op = ''] = name.split('.');
-  const size = ELEMENTS[shape];
+  const rule = RULES.get(name);
   const [a, b] = args;
-  if (size === undefined || a === undefined) return undefined;
+  if (rule === undefined || a === undefined) return undefined;
+  const { op, size } = rule;
   if (op === 'splat') {
     const value = numberOf(a);
     return value === undefined ? undefined : { bytes: elements(size, () => value) };

@@ -396,7 +396,7 @@ export class Lifter {
 
   // ---- raw
 
-  op(name: string, args: readonly Inst[] = [], attr: Inst['attr'] = {}): Inst {
+  op(name: string, args: readonly Inst[] = [], attr?: Inst['attr']): Inst {
     return this.block.add(name, args, attr);
   }
 
