@@ -23,6 +23,7 @@ import { accessesPorts, bytesWritten, helperKind, keepsRegisters } from './hot-h
 import { emitCli, emitSti } from './hot-interrupts.ts';
 import type { HotLocals } from './hot-locals.ts';
 import { HotMemory } from './hot-memory.ts';
+import { hasShortWay } from './hot-scalar.ts';
 import type { HotState } from './hot-state.ts';
 import type { KeptPages } from './kept-pages.ts';
 import { LocalPool } from './local-pool.ts';
@@ -338,9 +339,9 @@ export class HotEmitter extends BlockEmitter {
     }
     switch (helperKind(name)) {
       case 'pure':
-        if (isFloatHelper(name)) {
-          const [a, b] = inst.args as [Inst, Inst];
-          this.float.call(inst, name, [this.inLocal(a), this.inLocal(b)]);
+        if (isFloatHelper(name) || hasShortWay(name)) {
+          const args = inst.args.map((arg) => this.inLocal(arg));
+          this.float.call(inst, name, args);
           break;
         }
         this.f.get(this.#cx.locals.cpu);

@@ -1,6 +1,7 @@
 import type { Inst } from '#ir/block.ts';
 import { S_MXCSR } from '#ir/state.ts';
 import { FloatFacts } from './float-facts.ts';
+import { emitCompare, emitTruncate, isCompareHelper, isTruncateHelper } from './hot-scalar.ts';
 import type { FunctionBody } from './wasm.ts';
 
 // SSE arithmetic in a region: the host's own result stands where nobody can tell it from the exact one (the conditions
@@ -180,8 +181,16 @@ export class HotFloat {
   }
 
   /** Pushes the result of a call; `args` are locals. */
-  call(inst: Inst, name: string, args: readonly [number, number]): void {
-    const [a, b] = args;
+  call(inst: Inst, name: string, args: readonly number[]): void {
+    if (isCompareHelper(name)) {
+      emitCompare(name, args, this.#f, this.#temporaries, () => this.#callHelper(name, args, []));
+      return;
+    }
+    if (isTruncateHelper(name)) {
+      this.#truncate(inst, name, args);
+      return;
+    }
+    const [a, b] = args as [number, number];
     const [, operation, kind] = NAME.exec(name) ?? [];
     const format = FORMATS[kind ?? ''];
     const how = OPERATIONS[operation ?? ''];
@@ -198,8 +207,22 @@ export class HotFloat {
       else this.#scalar(way);
     }
     f.br(1).end();
-    this.#callHelper(name, args, how?.unary === true ? [b, b] : args);
+    this.#callHelper(name, args, how?.unary === true ? [b, b] : [a, b]);
     f.end();
+  }
+
+  #truncate(inst: Inst, name: string, args: readonly number[]): void {
+    const [wide, truncate] = inst.args.slice(1).map(({ attr }) => Number(attr.imm ?? 0) === 1);
+    const pushSlow = () => this.#callHelper(name, args, []);
+    if (!truncate) {
+      pushSlow();
+      return;
+    }
+    if (this.facts.stale) this.#look();
+    const [vector = 0] = args;
+    const number = this.#temporaries.take('f64');
+    const { usual } = this.#locals;
+    emitTruncate(name, { f: this.#f, usual, vector, wide: wide === true, number }, pushSlow);
   }
 
   #mostOf(kind: string | undefined): number {

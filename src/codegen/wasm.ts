@@ -158,6 +158,11 @@ export class FunctionBody {
     return this;
   }
 
+  f64(value: number): this {
+    this.code.byte(0x44).raw(new Uint8Array(Float64Array.of(value).buffer));
+    return this;
+  }
+
   /** A load or store: `align` is left at 1 byte, which costs nothing. */
   mem(code: number, offset: number): this {
     this.op(code).code.u(0).u(offset);

@@ -1,4 +1,4 @@
-import { S_MXCSR } from '../ir/state.ts';
+import { COMPARED_CARRY, COMPARED_EQUAL, COMPARED_GREATER, S_MXCSR } from '../ir/state.ts';
 import {
   lanewise,
   OP_ADDSUB,
@@ -336,12 +336,8 @@ export function sse_cmp_sd(cpu: usize, a: v128, b: v128, predicate: u32): v128 {
   return lanewise(cpu, OP_COMPARE + (predicate & 7), true, 1, a, b);
 }
 
-// What COMISx leaves in the flags, as ir/state.ts has them: AUX, with bit 16 for RES. ZF PF CF: 000 greater, 001 less,
-// 100 equal, 111 unordered; OF SF AF are cleared.
-const COMPARED_GREATER: i64 = 0x1_0000;
-const COMPARED_LESS: i64 = 0xc000_0000_0001_0000;
-const COMPARED_EQUAL: i64 = 0x100;
-const COMPARED_UNORDERED: i64 = 0xc000_0000_0000_0000;
+const COMPARED_UNORDERED: i64 = (<i64>3) << COMPARED_CARRY;
+const COMPARED_LESS: i64 = COMPARED_UNORDERED | COMPARED_GREATER;
 
 function compared(cpu: usize, wide: bool, x: u64, y: u64, quietIsInvalid: bool): i64 {
   begin(cpu);

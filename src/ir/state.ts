@@ -229,6 +229,12 @@ export const KEY_ALIGN = 1024; // alignment checks are on: CR0.AM, EFLAGS.AC, CP
 export const KEY_STEP = 2048; // blocks of one instruction: TF, RF, breakpoints
 export const KEY_BITS = 12;
 
+// What COMISx leaves in the flags, in one i64: AUX, with bit 16 for RES. ZF PF CF: 000 greater, 001 less (greater, and
+// the two bits from COMPARED_CARRY up), 100 equal, 111 unordered; OF SF AF are cleared.
+export const COMPARED_GREATER = 65536;
+export const COMPARED_EQUAL = 256;
+export const COMPARED_CARRY = 62;
+
 // TLB entries, 16 bytes: tag u64 (virtual address of the page), delta u32 (linear-memory address minus
 // low half of the virtual address), page u32 (guest-physical page number). An empty entry has a tag whose bit 12 is the
 // complement of its index bit 0, which no address that looks there matches. A hit of an access of `size` bytes:
