@@ -10,7 +10,6 @@ export type Stage = 0 | 1 | 2;
 
 interface Page {
   readonly bytes: Uint8Array;
-  readonly view: DataView;
   /** Undefined: as in the file. */
   dirty: Stage | undefined;
   /** Being written: what the file has is old. */
@@ -55,36 +54,43 @@ export class MetadataCache {
   u32(offsetBytes: number): number | Promise<number> {
     const page = this.#page(offsetBytes);
     const at = offsetBytes % this.#options.pageBytes;
-    const { littleEndian } = this.#options;
-    if (page instanceof Promise) return page.then(({ view }) => view.getUint32(at, littleEndian));
-    return page.view.getUint32(at, littleEndian);
+    if (page instanceof Promise) return page.then(({ bytes }) => this.#u32(bytes, at));
+    return this.#u32(page.bytes, at);
   }
 
   /** Numbers of more than 53 bits lose their last bits: no place in a file has so many. */
   u64(offsetBytes: number): number | Promise<number> {
     const page = this.#page(offsetBytes);
     const at = offsetBytes % this.#options.pageBytes;
-    if (page instanceof Promise) return page.then(({ view }) => this.#u64(view, at));
-    return this.#u64(page.view, at);
+    if (page instanceof Promise) return page.then(({ bytes }) => this.#u64(bytes, at));
+    return this.#u64(page.bytes, at);
   }
 
-  #u64(view: DataView, at: number): number {
+  /** Without a DataView: to make one for each page costs more than what is read by it. */
+  #u32(bytes: Uint8Array, at: number): number {
     const { littleEndian } = this.#options;
-    const [low, high] = littleEndian ? [at, at + 4] : [at + 4, at];
-    return view.getUint32(high, littleEndian) * 2 ** 32 + view.getUint32(low, littleEndian);
+    let value = 0;
+    for (let index = 0; index < 4; index++)
+      value = value * 256 + (bytes[littleEndian ? at + 3 - index : at + index] ?? 0);
+    return value;
+  }
+
+  #u64(bytes: Uint8Array, at: number): number {
+    const [low, high] = this.#options.littleEndian ? [at, at + 4] : [at + 4, at];
+    return this.#u32(bytes, high) * 2 ** 32 + this.#u32(bytes, low);
   }
 
   async setU32(offsetBytes: number, value: number, stage: Stage): Promise<void> {
     const at = offsetBytes % this.#options.pageBytes;
-    await this.#change(offsetBytes, stage, ({ view }) =>
-      view.setUint32(at, value, this.#options.littleEndian),
+    await this.#change(offsetBytes, stage, ({ bytes }) =>
+      viewOf(bytes).setUint32(at, value, this.#options.littleEndian),
     );
   }
 
   async setU64(offsetBytes: number, value: number, stage: Stage): Promise<void> {
     const at = offsetBytes % this.#options.pageBytes;
-    await this.#change(offsetBytes, stage, ({ view }) =>
-      view.setBigUint64(at, BigInt(value), this.#options.littleEndian),
+    await this.#change(offsetBytes, stage, ({ bytes }) =>
+      viewOf(bytes).setBigUint64(at, BigInt(value), this.#options.littleEndian),
     );
   }
 
@@ -116,13 +122,13 @@ export class MetadataCache {
     }
   }
 
-  /** The bytes of a range, copied. */
+  /** The bytes of a range, copied. What lies beside them, data perhaps, is not read along. */
   async get(offsetBytes: number, lengthBytes: number): Promise<Uint8Array> {
     const { pageBytes } = this.#options;
     const into = new Uint8Array(lengthBytes);
     for (let done = 0; done < lengthBytes; ) {
       const at = (offsetBytes + done) % pageBytes;
-      const page = await this.#page(offsetBytes + done);
+      const page = await this.#page(offsetBytes + done, pageBytes);
       const part = page.bytes.subarray(at, at + Math.min(pageBytes - at, lengthBytes - done));
       into.set(part, done);
       done += part.length;
@@ -221,29 +227,30 @@ export class MetadataCache {
     page.dirty = page.dirty === undefined || page.dirty < stage ? stage : page.dirty;
   }
 
-  #page(offsetBytes: number): Page | Promise<Page> {
+  #page(offsetBytes: number, readBytes = READ_BYTES): Page | Promise<Page> {
     const key = offsetBytes - (offsetBytes % this.#options.pageBytes);
     const page = this.#pages.get(key);
-    if (page === undefined) return this.#load(key);
+    if (page === undefined) return this.#load(key, readBytes);
     this.#pages.delete(key);
     this.#pages.set(key, page);
     return page;
   }
 
-  async #load(key: number): Promise<Page> {
-    const start = key - (key % Math.max(READ_BYTES, this.#options.pageBytes));
+  async #load(key: number, readBytes: number): Promise<Page> {
+    const length = Math.max(readBytes, this.#options.pageBytes);
+    const start = key - (key % length);
     let loading = this.#loading.get(start);
     if (loading === undefined) {
-      loading = this.#read(start).finally(() => this.#loading.delete(start));
+      loading = this.#read(start, length).finally(() => this.#loading.delete(start));
       this.#loading.set(start, loading);
     }
     await loading;
-    return this.#pages.get(key) ?? (await this.#load(key));
+    return this.#pages.get(key) ?? (await this.#load(key, readBytes));
   }
 
-  async #read(start: number): Promise<void> {
+  async #read(start: number, lengthBytes: number): Promise<void> {
     const { pageBytes } = this.#options;
-    const bytes = new Uint8Array(Math.max(READ_BYTES, pageBytes));
+    const bytes = new Uint8Array(lengthBytes);
     // A page may be written and thrown out while it is read.
     for (let before = -1; before !== this.#commits; ) {
       before = this.#commits;
@@ -255,8 +262,7 @@ export class MetadataCache {
   }
 
   #add(key: number, bytes: Uint8Array): Page {
-    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
-    const page: Page = { bytes, view, dirty: undefined, writing: false };
+    const page: Page = { bytes, dirty: undefined, writing: false };
     this.#pages.set(key, page);
     return page;
   }
@@ -271,6 +277,10 @@ export class MetadataCache {
       excess--;
     }
   }
+}
+
+function viewOf({ buffer, byteOffset, length }: Uint8Array): DataView {
+  return new DataView(buffer, byteOffset, length);
 }
 
 function joined(writes: PageWrite[]): PageWrite[] {

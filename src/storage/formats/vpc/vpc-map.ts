@@ -81,7 +81,7 @@ export class VpcMap implements BlockMap {
   async #partialRun(unit: number, start: number, run: Run): Promise<Run> {
     const bitmap = await this.#cache.get(start, this.#header.bitmapBytes);
     const sectors = this.unitBytes / SECTOR_BYTES;
-    if (bitmap.subarray(0, sectors >>> 3).every((byte) => byte === 0xff)) {
+    if (areAllSet(bitmap, sectors >>> 3)) {
       this.#whole.add(unit);
       return run;
     }
@@ -262,4 +262,9 @@ export class VpcMap implements BlockMap {
       await this.#file.close();
     }
   }
+}
+
+function areAllSet(bitmap: Uint8Array, lengthBytes: number): boolean {
+  for (let at = 0; at < lengthBytes; at++) if (bitmap[at] !== 0xff) return false;
+  return true;
 }
