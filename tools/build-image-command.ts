@@ -22,6 +22,8 @@ import type { main } from '../src/cli/main.ts';
 const ROOT = fileURLToPath(new URL('..', import.meta.url));
 const BUILD = join(ROOT, 'build');
 const OUT = join(BUILD, 'image.bundle');
+/** It names the flags that Node is started with. */
+const LAUNCHER = 'bin/ring0';
 const LICENSE = 'node_modules/commander/LICENSE';
 /** Modules whose `import()` brings others into the script; those of main.ts are other commands. */
 const FOLLOWED = /\/src\/(cli\/image|storage)\//;
@@ -70,10 +72,12 @@ async function bundle(): Promise<{ readonly text: string; readonly map: string }
     ...{ metafile: true, sourcemap: 'external', sourcesContent: false },
   });
   const files = Object.keys(metafile.inputs).filter((name) => !name.startsWith('late:'));
-  const sources = [...files, 'tools/build-image-command.ts', LICENSE].map((name): Source => {
-    const { size, mtimeMs } = statSync(join(ROOT, name));
-    return [name, size, mtimeMs];
-  });
+  const sources = [...files, 'tools/build-image-command.ts', LAUNCHER, LICENSE].map(
+    (name): Source => {
+      const { size, mtimeMs } = statSync(join(ROOT, name));
+      return [name, size, mtimeMs];
+    },
+  );
   const [map, script] = outputFiles;
   const foot = `return { main: module.exports.main, sources: ${JSON.stringify(sources)} };\n})`;
   return { text: `${script?.text}${foot}`, map: map?.text ?? '' };
@@ -118,8 +122,10 @@ function put(file: string, content: string | Uint8Array): void {
   renameSync(temporary, file);
 }
 
-// As bin/ring0 starts Node: V8 takes no code that was made with other flags.
-setFlagsFromString('--no-rehash-snapshot');
+// V8 takes no code that was made with other flags.
+const [, flags] = /\bflags='(.+)'/.exec(readFileSync(join(ROOT, LAUNCHER), 'utf8')) ?? [];
+if (flags === undefined) throw new Error(`${LAUNCHER}: which flags it gives to Node is not seen`);
+for (const flag of flags.split(' ')) setFlagsFromString(flag);
 if (!isBuilt()) {
   const { text, map } = await bundle();
   const code = await codeOf(new Script(text, { filename: OUT }));
