@@ -49,8 +49,8 @@ function stepsOf({ insts }: Block, code64: boolean): readonly AddressStep[] {
 }
 
 function stepsFor(inst: Inst, code64: boolean): AddressStep[] {
-  const { op, args } = inst;
-  const [value] = args;
+  const { op } = inst;
+  const value = inst.args[0];
   const register = registerOf(inst);
   switch (op.family) {
     case 'get':
@@ -107,7 +107,8 @@ function isRead(inst: Inst, code64: boolean): boolean {
 
 function sumOf(inst: Inst, code64: boolean): Sum {
   const { op, args, index } = inst;
-  const [a, b] = args;
+  const a = args[0];
+  const b = args[1];
   if (op.family === 'get') return isRead(inst, code64) ? { from: index, moves: [] } : UNKNOWN_SUM;
   if (op.name === 'next_rip') return { from: NEXT_RIP, moves: [] };
   if (a === undefined) return UNKNOWN_SUM;

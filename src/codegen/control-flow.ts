@@ -12,34 +12,39 @@ export interface ControlFlow {
   readonly isLoop: readonly boolean[];
   /** Whether an edge may be followed: not those into the middle of a loop, which no structure has. */
   isKept(from: number, to: number): boolean;
+  /** Where the edges from each node lead, and where those come from that may be followed to it. */
+  readonly successors: readonly (readonly number[])[];
+  readonly predecessors: readonly (readonly number[])[];
 }
 
-export function successors(node: RegionNode): number[] {
-  const edges = [node.taken, node.leavesCold ? undefined : node.next, ...node.predicted];
-  return edges.flatMap((edge) => (edge?.node === undefined ? [] : [edge.node]));
+export function successors({ taken, next, leavesCold, predicted }: RegionNode): number[] {
+  const found: number[] = [];
+  if (taken?.node !== undefined) found.push(taken.node);
+  if (!leavesCold && next.node !== undefined) found.push(next.node);
+  for (const { node } of predicted) if (node !== undefined) found.push(node);
+  return found;
 }
 
 /** Reverse postorder from node 0. */
-function reversePostorder(region: Region): number[] {
+function reversePostorder(ways: readonly (readonly number[])[]): number[] {
   const order: number[] = [];
-  const seen = new Set<number>([0]);
-  const stack: { node: number; next: number[] }[] = [{ node: 0, next: followed(region, 0) }];
+  const seen = ways.map((_, n) => n === 0);
+  const stack = [0];
+  /** How many of its successors have yet to be looked at, the last first. */
+  const left = ways.map(({ length }) => length);
   for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {
-    const to = top.next.pop();
+    const rest = (left[top] ?? 0) - 1;
+    left[top] = rest;
+    const to = rest < 0 ? undefined : ways[top]?.[rest];
     if (to === undefined) {
-      order.push(top.node);
+      order.push(top);
       stack.pop();
-    } else if (!seen.has(to)) {
-      seen.add(to);
-      stack.push({ node: to, next: followed(region, to) });
+    } else if (seen[to] !== true) {
+      seen[to] = true;
+      stack.push(to);
     }
   }
   return order.reverse();
-}
-
-function followed(region: Region, node: number): number[] {
-  const found = region.nodes[node];
-  return found === undefined ? [] : successors(found);
 }
 
 /**
@@ -51,7 +56,8 @@ function dominators(
 ): number[] {
   const idom: number[] = order.map((_, i) => (i === 0 ? 0 : -1));
   const meet = (a: number, b: number): number => {
-    let [x, y] = [a, b];
+    let x = a;
+    let y = b;
     while (x !== y) {
       while (x > y) x = idom[x] ?? 0;
       while (y > x) y = idom[y] ?? 0;
@@ -75,14 +81,10 @@ function dominators(
 }
 
 /** The loops of no more than `most` nodes. */
-export function smallLoops(region: Region, flow: ControlFlow, most: number): number[][] {
-  const predecessors: number[][] = region.nodes.map(() => []);
-  for (const n of region.nodes.keys())
-    if ((flow.position[n] ?? -1) >= 0)
-      for (const to of followed(region, n)) if (flow.isKept(n, to)) predecessors[to]?.push(n);
-  return region.nodes.flatMap((_, head) => {
-    if (flow.isLoop[head] !== true) return [];
-    const body = loopBody(head, predecessors, flow, most);
+export function smallLoops(flow: ControlFlow, most: number): number[][] {
+  return flow.isLoop.flatMap((isLoop, head) => {
+    if (!isLoop) return [];
+    const body = loopBody(head, flow, most);
     return body.size <= most ? [[...body]] : [];
   });
 }
@@ -90,12 +92,11 @@ export function smallLoops(region: Region, flow: ControlFlow, most: number): num
 /** The nodes from which control goes back to `head`; not all of them when they are more than `most`. */
 function loopBody(
   head: number,
-  predecessors: readonly (readonly number[])[],
-  flow: ControlFlow,
+  { position, predecessors }: ControlFlow,
   most: number,
-): Set<number> {
+): ReadonlySet<number> {
   const body = new Set([head]);
-  const isBehind = (n: number) => (flow.position[n] ?? -1) >= (flow.position[head] ?? 0);
+  const isBehind = (n: number) => (position[n] ?? -1) >= (position[head] ?? 0);
   const reach = (predecessors[head] ?? []).filter(isBehind);
   for (let n = reach.pop(); n !== undefined && body.size <= most; n = reach.pop()) {
     if (body.has(n)) continue;
@@ -105,37 +106,41 @@ function loopBody(
   return body;
 }
 
-export function analyse(region: Region): ControlFlow {
-  const order = reversePostorder(region);
-  const position = region.nodes.map(() => -1);
+export function analyse({ nodes }: Region): ControlFlow {
+  const ways = nodes.map(successors);
+  const order = reversePostorder(ways);
+  const position = nodes.map(() => -1);
   order.forEach((node, i) => {
     position[node] = i;
   });
   const at = (node: number) => position[node] ?? -1;
-  const predecessors: number[][] = order.map(() => []);
+  const before: number[][] = order.map(() => []);
   order.forEach((node, i) => {
-    for (const to of followed(region, node)) predecessors[at(to)]?.push(i);
+    for (const to of ways[node] ?? []) before[at(to)]?.push(i);
   });
-  const idom = dominators(order, predecessors);
+  const idom = dominators(order, before);
   const dominates = (above: number, below: number): boolean => {
     let i = below;
     while (i > above) i = idom[i] ?? 0;
     return i === above;
   };
   const isKept = (from: number, to: number) => at(to) > at(from) || dominates(at(to), at(from));
-  const children: number[][] = region.nodes.map(() => []);
+  const children: number[][] = nodes.map(() => []);
   order.forEach((node, i) => {
     if (i > 0) children[order[idom[i] ?? 0] ?? 0]?.push(node);
   });
-  const count = (node: number, back: boolean) =>
-    (predecessors[at(node)] ?? []).filter(
-      (p) => p >= at(node) === back && isKept(order[p] ?? 0, node),
-    ).length;
+  const predecessors: number[][] = nodes.map(() => []);
+  ways.forEach((list, n) => {
+    if (at(n) >= 0) for (const to of list) if (isKept(n, to)) predecessors[to]?.push(n);
+  });
+  const isBack = (from: number, to: number) => at(from) >= at(to);
   return {
     position,
     children,
-    isMerge: region.nodes.map((_, n) => at(n) >= 0 && count(n, false) > 1),
-    isLoop: region.nodes.map((_, n) => at(n) >= 0 && count(n, true) > 0),
+    isMerge: predecessors.map((list, n) => list.filter((from) => !isBack(from, n)).length > 1),
+    isLoop: predecessors.map((list, n) => list.some((from) => isBack(from, n))),
     isKept,
+    successors: ways,
+    predecessors,
   };
 }

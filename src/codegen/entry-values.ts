@@ -1,5 +1,5 @@
 import { type AddressGroups, ENTRY_VALUES, type Known, NOTHING_KNOWN } from './address-groups.ts';
-import { type ControlFlow, successors } from './control-flow.ts';
+import type { ControlFlow } from './control-flow.ts';
 import type { Region } from './region.ts';
 
 /**
@@ -13,7 +13,7 @@ export function entryValues(region: Region, flow: ControlFlow, groups: AddressGr
     const node = region.nodes[n];
     if (node === undefined) continue;
     const after = groups.through(node, known[n] ?? NOTHING_KNOWN);
-    for (const to of successors(node)) {
+    for (const to of flow.successors[n] ?? []) {
       if (!flow.isKept(n, to)) continue;
       const before = known[to];
       const met = before === undefined ? after : meet(before, after);

@@ -52,6 +52,8 @@ const STORES: Readonly<Record<string, number>> = {
   v: 0xfd0b,
 };
 const WIDTHS: Readonly<Record<string, number>> = { 8: 1, 16: 2, 32: 4, 64: 8, v: 16 };
+/** Places of an operation's operands and result among the arguments of a flags op. */
+const OPERANDS = { a: 0, b: 1, result: 2 } as const;
 /** Flags that are computed from flags before them are so at most this often. */
 const DEEPEST_FLAGS = 2;
 /** Status word: an exception that is not masked waits (ES). */
@@ -226,7 +228,7 @@ export class HotEmitter extends BlockEmitter {
   #set(inst: Inst): void {
     const { state } = this.#cx;
     const slot = fixedSlot(inst);
-    const [value] = inst.args;
+    const value = inst.args[0];
     const low = value?.op.name === 'i64.extend_i32_u' ? value.args[0] : undefined;
     if (value !== undefined && low !== undefined && state.isNarrow(slot) && this.isInline(value))
       state.set(slot, '32', () => this.push(low));
@@ -238,12 +240,12 @@ export class HotEmitter extends BlockEmitter {
 
   #flagsAndRip(inst: Inst, name: string): void {
     const { f } = this;
-    const [a, b, result] = inst.args;
+    const { args } = inst;
     switch (name) {
       case 'flags32':
       case 'flags64':
         this.flags.record(inst.attr.kind ?? 'logic', inst.attr.size ?? 4, (which) => {
-          const value = { a, b, result }[which];
+          const value = args[OPERANDS[which]];
           if (value !== undefined) this.push(value);
         });
         break;
@@ -272,7 +274,7 @@ export class HotEmitter extends BlockEmitter {
         f.end();
         break;
       case 'check_goto':
-        if (a !== undefined && this.knownTarget(a) !== undefined) break;
+        if (args[0] !== undefined && this.knownTarget(args[0]) !== undefined) break;
         this.pushArgs(inst);
         pushIsUncanonical(f);
         f.hint(false).if();

@@ -23,7 +23,7 @@ export class KeptPages {
     region: Region,
   ) {
     this.groups = new AddressGroups(region.code64);
-    this.#inLoops = new Set(smallLoops(region, flow, region.nodes.length).flat());
+    this.#inLoops = new Set(smallLoops(flow, region.nodes.length).flat());
     this.areAllServed = region.servesMisses;
     // What runs once from the region's entry to its end finds little that it has looked up before.
     this.#known = this.#inLoops.size > 0 ? entryValues(region, flow, this.groups) : [];

@@ -51,7 +51,7 @@ export class PageStreams {
     this.#f = f;
     this.#cpu = cpu;
     this.#code64 = region.code64;
-    for (const body of smallLoops(region, flow, MOST_NODES)) {
+    for (const body of smallLoops(flow, MOST_NODES)) {
       const nodes = body.map((n) => (region.nodes[n]?.insns ?? []).flatMap(({ ir }) => ir.insts));
       const far = new Set<number>();
       for (const insts of nodes) for (const inst of insts) follow(inst, (r) => far.add(r));

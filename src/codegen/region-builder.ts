@@ -125,8 +125,8 @@ export class RegionBuilder {
   }
 
   #mark(part: RegionMark['part']): void {
-    const mark = { at: this.#f.code.length, part, node: this.#node, insn: this.#insn };
-    this.#observer?.marks.push(mark);
+    const node = this.#node;
+    this.#observer?.marks.push({ at: this.#f.code.length, part, node, insn: this.#insn });
   }
 
   // ---- entry and exit

@@ -1,6 +1,5 @@
 import { askedOnce, type Inst } from '#ir/block.ts';
 import type { ControlFlow } from './control-flow.ts';
-import { successors } from './control-flow.ts';
 import { type FlagForm, isSameOperation, RAW, sameForm } from './hot-flags.ts';
 import { helperKind } from './hot-helpers.ts';
 import { mayGiveUp } from './may-give-up.ts';
@@ -109,9 +108,8 @@ export function flagForms(region: Region, flow: ControlFlow): FlagForm[] {
   const waiting = [0];
   for (let n = waiting.pop(); n !== undefined; n = waiting.pop()) {
     const out = after[n] ?? forms.get(n);
-    const node = region.nodes[n];
-    if (out === undefined || node === undefined) continue;
-    for (const to of successors(node)) {
+    if (out === undefined) continue;
+    for (const to of flow.successors[n] ?? []) {
       if (!flow.isKept(n, to)) continue;
       const known = forms.get(to);
       const joined = joinAt(n, to, out);

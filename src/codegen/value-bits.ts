@@ -5,7 +5,8 @@ const READS = new Set(['get', 'load', 'loadw']);
 
 /** Bits that an integer has at most, counted from the lowest, by what it comes from. */
 export function bitsOf({ op, attr, args }: Inst): number {
-  const [a, b] = args;
+  const a = args[0];
+  const b = args[1];
   if (op.family === 'const') return width(BigInt.asUintN(ALL, BigInt(attr.imm ?? 0)));
   if (READS.has(op.family)) return op.width === 'v' ? ALL : Number(op.width);
   if (a === undefined) return ALL;

@@ -84,6 +84,11 @@ export class Bytes {
     return this.u(bytes.length).raw(bytes);
   }
 
+  /** What is there now, as long as nothing is added. */
+  get view(): Uint8Array<ArrayBuffer> {
+    return this.#buffer.subarray(0, this.#length);
+  }
+
   done(): Uint8Array<ArrayBuffer> {
     return this.#buffer.slice(0, this.#length);
   }
@@ -97,7 +102,8 @@ export class FunctionBody {
   readonly #locals: ValueType[] = [];
   readonly #names = new Map<number, string>();
   readonly #hints: { at: number; likely: boolean }[] = [];
-  readonly #known = new Map<number, number>();
+  /** Of parameters that are always the same. */
+  readonly #known: (number | undefined)[] = [];
   /** How many blocks, loops and ifs are open: a label is the depth within its construct, and a branch takes the difference. */
   depth = 0;
 
@@ -126,11 +132,11 @@ export class FunctionBody {
 
   /** A parameter that is always the same: whoever reads it gets the constant. */
   know(parameter: number, value: number): void {
-    this.#known.set(parameter, value);
+    this.#known[parameter] = value;
   }
 
   get(local: number): this {
-    const known = this.#known.get(local);
+    const known = this.#known[local];
     if (known !== undefined) return this.i32(known);
     this.code.byte(0x20).u(local);
     return this;
@@ -233,7 +239,7 @@ export class FunctionBody {
 
   /** The entry of the code section, and the hints in it by their offset. */
   encode(): EncodedFunction {
-    const body = new Bytes();
+    const body = new Bytes(this.code.length + 64);
     const groups: { type: ValueType; count: number }[] = [];
     for (const type of this.#locals) {
       const last = groups.at(-1);
@@ -243,9 +249,9 @@ export class FunctionBody {
     body.u(groups.length);
     for (const { type, count } of groups) body.u(count).byte(TYPE_CODES[type]);
     const start = body.length;
-    body.raw(this.code.done()).byte(0x0b);
+    body.raw(this.code.view).byte(0x0b);
     return {
-      bytes: body.done(),
+      bytes: body.view,
       hints: this.#hints.map(({ at, likely }) => ({ at: start + at, likely })),
     };
   }
@@ -323,7 +329,7 @@ export class ModuleWriter {
     const section = (id: number, fill: (to: Bytes) => void) => {
       const body = new Bytes();
       fill(body);
-      out.byte(id).u(body.length).raw(body.done());
+      out.byte(id).u(body.length).raw(body.view);
     };
     section(1, (to) => this.#writeTypes(to));
     section(2, (to) => this.#writeImports(to, minMemoryPages, maxMemoryPages));
@@ -361,7 +367,7 @@ export class ModuleWriter {
           .u(1)
           .byte(likely ? 1 : 0);
     }
-    out.byte(0).u(section.length).raw(section.done());
+    out.byte(0).u(section.length).raw(section.view);
   }
 
   #writeElements(to: Bytes): void {

@@ -47,16 +47,19 @@ export interface BlockInfo {
 export class BlockView {
   readonly bytes: Uint8Array;
   readonly #view: DataView;
+  readonly #words: Int32Array;
   readonly #cpu: number;
 
   constructor(memory: WebAssembly.Memory, cpu: number) {
     this.bytes = new Uint8Array(memory.buffer);
     this.#view = new DataView(memory.buffer);
+    this.#words = new Int32Array(memory.buffer);
     this.#cpu = cpu;
   }
 
+  /** The word at `at`, which is a multiple of 4; 0 beyond memory. */
   #get(at: number): number {
-    return at + 4 <= this.#view.byteLength ? this.#view.getUint32(at, true) : 0;
+    return (this.#words[at >>> 2] ?? 0) >>> 0;
   }
 
   /** The block at `address`, if it is one that regions are made of: all in one page, and valid. */
@@ -108,9 +111,10 @@ export class BlockView {
   targets(block: BlockInfo): bigint[] {
     const log = this.#get(this.#cpu + S_AREA) + A_JUMP_LOG;
     const counts = new Map<bigint, number>();
+    const words = this.#words;
     for (let i = 0; i < JUMP_LOG_ENTRIES; i++) {
       const at = log + i * 16;
-      if (this.#get(at) !== block.address) continue;
+      if (words[at >>> 2] !== (block.address | 0)) continue;
       const rip = this.#view.getBigUint64(at + 8, true);
       counts.set(rip, (counts.get(rip) ?? 0) + 1);
     }

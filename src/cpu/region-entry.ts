@@ -89,16 +89,16 @@ function loopCost(
   const weight = (from: number, to: number) =>
     Math.min(uses[from]?.entries ?? 0, uses[to]?.entries ?? 0);
   let cost = 0;
-  region.nodes.forEach((node, from) => {
+  region.nodes.forEach((_, from) => {
     if ((flow.position[from] ?? -1) < 0) return;
-    for (const to of successors(node))
+    for (const to of flow.successors[from] ?? [])
       if (!flow.isKept(from, to)) cost += LEAVING * weight(from, to);
   });
-  for (const body of smallLoops(region, flow, region.nodes.length)) {
+  for (const body of smallLoops(flow, region.nodes.length)) {
     const [head = 0] = body;
     const changed = new Set(body.flatMap((n) => [...(changes[n] ?? [])]));
     for (const n of body)
-      if (successorsOf(region.nodes[n]).includes(head)) cost += changed.size * weight(n, head);
+      if (flow.successors[n]?.includes(head) === true) cost += changed.size * weight(n, head);
   }
   return cost;
 }

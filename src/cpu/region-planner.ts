@@ -15,6 +15,9 @@ const MIN_ENTRIES = 200;
 /** What indirect jumps lead to shares the entries of the jump. */
 const MIN_TARGET_ENTRIES = 20;
 const PAGE_SHIFT = 12n;
+const PAGE_BYTES = 4096;
+/** Instructions that go where an operand says. */
+const INDIRECT: ReadonlySet<string> = new Set(['ret', 'jmpInd', 'callInd']);
 
 /** The calls that lead to a node: each way into a function has nodes of its own, so that returns are known. */
 interface Context {
@@ -22,10 +25,22 @@ interface Context {
   readonly depth: number;
   readonly callee: number;
   readonly returnOffset: number;
-  readonly name: string;
+  readonly frame: Frame;
 }
 
-const ROOT: Context = { parent: undefined, depth: 0, callee: 0, returnOffset: 0, name: '' };
+/** What calls from the same places have in common: their nodes. */
+interface Frame {
+  /** Numbers of the nodes, by offset. */
+  readonly nodes: Map<number, number>;
+  /** Offsets at which loops begin. */
+  readonly heads: Set<number>;
+  /** Frames of the calls within, by the offset that they return to. */
+  readonly calls: Map<number, Frame>;
+}
+
+function emptyFrame(): Frame {
+  return { nodes: new Map(), heads: new Set(), calls: new Map() };
+}
 
 /** Targets of an indirect jump that are followed. */
 const MAX_TARGETS = 12;
@@ -78,12 +93,23 @@ export class RegionPlanner {
   readonly #view: BlockView;
   readonly #lifter: HotLifter;
   readonly #rip: bigint;
+  /** Of it, what is within the page. */
+  readonly #inPage: number;
   readonly #key: number;
-  readonly #nodes = new Map<string, Candidate>();
+  readonly #root: Context = {
+    parent: undefined,
+    depth: 0,
+    callee: 0,
+    returnOffset: 0,
+    frame: emptyFrame(),
+  };
+  readonly #nodes: Candidate[] = [];
   readonly #pages = new Map<bigint, number>();
+  /** The same by their distance from the page of the entry, as far as they have been looked for. */
+  readonly #near = new Map<number, number>();
   readonly #lifted = new Map<number, LiftedBlock | undefined>();
   /** Where calls of the region's own entry return to. */
-  readonly #returns = new Map<string, Way>();
+  readonly #returns: Way[] = [];
   #insns = 0;
   /** Offset of a block that is left out. */
   readonly #without: number | undefined;
@@ -101,6 +127,7 @@ export class RegionPlanner {
     this.#view = view;
     this.#lifter = lifter;
     this.#rip = rip;
+    this.#inPage = Number(rip & 0xfffn);
     this.#key = entry.key;
     this.#pages.set(rip >> PAGE_SHIFT, entry.paddr >>> 12);
   }
@@ -116,16 +143,14 @@ export class RegionPlanner {
     const lifted = this.#lifter.lift(entry, 0);
     if (lifted === undefined || lifted.insns.length === 0) return undefined;
     this.#lifted.set(0, lifted);
-    this.#add({ offset: 0, context: ROOT, least: MIN_ENTRIES }, entry, lifted);
-    for (const { ways } of this.#nodes.values()) {
-      if (this.#nodes.size >= MAX_NODES || this.#insns >= MAX_INSNS) break;
+    this.#add({ offset: 0, context: this.#root, least: MIN_ENTRIES }, entry, lifted);
+    for (const { ways } of this.#nodes) {
+      if (this.#nodes.length >= MAX_NODES || this.#insns >= MAX_INSNS) break;
       for (const way of ways) this.#consider(way);
-      for (const way of this.#returns.values()) this.#consider(way);
+      for (const way of this.#returns) this.#consider(way);
     }
     this.#cutAtHeads();
-    const order = [...this.#nodes.keys()];
-    const numbers = new Map(order.map((name, i) => [name, i]));
-    const candidates = [...this.#nodes.values()];
+    const candidates = this.#nodes;
     const own = this.#rip >> PAGE_SHIFT;
     const others = [...this.#pages].filter(([vpage]) => vpage !== own);
     const blocks = new Map(
@@ -133,7 +158,7 @@ export class RegionPlanner {
     );
     return {
       region: {
-        nodes: candidates.map((candidate) => this.#node(candidate, numbers)),
+        nodes: candidates.map((candidate) => this.#node(candidate)),
         code64: (this.#key & KEY_CODE64) !== 0,
         pages: others.map(([vpage]) =>
           Number(BigInt.asIntN(64, (vpage << PAGE_SHIFT) - this.#rip)),
@@ -144,7 +169,7 @@ export class RegionPlanner {
       pages: others.map(([, page]) => page),
       uses: candidates.map(({ block, context }) => ({
         entries: this.#view.entries(block),
-        isOuter: context === ROOT,
+        isOuter: context === this.#root,
       })),
     };
   }
@@ -155,42 +180,42 @@ export class RegionPlanner {
    * write to the part that is left out still ends the region.
    */
   #cutAtHeads(): void {
-    const heads = new Set<string>();
-    for (const { lifted, context, ways } of this.#nodes.values())
+    for (const { lifted, context, ways } of this.#nodes)
       for (const way of ways)
-        if (way.context === context && way.offset < lifted.end)
-          heads.add(nameOf(way.offset, context));
-    for (const [name, candidate] of this.#nodes) {
+        if (way.context === context && way.offset < lifted.end) context.frame.heads.add(way.offset);
+    this.#nodes.forEach((candidate, n) => {
       const { context, lifted } = candidate;
-      const at = lifted.insns.findIndex(({ start }, i) => {
-        const head = nameOf(start, context);
-        return i > 0 && heads.has(head) && this.#nodes.has(head);
-      });
+      const { heads, nodes } = context.frame;
+      if (heads.size === 0) return;
+      const at = lifted.insns.findIndex(
+        ({ start }, i) => i > 0 && heads.has(start) && nodes.has(start),
+      );
       const head = lifted.insns[at];
-      if (head === undefined) continue;
+      if (head === undefined) return;
       const insns = lifted.insns.slice(0, at);
-      this.#nodes.set(name, {
+      this.#nodes[n] = {
         ...candidate,
         lifted: { insns, last: undefined, end: head.start, leavesCold: false },
         ways: [{ offset: head.start, context, least: 0 }],
-      });
-    }
+      };
+    });
   }
 
   #add(way: Way, block: BlockInfo, lifted: LiftedBlock): void {
     const { offset, context } = way;
     const ways = this.#waysFrom(block, way, lifted);
-    this.#nodes.set(nameOf(offset, context), { offset, context, block, lifted, ways });
+    context.frame.nodes.set(offset, this.#nodes.length);
+    this.#nodes.push({ offset, context, block, lifted, ways });
     this.#insns += lifted.insns.length;
   }
 
   #consider(way: Way): void {
     const { offset, context, least } = way;
     if (offset === this.#without) return;
-    if (this.#nodes.has(nameOf(offset, context)) || this.#insns >= MAX_INSNS) return;
+    if (context.frame.nodes.has(offset) || this.#insns >= MAX_INSNS) return;
     const block = this.#find(offset);
     if (block === undefined || !this.#isWorth(block, least)) return;
-    if (context !== ROOT && this.#endsCallsAt?.(block) === true) return;
+    if (context !== this.#root && this.#endsCallsAt?.(block) === true) return;
     if (!this.#lifted.has(offset)) this.#lifted.set(offset, this.#lifter.lift(block, offset));
     const lifted = this.#lifted.get(offset);
     if (lifted === undefined || lifted.insns.length === 0) return;
@@ -203,14 +228,22 @@ export class RegionPlanner {
   }
 
   #find(offset: number): BlockInfo | undefined {
+    const from = this.#inPage + offset;
+    const distance = Math.floor(from / PAGE_BYTES);
+    const inPage = from - distance * PAGE_BYTES;
+    const near = this.#near.get(distance);
+    if (near !== undefined) return this.#view.find(near + inPage, this.#key);
     const lin = this.#view.linearOf(this.#rip, offset, this.#key);
     const vpage = lin >> PAGE_SHIFT;
     const known = this.#pages.get(vpage);
     if (known === undefined && this.#pages.size > REGION_PAGES) return undefined;
     const page = known ?? this.#view.codePage(lin, this.#key);
     if (page === undefined) return undefined;
-    const block = this.#view.find(((page << 12) | Number(lin & 0xfffn)) >>> 0, this.#key);
-    if (block !== undefined) this.#pages.set(vpage, page);
+    const start = (page << 12) >>> 0;
+    const block = this.#view.find(start + inPage, this.#key);
+    if (block === undefined) return undefined;
+    this.#pages.set(vpage, page);
+    this.#near.set(distance, start);
     return block;
   }
 
@@ -256,17 +289,19 @@ export class RegionPlanner {
   /** A call of the region's own entry goes there again: its return is one of those that the region knows. */
   #call({ offset: callee, context, least }: Way, returnOffset: number): Way[] {
     if (callee === 0) {
-      const name = nameOf(returnOffset, context);
-      if (!this.#returns.has(name) && this.#returns.size < MAX_TARGETS)
-        this.#returns.set(name, { offset: returnOffset, context, least });
-      return [{ offset: 0, context: ROOT, least }];
+      const isKnown = this.#returns.some(
+        (way) => way.offset === returnOffset && way.context.frame === context.frame,
+      );
+      if (!isKnown && this.#returns.length < MAX_TARGETS)
+        this.#returns.push({ offset: returnOffset, context, least });
+      return [{ offset: 0, context: this.#root, least }];
     }
     const inner = this.#inner(context, callee, returnOffset);
     return inner === undefined ? [] : [{ offset: callee, context: inner, least }];
   }
 
   #return(context: Context, least: number): Way[] {
-    if (context.parent === undefined) return [...this.#returns.values()];
+    if (context.parent === undefined) return [...this.#returns];
     return [{ offset: context.returnOffset, context: context.parent, least }];
   }
 
@@ -275,19 +310,21 @@ export class RegionPlanner {
     if (context.depth >= MAX_DEPTH) return undefined;
     for (let at: Context | undefined = context; at?.parent !== undefined; at = at.parent)
       if (at.callee === callee) return undefined;
-    const name = `${context.name}/${returnOffset}`;
-    return { parent: context, depth: context.depth + 1, callee, returnOffset, name };
+    const { calls } = context.frame;
+    const frame = calls.get(returnOffset) ?? emptyFrame();
+    calls.set(returnOffset, frame);
+    return { parent: context, depth: context.depth + 1, callee, returnOffset, frame };
   }
 
-  #node(candidate: Candidate, numbers: ReadonlyMap<string, number>): RegionNode {
+  #node(candidate: Candidate): RegionNode {
     const { lifted, offset, context } = candidate;
     const { last, end } = lifted;
-    const indirect = /^(ret|jmpInd|callInd)$/.test(last?.row.name ?? '');
+    const indirect = INDIRECT.has(last?.row.name ?? '');
     // Returns of the region's own entry are known only when all of it has been looked through.
     const ways = last?.row.name === 'ret' ? this.#return(context, MIN_ENTRIES) : candidate.ways;
     const edges = ways.map((w) => ({
       offset: w.offset,
-      node: numbers.get(nameOf(w.offset, w.context)),
+      node: w.context.frame.nodes.get(w.offset),
     }));
     const edge = (to: number): RegionEdge =>
       edges.find((e) => e.offset === to) ?? { offset: to, node: undefined };
@@ -303,8 +340,4 @@ export class RegionPlanner {
       leavesCold: lifted.leavesCold,
     };
   }
-}
-
-function nameOf(offset: number, context: Context): string {
-  return `${offset}${context.name}`;
 }

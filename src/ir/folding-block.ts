@@ -90,19 +90,23 @@ export class FoldingBlock extends Block {
   }
 
   #vector(name: string, args: readonly Inst[], attr: Attributes | undefined): Inst | undefined {
-    const bytes = attr?.bytes;
-    const [a, b] = args;
     let folded: FoldedVector | undefined;
     if (name !== 'i8x16.shuffle') folded = foldVector(name, args);
-    else if (a !== undefined && b !== undefined && bytes !== undefined)
-      folded = joinShuffles(a, b, bytes);
+    else {
+      const bytes = attr?.bytes;
+      const [a, b] = args;
+      if (a !== undefined && b !== undefined && bytes !== undefined)
+        folded = joinShuffles(a, b, bytes);
+    }
     if (folded === undefined) return undefined;
     if ('bytes' in folded) return super.add('v128.const', [], folded);
     return super.add('i8x16.shuffle', [folded.a, folded.b], { bytes: folded.lanes });
   }
 
   #fold(name: string, args: readonly Inst[]): Inst | undefined {
-    const [a, b, c] = args;
+    const a = args[0];
+    const b = args[1];
+    const c = args[2];
     if (a === undefined) return undefined;
     if (c !== undefined) return name.endsWith('.select') ? this.#select(a, b, c) : undefined;
     if (b !== undefined) {

@@ -57,8 +57,9 @@ function numberOf(inst: Inst | undefined): number | undefined {
 /** What a vector op comes to where its arguments are known; undefined where it is to be computed. */
 export function foldVector(name: string, args: readonly Inst[]): FoldedVector | undefined {
   const rule = RULES.get(name);
+  if (rule === undefined) return undefined;
   const [a, b] = args;
-  if (rule === undefined || a === undefined) return undefined;
+  if (a === undefined) return undefined;
   const { op, size } = rule;
   if (op === 'splat') {
     const value = numberOf(a);
