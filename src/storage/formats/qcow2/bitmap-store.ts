@@ -145,9 +145,13 @@ export class Qcow2Bitmaps implements BitmapStore {
   }
 
   /** What a change of the disk's size begins with: from now on no bitmap is valid. Gives all of them for `restore`. */
-  async suspend(): Promise<Suspended> {
+  async suspend(newBytes: number): Promise<Suspended> {
     const bitmaps = await this.#load();
-    for (const { entry } of bitmaps) this.#find(bitmaps, entry.name);
+    for (const { entry } of bitmaps) {
+      this.#find(bitmaps, entry.name);
+      if (newBytes / 2 ** entry.granularityBits / 8 > MAX_BITMAP_BYTES)
+        throw this.#error('bad-option', `bitmap '${entry.name}' is too fine for such a disk`);
+    }
     const before = await this.#regions(bitmaps);
     const { store } = this.#host.meta;
     if (bitmaps.length > 0) await store.update({ autoclear: this.#autoclear(false) });
@@ -157,6 +161,11 @@ export class Qcow2Bitmaps implements BitmapStore {
   /** Writes the bitmaps again, for the size that the disk has now. What is new is not set. */
   async restore({ bitmaps, before, sizeBytes }: Suspended): Promise<void> {
     if (bitmaps.length === 0) return;
+    const { store, header } = this.#host.meta;
+    if (header.sizeBytes === sizeBytes) {
+      await store.update({ autoclear: this.#autoclear(true) });
+      return;
+    }
     for (const bitmap of bitmaps) await this.#fit(bitmap, sizeBytes);
     await this.#save(bitmaps, before);
   }
@@ -271,8 +280,6 @@ export class Qcow2Bitmaps implements BitmapStore {
     const { clusterBytes, header } = this.#host.meta;
     const unit = 2 ** bitmap.entry.granularityBits;
     const count = this.#chunks(bitmap.entry.granularityBits, header.sizeBytes);
-    if (header.sizeBytes / unit / 8 > MAX_BITMAP_BYTES)
-      throw this.#error('bad-option', `bitmap '${bitmap.entry.name}' is too fine for such a disk`);
     const kept = Math.ceil(Math.min(oldBytes, header.sizeBytes) / unit);
     const last = Math.floor(kept / (clusterBytes * 8));
     if ((bitmap.table[last] ?? 0) !== 0) {
@@ -332,6 +339,18 @@ export class Qcow2Bitmaps implements BitmapStore {
         await meta.counts.add(start, count, -1);
       throw error;
     }
+    try {
+      await this.#free(before);
+    } catch (error) {
+      // The change is made.
+      if (!(error instanceof ImageError)) throw error;
+      meta.isLeaking = true;
+    }
+  }
+
+  /** Takes references off what bitmaps took and take no longer. */
+  async #free(before: ReadonlyMap<number, number>): Promise<void> {
+    const { meta } = this.#host;
     const after = await this.#regions(await this.#load());
     for (const [cluster, count] of before)
       for (let left = after.get(cluster) ?? 0; left < count; left++)

@@ -50,6 +50,8 @@ export class Metadata {
   l1: DataView;
   /** A table was seen to be wrong. */
   isCorrupt = false;
+  /** The host failed in the midst of a change: there may be clusters that nothing leads to. */
+  isLeaking = false;
   readonly #commitLock: Mutex;
   readonly #dirtyL1 = new Set<number>();
   #pendingFrees: Free[] = [];
@@ -204,11 +206,13 @@ export class Metadata {
     if (batch.frees.length > 0)
       this.epochs.after(() => {
         this.#readyFrees.push(...batch.frees);
-        // What cannot be counted is lost until a check finds it; the next commit goes on with the rest.
+        // What cannot be counted is lost until the image is closed; the next commit goes on with the rest.
         this.#commitLock
           .run(() => this.#applyFrees())
           .then(() => this.#cutTail())
-          .catch(() => {});
+          .catch(() => {
+            this.isLeaking = true;
+          });
       });
   }
 

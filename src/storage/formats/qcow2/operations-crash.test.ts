@@ -200,6 +200,12 @@ const OPERATIONS: readonly Operation[] = [
       points: 5,
     }),
   ),
+  {
+    name: 'growth with room ahead',
+    options: SMALL,
+    change: onImage((image) => image.resize?.(6 * MIB, { preallocation: 'metadata' })),
+    points: 3,
+  },
 ];
 
 const SOUND = { corruptions: 0, leaks: 0, text: '' };

@@ -292,7 +292,7 @@ export class Qcow2Image implements DiskImage {
     // A file that grew ahead of its use is cut back.
     const { usedBytes } = this.#meta.counts;
     if ((await this.#meta.file.size()) > usedBytes) await this.#meta.file.truncate(usedBytes);
-    if (this.#tree.isLeaking) await this.#mendLeaks();
+    if (this.#tree.isLeaking || this.#meta.isLeaking) await this.#mendLeaks();
     else await this.#meta.setDirty(false);
   }
 
@@ -350,6 +350,8 @@ export class Qcow2Image implements DiskImage {
       }
       return await task();
     } catch (error) {
+      const isHosts = error instanceof ImageError && ['io', 'no-space'].includes(error.kind);
+      this.#meta.isLeaking ||= isHosts;
       if (this.#meta.isCorrupt) await this.#meta.setCorrupt();
       throw error;
     } finally {

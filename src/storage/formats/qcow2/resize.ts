@@ -35,14 +35,27 @@ export async function resize(disk: Disk, sizeBytes: number, options: ResizeOptio
   checkPreallocation(options.preallocation);
   if (sizeBytes === old) return;
   // Their tables are as long as the disk.
-  const suspended = await disk.bitmaps.suspend();
-  if (sizeBytes < old) await shrink(disk, sizeBytes);
-  else {
-    await grow(disk, old, sizeBytes);
-    await preallocate(disk, old, sizeBytes, options.preallocation ?? 'off');
+  const suspended = await disk.bitmaps.suspend(sizeBytes);
+  try {
+    if (sizeBytes < old) await shrink(disk, sizeBytes);
+    else await grow(disk, old, sizeBytes, options.preallocation ?? 'off');
+    await meta.settle();
+    await disk.bitmaps.restore(suspended);
+  } catch (error) {
+    // What fails here too is left: a growth that comes later meets it, and bitmaps that are not valid are not believed.
+    await takeBack(disk, Math.min(old, meta.header.sizeBytes)).catch(() => {});
+    await disk.bitmaps.restore(suspended).catch(() => {});
+    throw error;
   }
+}
+
+/** What stands in the tables for more than the disk shall have. */
+async function takeBack({ meta, mapping, zeroing }: Disk, sizeBytes: number): Promise<void> {
+  await meta.store.settle();
+  if (meta.header.sizeBytes !== sizeBytes) await meta.store.update({ sizeBytes });
+  await zeroing.unmap(Math.ceil(sizeBytes / meta.clusterBytes), mapping.clusters);
   await meta.settle();
-  await disk.bitmaps.restore(suspended);
+  if (meta.data !== meta.file) await meta.data.truncate(sizeBytes);
 }
 
 /** @throws {ImageError} `bad-option`. */
@@ -61,7 +74,12 @@ async function shrink({ meta, mapping, zeroing }: Disk, sizeBytes: number): Prom
   await zeroing.unmap(Math.ceil(sizeBytes / meta.clusterBytes), mapping.clusters);
 }
 
-async function grow(disk: Disk, old: number, sizeBytes: number): Promise<void> {
+async function grow(
+  disk: Disk,
+  old: number,
+  sizeBytes: number,
+  preallocation: string,
+): Promise<void> {
   const { meta, mapping, zeroing, reader } = disk;
   const { clusterBytes } = meta;
   const tables = Math.ceil(sizeBytes / (clusterBytes * mapping.perTable));
@@ -80,6 +98,7 @@ async function grow(disk: Disk, old: number, sizeBytes: number): Promise<void> {
   if (tail > old) await zeroing.writeZeroes(old, tail - old, tail, false);
   if (sizeBytes > tail && !reader.isBare(tail))
     await zeroing.writeZeroes(tail, sizeBytes - tail, sizeBytes, false);
+  await preallocate(disk, old, sizeBytes, preallocation);
   await meta.settle();
   await meta.store.update({ sizeBytes });
 }

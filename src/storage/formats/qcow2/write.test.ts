@@ -197,6 +197,35 @@ describe('qcow2: what is discarded', () => {
   });
 });
 
+describe('qcow2: what is discarded in parts of clusters', { skip: !hasQemu }, () => {
+  for (const shape of ['cluster_size=64k', 'cluster_size=2M', 'cluster_size=128k,extended_l2=on'])
+    it(`is what QEMU discards: ${shape}`, async () => {
+      const maps: string[] = [];
+      const run = (program: string, ...words: string[]): string => {
+        const { status, stdout, stderr } = spawnSync(program, words, { encoding: 'utf8' });
+        assert.equal(status, 0, stderr);
+        return stdout;
+      };
+      for (const name of ['theirs', 'ours']) {
+        run('qemu-img', 'create', '-q', '-f', 'qcow2', '-o', shape, at(name), '5M');
+        run('qemu-io', '-c', 'write -q -P 7 0 5M', at(name));
+        if (name === 'theirs') {
+          const discards = ['discard -q 32k 1088k', 'discard -q 2M 2M', 'discard -q 4736k 384k'];
+          run('qemu-io', '-d', 'unmap', ...discards.flatMap((one) => ['-c', one]), at(name));
+        } else {
+          const image = await openImage(at(name), nodeStorageHost, { format: 'qcow2' });
+          await image.discard(32 << 10, 1088 << 10);
+          await image.discard(2 << 20, 2 << 20);
+          await image.discard(4736 << 10, 384 << 10);
+          await image.close();
+        }
+        run('qemu-img', 'check', '-q', at(name));
+        maps.push(run('qemu-img', 'map', '--output=json', at(name)));
+      }
+      assert.equal(maps[1], maps[0]);
+    });
+});
+
 describe('qcow2: counts of clusters behind the end of the file, as a crash leaves them', () => {
   for (const refcountBits of [1, 16])
     it(`${refcountBits} bits: are leaks that nothing is given, and that a check mends`, async () => {
