@@ -93,6 +93,18 @@ export function modeSense(page: number, long: boolean, disk: BlockBackend): Uint
   return Uint8Array.of(...header, ...caching);
 }
 
+const LOG_SUBPAGES = 0xff;
+const LOG_HAS_SUBPAGE = 0x40;
+
+/** The page that says which log pages there are: itself, with its list of subpages; undefined for another page (SPC-4, 7.3). */
+export function logSense(page: number, subpage: number): Uint8Array | undefined {
+  if (page !== 0) return undefined;
+  if (subpage === 0) return Uint8Array.of(0, 0, 0, 1, 0);
+  if (subpage !== LOG_SUBPAGES) return undefined;
+  const pairs = [0, 0, 0, LOG_SUBPAGES];
+  return Uint8Array.of(LOG_HAS_SUBPAGE, LOG_SUBPAGES, 0, pairs.length, ...pairs);
+}
+
 export function capacity(long: boolean, disk: BlockBackend): Uint8Array {
   const last = disk.sizeBytes / r.BLOCK_BYTES - 1;
   const bytes = new Uint8Array(long ? 32 : 8);

@@ -1,3 +1,4 @@
+import type { OpcodesQuestion } from './scsi-opcodes.ts';
 import * as r from './scsi-regs.ts';
 
 // Command descriptor blocks, as a guest wrote them: pure.
@@ -8,6 +9,13 @@ export type ScsiCommand =
       readonly offsetBytes: number;
       readonly lengthBytes: number;
       readonly fua: boolean;
+    }
+  | {
+      readonly type: 'verify';
+      readonly offsetBytes: number;
+      readonly lengthBytes: number;
+      /** With data that the guest gives: of the whole length, or a block that stands there again and again. */
+      readonly compare: 'nothing' | 'all' | 'block';
     }
   | { readonly type: 'flush' }
   | {
@@ -27,6 +35,13 @@ export type ScsiCommand =
       readonly mostBytes: number;
     }
   | { readonly type: 'capacity'; readonly long: boolean; readonly mostBytes: number }
+  | { readonly type: 'opcodes'; readonly question: OpcodesQuestion; readonly mostBytes: number }
+  | {
+      readonly type: 'log-sense';
+      readonly page: number;
+      readonly subpage: number;
+      readonly mostBytes: number;
+    }
   | { readonly type: 'report-luns' | 'request-sense'; readonly mostBytes: number }
   | { readonly type: 'ready' }
   | { readonly type: 'bad'; readonly sense: r.Sense };
@@ -74,6 +89,10 @@ export function parseScsi(cdb: DataView, sizeBytes: number): ScsiCommand {
     case r.WRITE_12:
     case r.WRITE_16:
       return transfer('write', blocks(cdb), sizeBytes);
+    case r.VERIFY_10:
+    case r.VERIFY_12:
+    case r.VERIFY_16:
+      return parseVerify(blocks(cdb), sizeBytes);
     case r.WRITE_SAME_10:
       return writeSame(blocks(cdb), sizeBytes);
     case r.WRITE_SAME_16:
@@ -120,6 +139,10 @@ function parseQuestion(cdb: DataView, opcode: number): ScsiCommand {
     case r.SERVICE_ACTION_IN_16:
       if ((cdb.getUint8(1) & 0x1f) !== r.READ_CAPACITY_16) return bad(r.INVALID_FIELD);
       return { type: 'capacity', long: true, mostBytes: cdb.getUint32(10) };
+    case r.LOG_SENSE:
+      return parseLogSense(cdb);
+    case r.MAINTENANCE_IN:
+      return parseOpcodes(cdb);
     case r.REPORT_LUNS:
       return { type: 'report-luns', mostBytes: cdb.getUint32(6) };
     case r.REQUEST_SENSE:
@@ -127,6 +150,53 @@ function parseQuestion(cdb: DataView, opcode: number): ScsiCommand {
     default:
       return bad(r.INVALID_OPCODE);
   }
+}
+
+const LOG_SAVE = 1;
+
+/** Nothing is saved, and pages are given from their first parameter on. */
+function parseLogSense(cdb: DataView): ScsiCommand {
+  if ((cdb.getUint8(1) & LOG_SAVE) !== 0 || cdb.getUint16(5) !== 0) return bad(r.INVALID_FIELD);
+  return {
+    type: 'log-sense',
+    page: cdb.getUint8(2) & 0x3f,
+    subpage: cdb.getUint8(3),
+    mostBytes: cdb.getUint16(7),
+  };
+}
+
+const OPCODES_ABOUT = ['all', 'opcode', 'action', 'either'] as const;
+const OPCODES_TIMES = 0x80;
+
+function parseOpcodes(cdb: DataView): ScsiCommand {
+  const options = cdb.getUint8(2);
+  const about = OPCODES_ABOUT[options & 7];
+  if ((cdb.getUint8(1) & 0x1f) !== r.SUPPORTED_OPCODES || about === undefined)
+    return bad(r.INVALID_FIELD);
+  return {
+    type: 'opcodes',
+    question: {
+      about,
+      opcode: cdb.getUint8(3),
+      action: cdb.getUint16(4),
+      withTimes: (options & OPCODES_TIMES) !== 0,
+    },
+    mostBytes: cdb.getUint32(6),
+  };
+}
+
+const PROTECTION = 0xe0;
+/** By BYTCHK; 2 is reserved. */
+const COMPARE = ['nothing', 'all', undefined, 'block'] as const;
+
+function parseVerify({ first, count, flags }: Blocks, sizeBytes: number): ScsiCommand {
+  const compare = COMPARE[(flags >> 1) & 3];
+  if ((flags & PROTECTION) !== 0 || compare === undefined) return bad(r.INVALID_FIELD);
+  const range = bytesOf(first, count, sizeBytes);
+  if (range === undefined) return bad(r.OUT_OF_RANGE);
+  const mostBytes = compare === 'all' ? r.MOST_TRANSFER_BYTES : r.MOST_BLOCKS * r.BLOCK_BYTES;
+  if (range.lengthBytes > mostBytes) return bad(r.INVALID_FIELD);
+  return { type: 'verify', ...range, compare };
 }
 
 function transfer(

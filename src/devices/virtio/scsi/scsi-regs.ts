@@ -11,19 +11,25 @@ export const PREVENT_REMOVAL = 0x1e;
 export const READ_CAPACITY_10 = 0x25;
 export const READ_10 = 0x28;
 export const WRITE_10 = 0x2a;
+export const VERIFY_10 = 0x2f;
 export const SYNCHRONIZE_CACHE_10 = 0x35;
 export const WRITE_SAME_10 = 0x41;
 export const UNMAP = 0x42;
+export const LOG_SENSE = 0x4d;
 export const MODE_SENSE_10 = 0x5a;
 export const READ_16 = 0x88;
 export const WRITE_16 = 0x8a;
+export const VERIFY_16 = 0x8f;
 export const SYNCHRONIZE_CACHE_16 = 0x91;
 export const WRITE_SAME_16 = 0x93;
 export const SERVICE_ACTION_IN_16 = 0x9e;
 export const READ_CAPACITY_16 = 0x10; // its service action
 export const REPORT_LUNS = 0xa0;
+export const MAINTENANCE_IN = 0xa3;
+export const SUPPORTED_OPCODES = 0x0c; // its service action
 export const READ_12 = 0xa8;
 export const WRITE_12 = 0xaa;
+export const VERIFY_12 = 0xaf;
 
 export const STATUS_CHECK_CONDITION = 0x02;
 
@@ -47,6 +53,7 @@ export const INVALID_FIELD = sense(5, 0x24);
 export const INVALID_PARAMETER = sense(5, 0x26);
 export const WRITE_PROTECTED = sense(7, 0x27);
 export const NO_SPACE = sense(7, 0x27, 7);
+export const MISCOMPARE = sense(0xe, 0x1d);
 
 export const SENSE_BYTES = 18;
 

@@ -101,6 +101,20 @@ class Guest {
 const GOOD: Answer = { status: 0, response: 0, sense: undefined };
 const check = (...sense: number[]): Answer => ({ status: 2, response: 0, sense });
 
+/** The answer of REPORT SUPPORTED OPERATION CODES, by opcode. */
+function listedCommands(
+  all: Uint8Array,
+): Map<number, { action: number; flags: number; length: number }> {
+  const listed = new Map<number, { action: number; flags: number; length: number }>();
+  const end = 4 + new DataView(all.buffer).getUint32(0);
+  for (let at = 4; at < end; at += 8) {
+    const [opcode = -1, , , action = -1, , flags = -1, , length = -1] = all.subarray(at, at + 8);
+    listed.set(opcode, { action, flags, length });
+  }
+  assert.equal(end, 4 + listed.size * 8);
+  return listed;
+}
+
 describe('virtio-scsi', () => {
   it('tells of another size, when the driver has given room for that', () => {
     const guest = new Guest();
@@ -266,6 +280,94 @@ describe('virtio-scsi', () => {
       assert.deepEqual(guest.disk.log, []);
     });
 
+  it('verifies: reads, and compares with what is given', async () => {
+    const guest = new Guest();
+    guest.disk.bytes.fill(0x33, 4096, 6144);
+    const ten = (how: number, blocks: number) => [0x2f, how << 1, 0, 0, 0, 8, 0, 0, blocks];
+    const sixteen = (how: number, blocks: number) => [
+      ...[0x8f, how << 1, 0, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, blocks],
+    ];
+    guest.memory.ram.fill(0x33, DATA, DATA + 2048);
+    for (const cdb of [ten(0, 4), sixteen(0, 4), ten(0, 0)])
+      assert.deepEqual(await guest.command(cdb), GOOD);
+    assert.deepEqual(guest.disk.log, ['read 4096+2048', 'read 4096+2048']);
+    for (const form of [ten, sixteen]) {
+      assert.deepEqual(await guest.command(form(1, 4), { given: 2048 }), GOOD);
+      assert.deepEqual(await guest.command(form(3, 4), { given: 512 }), GOOD);
+    }
+    guest.disk.bytes[6143] = 0x34;
+    for (const [how, given] of [
+      [1, 2048],
+      [3, 512],
+    ] as const)
+      assert.deepEqual(await guest.command(ten(how, 4), { given }), check(0xe, 0x1d, 0));
+    assert.deepEqual(await guest.command(ten(1, 4), { given: 2047 }), check(5, 0x24, 0));
+    assert.deepEqual(await guest.command(ten(2, 4), { given: 2048 }), check(5, 0x24, 0));
+    assert.deepEqual(await guest.command([0x2f, 0x20, 0, 0, 0, 8, 0, 0, 1]), check(5, 0x24, 0));
+    const behind = [0x8f, 0, 0, 0, 0, 0, 0, 0, 7, 0xff, 0, 0, 0, 2];
+    assert.deepEqual(await guest.command(behind), check(5, 0x21, 0));
+    guest.disk.status = 'io-error';
+    assert.deepEqual(await guest.command(ten(0, 1)), check(3, 0x11, 0));
+  });
+
+  it('says which commands it has: all that it knows, and those alone', async () => {
+    const guest = new Guest();
+    const ask = async (...middle: readonly number[]): Promise<Uint8Array> => {
+      guest.memory.ram.fill(0xee, DATA, DATA + 2048);
+      const cdb = [0xa3, 0x0c, ...middle, 0, 0, 0x08, 0];
+      assert.deepEqual(await guest.command(cdb, { wanted: 2048 }), GOOD);
+      return guest.memory.ram.slice(DATA, DATA + 2048);
+    };
+    const all = await ask(0, 0, 0, 0);
+    const listed = listedCommands(all);
+    for (let opcode = 0; opcode < 256; opcode++) {
+      const found = listed.get(opcode);
+      const { sense } = await guest.command([opcode, found?.action ?? 0]);
+      assert.equal(String(sense) === '5,32,0', found === undefined, `opcode ${opcode}: ${sense}`);
+      if (found === undefined) continue;
+      const withAction = (found.flags & 1) !== 0;
+      const one = await ask(withAction ? 2 : 1, opcode, 0, found.action);
+      assert.deepEqual([...one.subarray(0, 5)], [0, 3, 0, found.length, opcode]);
+      if (withAction) assert.equal(one[5], found.action);
+      assert.equal(one[4 + found.length], 0xee);
+      // The group of the opcode says how long it is (SPC-4, 4.3.4).
+      const byGroup = [6, 10, 10, undefined, 16, 12][opcode >> 5];
+      assert.equal(found.length, byGroup, `opcode ${opcode}`);
+    }
+    assert.equal((await ask(1, 0xff, 0, 0))[1], 1);
+    assert.equal((await ask(3, 0x9e, 0, 0x10))[1], 3);
+    assert.equal((await ask(3, 0x9e, 0, 0x11))[1], 1);
+    const timed = await ask(0x81, 0x28, 0, 0);
+    assert.deepEqual([...timed.subarray(1, 4)], [0x83, 0, 10]);
+    assert.deepEqual([...timed.subarray(14, 16)], [0, 10]);
+    const allTimed = await ask(0x80, 0, 0, 0);
+    assert.equal(new DataView(allTimed.buffer).getUint32(0), listed.size * 20);
+    for (const wrong of [
+      [0xa3, 0x0c, 1, 0x9e, 0, 0, 0, 0, 1, 0],
+      [0xa3, 0x0c, 2, 0x28, 0, 0, 0, 0, 1, 0],
+      [0xa3, 0x0c, 4, 0, 0, 0, 0, 0, 1, 0],
+      [0xa3, 0x0b, 0, 0, 0, 0, 0, 0, 1, 0],
+    ])
+      assert.deepEqual(await guest.command(wrong, { wanted: 256 }), check(5, 0x24, 0));
+  });
+
+  it('says which log pages it has', async () => {
+    const guest = new Guest();
+    const ask = (page: number, subpage: number, pointer = 0) =>
+      guest.command([0x4d, 0, page, subpage, 0, 0, pointer, 0, 64], { wanted: 64 });
+    assert.deepEqual(await ask(0x40, 0), GOOD);
+    assert.deepEqual([...guest.memory.ram.subarray(DATA, DATA + 5)], [0, 0, 0, 1, 0]);
+    assert.deepEqual(await ask(0x40, 0xff), GOOD);
+    const pairs = [0x40, 0xff, 0, 4, 0, 0, 0, 0xff];
+    assert.deepEqual([...guest.memory.ram.subarray(DATA, DATA + 8)], pairs);
+    for (const [page, subpage, pointer] of [
+      [0x2f, 0, 0],
+      [0, 1, 0],
+      [0, 0, 1],
+    ] as const)
+      assert.deepEqual(await ask(page, subpage, pointer), check(5, 0x24, 0));
+  });
+
   it('says how much of the room for data was not used', async () => {
     const guest = new Guest();
     const residual = (): number => guest.memory.view.getUint32(RESPONSE + 4, true);
@@ -295,7 +397,10 @@ describe('virtio-scsi', () => {
   });
 
   it('survives random commands', async () => {
-    const opcodes = [0x08, 0x12, 0x1a, 0x28, 0x2a, 0x41, 0x42, 0x5a, 0x88, 0x93, 0x9e, 0xa0, 0xa8];
+    const opcodes = [
+      ...[0x08, 0x12, 0x1a, 0x28, 0x2a, 0x2f, 0x41, 0x42, 0x4d, 0x5a],
+      ...[0x88, 0x8f, 0x93, 0x9e, 0xa0, 0xa3, 0xa8],
+    ];
     for (let seed = 1; seed <= 40; seed++) {
       const random = randomNumbers(seed);
       const guest = new Guest();

@@ -14,10 +14,12 @@ import { Transfer } from '#hw/transfer.ts';
 import type { Chain, VirtQueue } from '../queue.ts';
 import type { VirtioDevice, VirtioWires } from '../transport/virtio-device.ts';
 import { lunOf, MOST_LUN } from './lun.ts';
-import { capacity, inquiry, luns, modeSense, vitalData } from './scsi-answers.ts';
+import { capacity, inquiry, logSense, luns, modeSense, vitalData } from './scsi-answers.ts';
 import { parseScsi, parseUnmap, type ScsiCommand } from './scsi-command.ts';
 import { EVENT_BYTES, F_CHANGE, F_HOTPLUG, ScsiEvents } from './scsi-events.ts';
+import { supportedOpcodes } from './scsi-opcodes.ts';
 import * as r from './scsi-regs.ts';
+import { verify } from './scsi-verify.ts';
 
 // A SCSI host with target 0, whose logical units are disks. Source: virtio 1.2, 5.6.
 
@@ -280,6 +282,8 @@ export class VirtioScsi implements VirtioDevice, DiskBays {
       case 'read':
       case 'write':
         return await this.#transfer(disk, command, data);
+      case 'verify':
+        return await this.#verify(disk, command, data.given);
       case 'write-same':
         return await this.#writeSame(disk, command, data.given);
       case 'unmap':
@@ -292,6 +296,10 @@ export class VirtioScsi implements VirtioDevice, DiskBays {
         return this.#give(modeSense(command.page, command.long, disk), command, data);
       case 'capacity':
         return this.#give(capacity(command.long, disk), command, data);
+      case 'log-sense':
+        return this.#give(logSense(command.page, command.subpage), command, data);
+      case 'opcodes':
+        return this.#give(supportedOpcodes(command.question), command, data);
       default:
         return unreachable(command);
     }
@@ -312,6 +320,21 @@ export class VirtioScsi implements VirtioDevice, DiskBays {
     const data = Transfer.of(this.#memory, place);
     if (data?.lengthBytes !== lengthBytes) return undefined;
     return { type, offsetBytes, data, isDurable: fua };
+  }
+
+  async #verify(
+    disk: BlockBackend,
+    command: Extract<ScsiCommand, { type: 'verify' }>,
+    given: readonly Segment[],
+  ): Promise<Outcome> {
+    const { generation } = this.#requests;
+    const sense = await verify(
+      disk,
+      command,
+      { memory: this.#memory, given },
+      () => generation !== this.#requests.generation,
+    );
+    return sense === undefined ? fine() : failed(sense);
   }
 
   /** A block, again and again; of zeros, which is what drivers use it for, the host need write none. */
