@@ -20,6 +20,11 @@ interface Behaviour {
   hasRanges: boolean;
   surplus: number;
   grown: number;
+  modified: string | undefined;
+  /** Gives ranges whatever it is told to compare. */
+  isCareless: boolean;
+  /** Of each answer but the first these many bytes at most. */
+  mostBytes: number;
 }
 
 let base = '';
@@ -30,19 +35,24 @@ function answer(request: IncomingMessage, response: ServerResponse): void {
   const { range = '', 'if-range': ifRange, authorization } = request.headers;
   requests.push(range);
   if (request.url === '/moved') return void response.writeHead(302, { location: '/disk' }).end();
+  if (request.url === '/loop') return void response.writeHead(302, { location: '/loop' }).end();
   if (request.url === '/none') return void response.writeHead(404).end();
   if (request.url === '/secret' && authorization !== `Basic ${btoa('me:pass word')}`)
     return void response.writeHead(401).end();
   const body = request.url === '/empty' ? new Uint8Array(0) : content;
   if (requests.length > 1 && behaviour.failures-- > 0) return void request.socket.destroy();
-  const isStale = ifRange !== undefined && ifRange !== behaviour.etag;
-  if (!behaviour.hasRanges || isStale) return void response.writeHead(200).end(body);
+  const { etag, modified, isCareless } = behaviour;
+  const isStale = ifRange !== undefined && ifRange !== (etag || modified);
+  if (!behaviour.hasRanges || (isStale && !isCareless))
+    return void response.writeHead(200).end(body);
   const [, from = '', to = ''] = /^bytes=(\d+)-(\d+)$/.exec(range) ?? [];
   if (Number(from) >= body.length)
     return void response.writeHead(416, { 'content-range': `bytes */${body.length}` }).end();
-  const part = body.subarray(Number(from), Number(to) + 1);
+  const most = requests.length > 1 ? behaviour.mostBytes : body.length;
+  const part = body.subarray(Number(from), Math.min(Number(to) + 1, Number(from) + most));
   response.writeHead(206, {
-    etag: behaviour.etag,
+    ...(etag === '' ? {} : { etag }),
+    ...(modified === undefined ? {} : { 'last-modified': modified }),
     'content-range': `bytes ${from}-${Number(from) + part.length - 1}/${body.length + behaviour.grown}`,
   });
   response.end(Buffer.concat([part, Buffer.alloc(requests.length > 1 ? behaviour.surplus : 0)]));
@@ -65,7 +75,10 @@ after(() => {
   server.closeAllConnections();
 });
 beforeEach(() => {
-  behaviour = { etag: '"1"', failures: 0, hasRanges: true, surplus: 0, grown: 0 };
+  behaviour = {
+    ...{ etag: '"1"', failures: 0, hasRanges: true, surplus: 0, grown: 0 },
+    ...{ modified: undefined, isCareless: false, mostBytes: content.length },
+  };
   requests.length = 0;
 });
 
@@ -131,6 +144,45 @@ describe('a file of an HTTP server', () => {
     const file = await HttpFile.open(`${base}/disk`);
     behaviour.etag = '"2"';
     await assert.rejects(bytesAt(file, 0, 10), /was changed on the server/);
+  });
+
+  const TAGS = [
+    { name: 'a date', before: { etag: '', modified: 'Mon' }, after: { modified: 'Tue' } },
+    {
+      name: 'a weak tag and a date',
+      before: { etag: 'W/"1"', modified: 'Mon', isCareless: true },
+      after: { modified: 'Tue' },
+    },
+    {
+      name: 'a tag, from a server that compares none',
+      before: { isCareless: true },
+      after: { etag: '"2"' },
+    },
+  ];
+  for (const { name, before: first, after: then } of TAGS)
+    it(`is not mixed with another that took its place: ${name}`, async () => {
+      Object.assign(behaviour, first);
+      const file = await HttpFile.open(`${base}/disk`);
+      assert.deepEqual(await bytesAt(file, 0, 10), content.slice(0, 10));
+      Object.assign(behaviour, then);
+      await assert.rejects(bytesAt(file, 2 * MIB, 10), /was changed on the server/);
+    });
+
+  it('is refused when the server gives fewer bytes than it was asked for', async () => {
+    behaviour.mostBytes = 100;
+    const file = await HttpFile.open(`${base}/disk`);
+    await assert.rejects(
+      bytesAt(file, MIB, 200),
+      (error: ImageError) => error.kind === 'io' && /the server says 206 to a/.test(error.message),
+    );
+  });
+
+  it('is refused where the server leads in a circle', async () => {
+    await assert.rejects(
+      HttpFile.open(`${base}/loop`),
+      (error: ImageError) => error.kind === 'io' && /loop: at 0: redirect/.test(error.message),
+    );
+    assert.ok(requests.length < 30, `${requests.length} requests`);
   });
 
   it('is not mixed with a longer one, from a server that gives no tags', async () => {

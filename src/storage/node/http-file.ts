@@ -12,8 +12,19 @@ const RETRY_MS = 200;
 interface Remote {
   readonly url: string;
   readonly headers: Readonly<Record<string, string>>;
+  /** What the server said of this version of the file. */
+  readonly version: Readonly<Record<(typeof VERSION_HEADERS)[number], string | null>>;
   readonly sizeBytes: number;
 }
+
+const VERSION_HEADERS = ['etag', 'last-modified'] as const;
+/** Of OpenSSL's reasons to refuse a certificate: those that another list of who is trusted mends. */
+const NOT_TRUSTED = [
+  'DEPTH_ZERO_SELF_SIGNED_CERT',
+  'SELF_SIGNED_CERT_IN_CHAIN',
+  'UNABLE_TO_GET_ISSUER_CERT_LOCALLY',
+  'UNABLE_TO_VERIFY_LEAF_SIGNATURE',
+];
 
 /** A file of an HTTP server, read in ranges (RFC 9110, 14). Kept in memory in part, and read ahead of who reads in order. */
 export class HttpFile implements HostFile {
@@ -118,7 +129,7 @@ export class HttpFile implements HostFile {
   }
 
   async #fetchOnce(start: number, end: number): Promise<Uint8Array> {
-    const { url, headers, sizeBytes } = this.#remote;
+    const { url, headers, version, sizeBytes } = this.#remote;
     const signal = AbortSignal.any([this.#closed.signal, AbortSignal.timeout(TIMEOUT_MS)]);
     const range = `bytes=${start}-${end - 1}`;
     const response = await fetch(url, { headers: { ...headers, Range: range }, signal });
@@ -126,8 +137,14 @@ export class HttpFile implements HostFile {
     const given = response.headers.get('content-range');
     const wanted = `bytes ${start}-${end - 1}/`;
     const total = given?.startsWith(wanted) === true ? given.slice(wanted.length) : undefined;
+    const isOther = (name: (typeof VERSION_HEADERS)[number]): boolean => {
+      const now = response.headers.get(name);
+      return now !== null && version[name] !== null && now !== version[name];
+    };
+    // Some servers give ranges whatever they are told to compare.
     const hasChanged =
       response.status === 200 ||
+      (response.status === 206 && VERSION_HEADERS.some(isOther)) ||
       (total !== undefined && total !== '*' && Number(total) !== sizeBytes);
     if (response.status !== 206 || total === undefined || hasChanged) {
       await response.body?.cancel();
@@ -217,9 +234,12 @@ async function probe(url: string, shown: string, headers: Record<string, string>
   await response.body?.cancel();
   const sizeBytes = sizeOf(response, shown);
   // What is not the same any more must not be mixed with what was read before.
-  const tag = response.headers.get('etag');
-  const validator =
-    tag !== null && !tag.startsWith('W/') ? tag : response.headers.get('last-modified');
+  const version = {
+    etag: response.headers.get('etag'),
+    'last-modified': response.headers.get('last-modified'),
+  };
+  const isStrong = version.etag !== null && !version.etag.startsWith('W/');
+  const validator = isStrong ? version.etag : version['last-modified'];
   const isSameOrigin = new URL(response.url).origin === new URL(url).origin;
   const { Authorization, ...open } = headers;
   return {
@@ -229,6 +249,7 @@ async function probe(url: string, shown: string, headers: Record<string, string>
       ...(isSameOrigin && Authorization !== undefined ? { Authorization } : {}),
       ...(validator === null ? {} : { 'If-Range': validator }),
     },
+    version,
     sizeBytes,
   };
 }
@@ -267,7 +288,15 @@ async function bodyOf(response: Response, lengthBytes: number): Promise<Uint8Arr
 function ioError(error: unknown, path: string, offsetBytes: number): ImageError {
   if (error instanceof ImageError) return error;
   const { message, cause } = error as Error;
-  const why = cause instanceof Error && cause.message !== '' ? cause.message : message;
+  const reason = cause instanceof Error && cause.message !== '' ? cause.message : message;
+  const isTrusted = !(
+    cause instanceof Error &&
+    'code' in cause &&
+    NOT_TRUSTED.includes(String(cause.code))
+  );
+  const why = isTrusted
+    ? reason
+    : `${reason}; if the server is to be trusted, name its certificate's file in NODE_EXTRA_CA_CERTS`;
   return new ImageError(
     'io',
     `${path}: at ${offsetBytes}: ${why}`,
