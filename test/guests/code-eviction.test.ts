@@ -50,6 +50,8 @@ stack:
 `;
 
 const UNITS = 45_000;
+const MOST_ATTEMPTS = 5;
+const LEAST_COMPARED = 1000;
 // Writes units of code, 59 NOPs and a call of `hot` each, and runs them once: their blocks make each other room while `hot`
 // is translated. Ends with 0 when all have called it.
 const CALLING = `
@@ -105,15 +107,20 @@ function config(kernel: string) {
 
 describe('code without end', () => {
   it('makes room in lockstep too', async () => {
-    const vm = await createVm({ ...config(CALLING), verify: true });
-    try {
-      assert.deepEqual(await vm.run(), { type: 'debug-exit', status: 1 });
-      const { blocks, verified } = vm.stats();
-      assert.ok(blocks.evicted > 5000, `${blocks.evicted} blocks evicted`);
-      assert.ok((verified?.compared ?? 0) > 1000, `${verified?.compared} runs compared`);
-    } finally {
-      await vm.stop();
+    let compared = 0;
+    // On a busy machine the guest may end before `hot` has been translated.
+    for (let attempt = 0; compared <= LEAST_COMPARED && attempt < MOST_ATTEMPTS; attempt++) {
+      const vm = await createVm({ ...config(CALLING), verify: true });
+      try {
+        assert.deepEqual(await vm.run(), { type: 'debug-exit', status: 1 });
+        const { blocks, verified } = vm.stats();
+        assert.ok(blocks.evicted > 5000, `${blocks.evicted} blocks evicted`);
+        compared = verified?.compared ?? 0;
+      } finally {
+        await vm.stop();
+      }
     }
+    assert.ok(compared > LEAST_COMPARED, `${compared} runs compared`);
   });
 
   it('makes room for itself, oldest first, and stays right', async () => {
