@@ -168,6 +168,7 @@ async function bench(request: Request): Promise<Results> {
   const versions = await findPeers(peers.filter((peer) => taking.has(peer)));
   const loadBefore = loadAverage();
   const gathering = await runRounds(request, versions);
+  for (const session of request.sessions) await session.end?.();
   const workloads = request.sessions.flatMap((session) =>
     session.workloads
       .filter((workload) => isNamed(session, workload, request.only))

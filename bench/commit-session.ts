@@ -1,5 +1,5 @@
 // What changed in a disk goes to the image behind it.
-import { mkdir, stat, writeFile } from 'node:fs/promises';
+import { mkdir, rm, stat, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { noise } from '#storage/testing.ts';
 import { hashOfDisk } from './disk-hash.ts';
@@ -24,8 +24,15 @@ export function commitSession(
     peers: ['ring0', 'qemu'],
     run: async (peer, take) =>
       take('commit', await commit(dir, memory, commandOf(peer === 'ring0' ? 'ring0' : 'qemu'))),
+    end: async () => {
+      for (const file of imagesIn(dir).flatMap((image) => [image, `${image}.whole`]))
+        await rm(file, { force: true });
+    },
   };
 }
+
+const imagesIn = (dir: string) =>
+  [path.join(dir, 'commit-base.qcow2'), path.join(dir, 'commit-top.qcow2')] as const;
 
 /** Each run empties the image above, and works on copies. */
 async function commit(
@@ -33,7 +40,7 @@ async function commit(
   memory: WarmMemory,
   command: readonly string[],
 ): Promise<Sample> {
-  const [base, top] = [path.join(dir, 'commit-base.qcow2'), path.join(dir, 'commit-top.qcow2')];
+  const [base, top] = imagesIn(dir);
   if (!(await stat(`${top}.whole`).catch(() => undefined))) await make(dir, base, top);
   for (const file of [base, top]) await runToEnd('cp', ['--sparse=always', `${file}.whole`, file]);
   await runToEnd('sync', [base, top]);
@@ -51,5 +58,6 @@ async function make(dir: string, base: string, top: string): Promise<void> {
   await qemu('resize', '-f', 'raw', raw, String(DISK_BYTES));
   await qemu('create', '-f', 'qcow2', base, String(DISK_BYTES));
   await qemu('convert', '-f', 'raw', '-O', 'qcow2', '-B', base, '-F', 'qcow2', raw, top);
+  await rm(raw);
   for (const file of [base, top]) await runToEnd('mv', [file, `${file}.whole`]);
 }

@@ -33,4 +33,6 @@ export interface Session {
   readonly peers: readonly PeerName[];
   /** Samples are handed over one by one, so that those before a failure count. */
   run(peer: PeerName, take: (workload: string, sample: Sample) => void): Promise<void>;
+  /** Called after the last round: removes files that are large and soon made again. */
+  end?(): Promise<void>;
 }

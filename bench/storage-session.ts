@@ -123,6 +123,10 @@ export function storageSessions(imageDir: string): Session[] {
       peers: ['ring0', 'qemu'],
       run: async (peer, take) =>
         take(work.name, await runWork(work, peer, dir, memoryFor(work.disk))),
+      end: async () => {
+        for (const format of ['raw', work.from] as const)
+          await rm(sourceFile(work.disk, format, dir), { force: true });
+      },
     }),
   );
   return [...works, commitSession(dir, commandOf), ...snapshotSessions(dir, commandOf)];
@@ -185,9 +189,12 @@ function dataMib(disk: Disk): number {
   return (disk.mib * disk.runs.filter((kind) => kind !== 'hole').length) / disk.runs.length;
 }
 
-/** Made once, by qemu-img where it is not raw. */
+const sourceFile = ({ prefix, mib }: Disk, format: Format, dir: string): string =>
+  path.join(dir, `${prefix}source-${mib}.${format}`);
+
+/** Made once a run of the bench, by qemu-img where it is not raw. */
 async function sourceOf(disk: Disk, format: Format, dir: string): Promise<string> {
-  const file = path.join(dir, `${disk.prefix}source-${disk.mib}.${format}`);
+  const file = sourceFile(disk, format, dir);
   if (await stat(file).catch(() => undefined)) return file;
   await mkdir(dir, { recursive: true });
   const unfinished = `${file}.unfinished`;
