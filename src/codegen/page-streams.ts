@@ -1,9 +1,9 @@
-import type { Inst } from '#ir/block.ts';
+import { askedOnce, type Inst } from '#ir/block.ts';
 import { S_RAX, S_RDX, S_REGS, S_STREAMS, STREAMS_BYTES } from '#ir/state.ts';
 import { type ControlFlow, smallLoops } from './control-flow.ts';
 import { helperKind, isDivision } from './hot-helpers.ts';
 import { type KeptPage, PINS_BYTES } from './page-pins.ts';
-import type { Region } from './region.ts';
+import type { Region, RegionInsn } from './region.ts';
 import { TLB_DELTA } from './tlb-entry.ts';
 import type { FunctionBody } from './wasm.ts';
 
@@ -52,28 +52,28 @@ export class PageStreams {
     this.#cpu = cpu;
     this.#code64 = region.code64;
     for (const body of smallLoops(flow, MOST_NODES)) {
-      const nodes = body.map((n) => (region.nodes[n]?.insns ?? []).flatMap(({ ir }) => ir.insts));
+      const nodes = body.map((n) => region.nodes[n]?.insns ?? []);
       const far = new Set<number>();
-      for (const insts of nodes) for (const inst of insts) follow(inst, (r) => far.add(r));
-      for (const insts of nodes) this.#look(insts, new Set(far));
+      for (const insns of nodes)
+        for (const { ir } of insns)
+          for (const { kind, registers } of stepsOf(ir))
+            if (kind === 'far') for (const r of registers) far.add(r);
+      for (const insns of nodes) this.#look(insns, new Set(far));
     }
   }
 
   /** `far`: registers whose value the loop may have set to anything. */
-  #look(insts: readonly Inst[], far: Set<number>): void {
-    for (const inst of insts) {
-      if (MEMORY.has(inst.op.family)) this.#consider(inst, far);
-      follow(
-        inst,
-        (r) => far.add(r),
-        (r) => far.delete(r),
-      );
-    }
+  #look(insns: readonly RegionInsn[], far: Set<number>): void {
+    for (const { ir } of insns)
+      for (const { kind, inst, registers } of stepsOf(ir)) {
+        if (kind === 'access') this.#consider(inst, registers, far);
+        else if (kind === 'far') for (const r of registers) far.add(r);
+        else for (const r of registers) far.delete(r);
+      }
   }
 
-  #consider(inst: Inst, far: ReadonlySet<number>): void {
-    const registers = inst.args[0] && registersOf(inst.args[0]);
-    if (registers === undefined || registers.some((r) => far.has(r))) return;
+  #consider(inst: Inst, registers: readonly number[], far: ReadonlySet<number>): void {
+    for (const r of registers) if (far.has(r)) return;
     const name = `${registers.join('+')} ${inst.op.family === 'load'}`;
     this.#names.set(inst, name);
     if (this.#streams.has(name)) return;
@@ -118,25 +118,43 @@ export class PageStreams {
   }
 }
 
-const MEMORY = new Set(['load', 'loadw', 'store']);
+/** What an instruction does, in order. */
+interface StreamStep {
+  /** Reaches memory by these registers; sets them, by their offset in the state, to anything, or to a small value. */
+  readonly kind: 'access' | 'far' | 'near';
+  readonly inst: Inst;
+  readonly registers: readonly number[];
+}
 
-/** Tells which registers, by their offset in the state, are set to anything, and which to a small value. */
-function follow(
-  { op, attr, args }: Inst,
-  isFar: (register: number) => void,
-  isNear: (register: number) => void = () => {},
-): void {
-  if (op.family === 'call') {
-    if (isDivision(attr.helper ?? '')) for (const r of [S_RAX, S_RDX]) isFar(r);
-    if (helperKind(attr.helper ?? '') === 'whole')
-      for (let r = S_REGS; r < S_REGS + GENERAL_BYTES; r += 8) isFar(r);
+const stepsOf = askedOnce(({ insts }) => insts.flatMap(stepFor));
+const DIVISION_SETS = [S_RAX, S_RDX];
+const GENERAL = Array.from({ length: GENERAL_BYTES / 8 }, (_, i) => S_REGS + i * 8);
+
+function stepFor(inst: Inst): StreamStep[] {
+  const { op, attr, args } = inst;
+  const { slot, helper = '' } = attr;
+  const value = args[0];
+  switch (op.family) {
+    case 'load':
+    case 'loadw':
+    case 'store': {
+      const registers = value && registersOf(value);
+      return registers === undefined ? [] : [{ kind: 'access', inst, registers }];
+    }
+    case 'call':
+      if (isDivision(helper)) return [{ kind: 'far', inst, registers: DIVISION_SETS }];
+      return helperKind(helper) === 'whole' ? [{ kind: 'far', inst, registers: GENERAL }] : [];
+    case 'set': {
+      if (slot === undefined || !('fixed' in slot) || value === undefined) return [];
+      const { fixed } = slot;
+      if (fixed >= S_REGS + GENERAL_BYTES) return [];
+      const registers = [fixed & ~7];
+      if (isSmall(value)) return [{ kind: 'near', inst, registers }];
+      return isSmallStep(value, fixed) ? [] : [{ kind: 'far', inst, registers }];
+    }
+    default:
+      return [];
   }
-  if (op.family !== 'set' || attr.slot === undefined || !('fixed' in attr.slot)) return;
-  const { fixed } = attr.slot;
-  const [value] = args;
-  if (fixed >= S_REGS + GENERAL_BYTES || value === undefined) return;
-  if (isSmall(value)) isNear(fixed & ~7);
-  else if (!isSmallStep(value, fixed)) isFar(fixed & ~7);
 }
 
 function isSmallStep(value: Inst, register: number): boolean {

@@ -75,12 +75,6 @@ class TooLong extends Error {}
 const TRUNCATED = new Truncated();
 const TOO_LONG = new TooLong();
 
-const BY_OPCODE = new Map<number, InsnRow[]>();
-for (const row of TABLE) {
-  const rows = BY_OPCODE.get(row.opcode) ?? [];
-  rows.push(row);
-  BY_OPCODE.set(row.opcode, rows);
-}
 const HAS_MODRM_KINDS = 'EMRGSCDVWUPQN';
 
 function needsModRm(row: InsnRow): boolean {
@@ -93,24 +87,56 @@ function needsModRm(row: InsnRow): boolean {
   );
 }
 
-const NEEDS_MODRM = new Set(
-  [...BY_OPCODE.entries()].filter(([, rows]) => rows.some(needsModRm)).map(([op]) => op),
-);
-
 /** MOV CR and DR take ModRM.mod as 3 whatever it says (SDM vol. 2, MOV). */
 function ignoresMod(row: InsnRow): boolean {
   return row.operands.some((o) => o.kind === 'C' || o.kind === 'D');
 }
 
+/** A row, and what of its operands decides how it is decoded. */
+interface Choice {
+  readonly row: InsnRow;
+  readonly ignoresMod: boolean;
+  /** An operand may be memory alone, or a register alone. */
+  readonly wantsMemory: boolean;
+  readonly wantsRegister: boolean;
+  /** The address of its memory operand stands in the instruction. */
+  readonly hasOffset: boolean;
+}
+
+function choiceOf(row: InsnRow): Choice {
+  const isAny = (kinds: string) => row.operands.some((o) => kinds.includes(o.kind));
+  return {
+    row,
+    ignoresMod: ignoresMod(row),
+    wantsMemory: isAny('M'),
+    wantsRegister: !ignoresMod(row) && isAny('RUN'),
+    hasOffset: isAny('O'),
+  };
+}
+
+/** The rows of an opcode. */
+interface Choices {
+  readonly list: Choice[];
+  /** A ModRM byte follows it. */
+  hasModRm: boolean;
+}
+
+const BY_OPCODE = new Map<number, Choices>();
+for (const row of TABLE) {
+  const choices = BY_OPCODE.get(row.opcode) ?? { list: [], hasModRm: false };
+  choices.list.push(choiceOf(row));
+  choices.hasModRm ||= needsModRm(row);
+  BY_OPCODE.set(row.opcode, choices);
+}
+
 /** Whether the row is for this ModRM byte: its fields that are part of the opcode, memory or register. */
-function fitsModRm(row: InsnRow, modRm: number): boolean {
+function fitsModRm({ row, wantsMemory, wantsRegister }: Choice, modRm: number): boolean {
   const { reg, rm, mod } = row.options;
   const isRegister = modRm >= 0xc0;
   if (reg !== undefined && ((modRm >> 3) & 7) !== reg) return false;
   if (rm !== undefined && (!isRegister || (modRm & 7) !== rm)) return false;
   if (mod !== undefined && (mod === 'reg') !== isRegister) return false;
-  if (isRegister) return !row.operands.some((o) => o.kind === 'M');
-  return ignoresMod(row) || !row.operands.some((o) => 'RUN'.includes(o.kind));
+  return isRegister ? !wantsMemory : !wantsRegister;
 }
 
 /** Decodes one instruction at a time. `codeSize` is 2, 4 or 8. */
@@ -197,35 +223,35 @@ export class Decoder {
 
   #instruction(): Decoded {
     const opcode = this.#opcode(this.#prefixes());
-    const rows = BY_OPCODE.get(opcode);
-    if (rows === undefined) {
+    const choices = BY_OPCODE.get(opcode);
+    if (choices === undefined) {
       // A ModRM byte that is not there would be a #PF before the #UD; opcodes without rows are taken to have none.
       return 'undefined';
     }
-    const modRm = NEEDS_MODRM.has(opcode) ? this.#next() : -1;
-    const row = this.#choose(rows, modRm);
-    if (row === undefined) return 'undefined';
-    return this.#finish(row, modRm);
+    const modRm = choices.hasModRm ? this.#next() : -1;
+    const choice = this.#choose(choices.list, modRm);
+    if (choice === undefined) return 'undefined';
+    return this.#finish(choice, modRm);
   }
 
-  #choose(rows: readonly InsnRow[], modRm: number): InsnRow | undefined {
+  #choose(list: readonly Choice[], modRm: number): Choice | undefined {
     const mandatory = this.#rep !== 0 ? this.#rep : this.#op66 ? 0x66 : 0;
-    let fallback: InsnRow | undefined;
-    for (const row of rows) {
-      if (!this.#fits(row, modRm)) continue;
-      const { prefix } = row.options;
-      if (prefix === undefined) fallback ??= row;
-      else if (prefix === 'none' ? mandatory === 0 : prefix === mandatory) return row;
-      else if (prefix === 0x66 && this.#op66 && this.#rep === 0) return row;
+    let fallback: Choice | undefined;
+    for (const choice of list) {
+      if (!this.#fits(choice, modRm)) continue;
+      const { prefix } = choice.row.options;
+      if (prefix === undefined) fallback ??= choice;
+      else if (prefix === 'none' ? mandatory === 0 : prefix === mandatory) return choice;
+      else if (prefix === 0x66 && this.#op66 && this.#rep === 0) return choice;
     }
     return fallback;
   }
 
-  #fits(row: InsnRow, modRm: number): boolean {
-    const { options } = row;
+  #fits(choice: Choice, modRm: number): boolean {
+    const { options } = choice.row;
     if (this.#codeSize === 8 ? options.not64 === true : options.only64 === true) return false;
     if (options.w !== undefined && ((this.#rex >> 3) & 1) !== options.w) return false;
-    return fitsModRm(row, modRm);
+    return fitsModRm(choice, modRm);
   }
 
   #opSize(row: InsnRow): 2 | 4 | 8 {
@@ -243,14 +269,15 @@ export class Decoder {
     return (this.#codeSize === 4) !== this.#addr67 ? 4 : 2;
   }
 
-  #finish(row: InsnRow, modRm: number): Decoded {
+  #finish(choice: Choice, modRm: number): Decoded {
+    const { row } = choice;
     const opSize = this.#opSize(row);
     const addrSize = this.#addrSize();
     const mod = modRm < 0 ? 0 : modRm >> 6;
     const reg = modRm < 0 ? 0 : ((modRm >> 3) & 7) | ((this.#rex & 4) << 1);
     const rm = modRm < 0 ? 0 : (modRm & 7) | ((this.#rex & 1) << 3);
     this.#head = this.#at;
-    const memory = this.#memoryOperand(row, modRm, addrSize);
+    const memory = this.#memoryOperand(choice, modRm, addrSize);
     const dispBytes = this.#at - this.#head;
     const { immediates, rel } = this.#immediates(row, opSize);
     if (this.#lock && !(row.options.lock === true && memory !== undefined)) return 'undefined';
@@ -274,14 +301,16 @@ export class Decoder {
     };
   }
 
-  #memoryOperand(row: InsnRow, modRm: number, addrSize: number): MemoryOperand | undefined {
-    if (row.operands.some((o) => o.kind === 'O')) {
+  #memoryOperand(
+    { hasOffset, ignoresMod }: Choice,
+    modRm: number,
+    addrSize: number,
+  ): MemoryOperand | undefined {
+    if (hasOffset) {
       const disp = this.#immediate(addrSize, false);
       return this.#operand(-1, -1, 0, disp);
     }
-    return modRm < 0 || modRm >= 0xc0 || ignoresMod(row)
-      ? undefined
-      : this.#memory(modRm, addrSize);
+    return modRm < 0 || modRm >= 0xc0 || ignoresMod ? undefined : this.#memory(modRm, addrSize);
   }
 
   #immediates(row: InsnRow, opSize: number): { immediates: bigint[]; rel: number } {
