@@ -53,11 +53,7 @@ export class PageStreams {
     this.#code64 = region.code64;
     for (const body of smallLoops(flow, MOST_NODES)) {
       const nodes = body.map((n) => region.nodes[n]?.insns ?? []);
-      const far = new Set<number>();
-      for (const insns of nodes)
-        for (const { ir } of insns)
-          for (const { kind, registers } of stepsOf(ir))
-            if (kind === 'far') for (const r of registers) far.add(r);
+      const far = nodes.flat().flatMap(({ ir }) => farIn(ir));
       for (const insns of nodes) this.#look(insns, new Set(far));
     }
   }
@@ -127,6 +123,9 @@ interface StreamStep {
 }
 
 const stepsOf = askedOnce(({ insts }) => insts.flatMap(stepFor));
+const farIn = askedOnce((ir) =>
+  stepsOf(ir).flatMap(({ kind, registers }) => (kind === 'far' ? registers : [])),
+);
 const DIVISION_SETS = [S_RAX, S_RDX];
 const GENERAL = Array.from({ length: GENERAL_BYTES / 8 }, (_, i) => S_REGS + i * 8);
 
