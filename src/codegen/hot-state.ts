@@ -53,7 +53,13 @@ interface Use {
   readonly written: boolean;
 }
 
-const usedBy = askedOnce(({ insts }) => insts.flatMap(usesOf));
+/** Each once, in the order of the first uses. */
+const usedBy = askedOnce(({ insts }): readonly Use[] => {
+  const uses = insts.flatMap(usesOf);
+  const isFirst = ({ offset }: Use, i: number) => uses.findIndex((u) => u.offset === offset) === i;
+  const isWritten = (offset: number) => uses.some((u) => u.offset === offset && u.written);
+  return uses.filter(isFirst).map(({ offset }) => ({ offset, written: isWritten(offset) }));
+});
 
 function usesOf({ op, attr }: Inst): Use[] {
   const { slot, helper } = attr;

@@ -29,7 +29,8 @@ import { descriptions, type LiveRegion, type Unit, type UsedBatch } from './regi
 
 /** A batch of regions that has been compiled. */
 export interface TranslatedBatch extends CompiledBatch {
-  readonly module: WebAssembly.Module;
+  /** Undefined when there are no regions. */
+  readonly module: WebAssembly.Module | undefined;
   /** The `epoch` of the requests. */
   readonly epoch: number;
   /** Time that translation and compilation took. */
@@ -295,11 +296,12 @@ export class HotTier {
       for (const block of batch.elsewhere) this.#move(block);
       for (const block of batch.covered) this.#askAgain(block);
     }
-    if (batch.regions.length === 0) return;
+    const { module } = batch;
+    if (module === undefined) return;
     this.#stats.wasmBytes += batch.wasm.length;
     const unit: Unit = {
       wasm: batch.wasm,
-      module: batch.module,
+      module,
       regions: batch.regions.map(() => undefined),
       reserved: batch.regions.map(() => undefined),
       outdated: new Set(),

@@ -12,7 +12,7 @@ export function translate(
 ): TranslatedBatch {
   const began = performance.now();
   const batch = compiler.compile(requests);
-  const module = new WebAssembly.Module(batch.wasm);
+  const module = batch.regions.length === 0 ? undefined : new WebAssembly.Module(batch.wasm);
   return { ...batch, module, epoch, ms: performance.now() - began };
 }
 

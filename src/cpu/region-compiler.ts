@@ -35,6 +35,7 @@ export interface CompiledRegion {
 }
 
 export interface CompiledBatch {
+  /** A module; empty when there are no regions. */
   readonly wasm: Uint8Array<ArrayBuffer>;
   /** In the order of the module's globals: `slots` `0`, `1` … are to hold their places in the table of regions. */
   readonly regions: readonly CompiledRegion[];
@@ -182,6 +183,7 @@ export class RegionCompiler {
 
 /** A module that puts the functions of regions into the table of regions. */
 function buildRegions(regions: readonly Region[], cpu: number): Uint8Array<ArrayBuffer> {
+  if (regions.length === 0) return new Uint8Array();
   const module = new ModuleWriter();
   module.importTable('env', 'hot');
   const slots = regions.map((_, i) => module.importGlobal('slots', `${i}`));
