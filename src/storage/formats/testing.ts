@@ -40,6 +40,8 @@ export interface FormatSuite {
   readonly variants: readonly Variant[];
   /** What `qemu-img create -o` is given for images that we write to. */
   readonly qemuOptions: readonly string[];
+  /** Whether QEMU opens disks of no bytes that it makes with these options, or we as this variant; default: it does. */
+  readonly qemuOpensEmpty?: (variant: string) => boolean;
   /** Sizes of disks, in bytes, as the format has them: what is asked for may be rounded. */
   readonly sizes: readonly number[];
   /** A size beyond 2 TiB, or the format's largest. */
@@ -162,13 +164,15 @@ export function testFormat(suite: FormatSuite): void {
   const { format } = suite;
   const dir = tempDir(format.name);
   const at = (name: string): string => path.join(dir, name);
+  const opensEmpty = suite.qemuOpensEmpty ?? (() => true);
   describe(`${format.name}: what we make`, () => {
     for (const { name, options, qemu = true } of suite.variants)
       for (const size of suite.sizes)
         it(`${name}, ${size} bytes`, async () => {
           await createImage(format, nodeStorageHost, at('ours'), size, options);
           const expected = await changeAndReopen(suite, at('ours'), size + 1);
-          if (qemu && hasQemu) compareByQemu(suite, dir, 'ours', expected);
+          if (qemu && hasQemu && (size > 0 || opensEmpty(name)))
+            compareByQemu(suite, dir, 'ours', expected);
         });
     it(`a disk of ${suite.hugeBytes} bytes takes no room`, async () => {
       await createImage(format, nodeStorageHost, at('huge'), suite.hugeBytes);
@@ -186,7 +190,7 @@ export function testFormat(suite: FormatSuite): void {
   });
   describe(`${format.name}: what qemu-img makes`, { skip: !hasQemu && 'no qemu-img' }, () => {
     for (const options of suite.qemuOptions)
-      for (const size of suite.sizes)
+      for (const size of suite.sizes.filter((one) => one > 0 || opensEmpty(options)))
         it(`${options === '' ? 'plain' : options}, ${size} bytes`, async () => {
           const flags = options === '' ? [] : ['-o', options];
           run(dir, 'qemu-img', 'create', '-q', '-f', suite.qemuName, ...flags, 'qemu', `${size}`);
