@@ -280,7 +280,8 @@ export async function testCrashes(
     const last = flushed.findLast(({ events }) => events <= crash.events);
     assert.ok(last !== undefined);
     const found = { flushed: last.bytes, touched: touched.slice(last.steps) };
-    if (points % REPAIRS_EVERY === 0) await crashRepair(format, crash.host, found, seed);
+    if (points % REPAIRS_EVERY === 0 && format.check !== undefined)
+      await crashRepair(format, crash.host, found, seed);
     await checkCrash(format, crash.host, found);
   }
   return points;
@@ -314,8 +315,10 @@ async function checkCrash(
   host: MemoryHost,
   { flushed, touched }: Found,
 ): Promise<void> {
-  const first = await checkImage(format, host, '/d', 'leaks');
-  assert.deepEqual([first.corruptions, first.leaks], [0, 0], first.messages.join('\n'));
+  if (format.check !== undefined) {
+    const first = await checkImage(format, host, '/d', 'leaks');
+    assert.deepEqual([first.corruptions, first.leaks], [0, 0], first.messages.join('\n'));
+  }
   const image = await openImage('/d', host, { format: format.name, readOnly: true });
   const bytes = await readAll(image);
   await image.close();

@@ -1,9 +1,44 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { crashes, RecordingHost } from '../../blocks/testing.ts';
 import type { DiskImage, ImageError } from '../../image.ts';
 import { openImage } from '../../open.ts';
 import { MemoryHost, noise } from '../../testing.ts';
+import { testCrashes } from '../testing.ts';
 import { raw } from './raw.ts';
+
+it('raw disks keep what was flushed when power is lost after any write', async () => {
+  assert.ok((await testCrashes(raw, 3 << 20, {}, 3)) > 15);
+});
+
+it('raw disks have their old size or their new one when power is lost while it changes', async () => {
+  for (const [from, to] of [
+    [1 << 20, 3 << 20],
+    [3 << 20, 1 << 20],
+  ] as const) {
+    const host = new RecordingHost();
+    const file = await host.openFile('/d', { access: 'create' });
+    await file.write(0, noise(from, 1));
+    await file.flush();
+    const start = new MemoryHost();
+    for (const [name, one] of host.files) start.files.set(name, one.clone());
+    host.events.length = 0;
+    const image = await openImage('/d', host, { format: 'raw' });
+    await image.resize?.(to, { shrink: true });
+    await image.write(0, noise(512, 1));
+    await image.close();
+    let points = 0;
+    for (const crash of crashes(start, host.events, 4)) {
+      points++;
+      const after = await openImage('/d', crash.host, { format: 'raw', readOnly: true });
+      assert.ok([from, to].includes(after.sizeBytes), `${after.sizeBytes} bytes`);
+      const kept = new Uint8Array(Math.min(from, to));
+      await after.read(0, kept);
+      assert.ok(Buffer.compare(kept, noise(from, 1).subarray(0, kept.length)) === 0);
+    }
+    assert.equal(points, 2);
+  }
+});
 
 async function disk(host: MemoryHost, sizeBytes: number, readOnly = false): Promise<DiskImage> {
   const file = await host.openFile('/d.raw', { access: 'create' });

@@ -353,6 +353,11 @@ describe('VMDK descriptors of strangers', () => {
     });
 });
 
+for (const subformat of ['monolithicFlat', 'twoGbMaxExtentSparse', 'twoGbMaxExtentFlat'])
+  it(`VMDK images survive a loss of power after any write: ${subformat}`, async () => {
+    assert.ok((await testCrashes(vmdk, 3 * MIB, { subformat }, 2)) > 15);
+  });
+
 it('VMDK images survive a loss of power after any write', async () => {
   assert.ok((await testCrashes(vmdk, 3 * MIB, {}, 1)) > 15);
 });
