@@ -1,10 +1,11 @@
 // npm run fuzz: damages what parsers read until one of them does not say so as it should. docs/howto/images.md
 import { parseArgs } from 'node:util';
+import { APPLIANCE_TARGET } from './appliances.ts';
 import { DEVICE_TARGETS } from './devices.ts';
 import { TARGETS as IMAGE_TARGETS, type Target } from './images.ts';
 import { REQUEST_TARGETS } from './requests.ts';
 
-const TARGETS = [...IMAGE_TARGETS, ...DEVICE_TARGETS, ...REQUEST_TARGETS];
+const TARGETS = [...IMAGE_TARGETS, APPLIANCE_TARGET, ...DEVICE_TARGETS, ...REQUEST_TARGETS];
 
 /** Of one seed, so that what is found is found again at once. */
 const ROUNDS = 20;

@@ -20,6 +20,7 @@ const VARIANTS: Readonly<Record<string, readonly Options[]>> = {
     { compat: '0.10' },
   ],
   vhdx: [{ block_size: 1024 * KIB }],
+  vmdk: [{}, { zeroed_grain: true }, { subformat: 'streamOptimized' }],
 };
 
 /** Images of formats that are read alone. */

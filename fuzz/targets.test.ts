@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
 import { it } from 'node:test';
+import { APPLIANCE_TARGET } from './appliances.ts';
 import { DEVICE_TARGETS } from './devices.ts';
 import { TARGETS } from './images.ts';
 import { REQUEST_TARGETS } from './requests.ts';
 
-for (const target of TARGETS)
+for (const target of [...TARGETS, APPLIANCE_TARGET])
   it(`damaged ${target.name} images are refused or read, and nothing else`, async () => {
     const { opened, refused } = await target.run(1, 10);
     assert.equal(opened + refused, 10);

@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import process from 'node:process';
@@ -48,6 +56,32 @@ it('a machine goes out and comes in again', async () => {
   const taken = await ring0('import', at('m.ova'), '-o', dir, '-O', 'raw');
   assert.equal(taken.status, 0, taken.text);
   assert.deepEqual(new Uint8Array(readFileSync(at('m-disk1.raw'))), disk);
+});
+
+it('several disks go out and come in again, each by its own name', async () => {
+  const folder = at('several');
+  mkdirSync(folder);
+  for (const [index, name] of ['one.raw', 'two.raw'].entries())
+    writeFileSync(path.join(folder, name), noise((1 + index) << 20, index));
+  const disks = ['one.raw', 'two.raw'].map((name) => path.join(folder, name));
+  const made = await ring0('export', at('two.ova'), ...disks, '-f', 'raw');
+  assert.equal(made.status, 0, made.text);
+  assert.equal((await ring0('import', at('two.ova'), '-o', folder, '-O', 'raw')).status, 0);
+  for (const [index, disk] of disks.entries())
+    assert.ok(
+      readFileSync(path.join(folder, `two-disk${index + 1}.raw`)).equals(readFileSync(disk)),
+    );
+  // Packages of others may call two disks the same but for the ending.
+  assert.equal(spawnSync('tar', ['xf', at('two.ova'), '-C', folder]).status, 0);
+  const text = readFileSync(path.join(folder, 'two.ovf'), 'utf8');
+  renameSync(path.join(folder, 'two-disk1.vmdk'), path.join(folder, 'same.vmdk'));
+  renameSync(path.join(folder, 'two-disk2.vmdk'), path.join(folder, 'same.img'));
+  const renamed = text.replace('two-disk1.vmdk', 'same.vmdk').replace('two-disk2.vmdk', 'same.img');
+  writeFileSync(path.join(folder, 'same.ovf'), renamed);
+  const taken = await ring0('import', path.join(folder, 'same.ovf'), '-o', folder, '-O', 'raw');
+  assert.equal(taken.status, 0, taken.text);
+  for (const [index, name] of ['same.raw', 'same-2.raw'].entries())
+    assert.ok(readFileSync(path.join(folder, name)).equals(readFileSync(disks[index] ?? '')), name);
 });
 
 it('a damaged package leaves nothing, and is said to be so', async () => {

@@ -74,9 +74,11 @@ export async function applianceImport(
       context.host.stderr.write(`ring0: warning: ${file}: has no manifest to be checked with\n`);
     await mkdir(flags.output, { recursive: true });
     await withStaging(true, new Map(), async (host) => {
+      const taken = new Set<string>();
       for (const { disks } of appliance.ovf.systems)
         for (const disk of disks) {
-          const target = path.join(flags.output, `${nameOf(file, disk)}.${format.name}`);
+          const name = freeName(nameOf(file, disk), taken);
+          const target = path.join(flags.output, `${name}.${format.name}`);
           await createImage(target, host, format, {
             sizeBytes: disk.capacityBytes,
             options: new Map(),
@@ -90,6 +92,14 @@ export async function applianceImport(
     await appliance.close();
   }
   return STATUS_OK;
+}
+
+/** The name or, where another disk has it, the name and a number; taken from now on. */
+function freeName(name: string, taken: Set<string>): string {
+  let free = name;
+  for (let number = 2; taken.has(free); number++) free = `${name}-${number}`;
+  taken.add(free);
+  return free;
 }
 
 /** The name of the disk's file without its ending: it has been checked to be no path. */

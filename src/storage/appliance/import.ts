@@ -50,7 +50,9 @@ export class Appliance {
    */
   async verify(digest: Digest): Promise<boolean> {
     if (this.#manifest === undefined) return false;
-    const manifest = await this.host.openFile(this.#manifest);
+    const manifest = await this.host.openFile(
+      this.host.resolve(this.path, this.#manifest.replace(/^.*\//s, '')),
+    );
     const lines = parseManifest(await textOf(manifest), this.#manifest);
     await manifest.close();
     for (const { algorithm, file: name, digest: expected } of lines) {
@@ -93,7 +95,7 @@ export async function openAppliance(path: string, host: StorageHost): Promise<Ap
     const names = await host.list(path);
     const hasManifest = manifest !== path && names.includes(manifest.replace(/^.*\//s, ''));
     await file.close();
-    const parts = { ovf, host, archive: undefined };
+    const parts = { ovf, host: new FolderHost(path, host), archive: undefined };
     return new Appliance(path, { ...parts, manifest: hasManifest ? manifest : undefined });
   } catch (error) {
     await file.close().catch(() => {});
@@ -128,6 +130,50 @@ async function openArchive(file: HostFile, host: StorageHost): Promise<Appliance
     archive: file,
     manifest: manifest === undefined ? undefined : `${file.path}/${manifest.name}`,
   });
+}
+
+/** The files beside a descriptor: a disk of a stranger's package leads to nothing else on this host. */
+class FolderHost implements StorageHost {
+  readonly codec: StorageHost['codec'];
+  readonly #descriptor: string;
+  readonly #host: StorageHost;
+
+  constructor(descriptor: string, host: StorageHost) {
+    this.codec = host.codec;
+    this.#descriptor = descriptor;
+    this.#host = host;
+  }
+
+  async openFile(path: string, options?: FileOptions): Promise<HostFile> {
+    const name = path.replace(/^.*\//s, '');
+    if (path !== this.#host.resolve(this.#descriptor, name))
+      throw new ImageError('unsupported', `${path}: lies outside of the package`, { path });
+    return await this.#host.openFile(path, options);
+  }
+
+  replace(path: string, bytes: Uint8Array): Promise<Replaced> {
+    return this.#host.replace(path, bytes);
+  }
+
+  remove(path: string): Promise<void> {
+    return this.#host.remove(path);
+  }
+
+  resolve(imagePath: string, name: string): string {
+    return this.#host.resolve(imagePath, name);
+  }
+
+  identity(path: string): Promise<string> {
+    return this.#host.identity(path);
+  }
+
+  list(path: string): Promise<readonly string[]> {
+    return this.#host.list(path);
+  }
+
+  nowMs(): number {
+    return this.#host.nowMs();
+  }
 }
 
 /** The files of an archive, as if it were a folder. */

@@ -333,14 +333,32 @@ async function checkCrash(
 export type Hot = readonly (readonly [fromBytes: number, toBytes: number])[];
 
 /** Damages images in thousands of ways: every failure is an ImageError that names the file, soon, and takes no room. */
-export async function fuzzImage(
+export function fuzzImage(
   format: ImageFormat,
   base: Uint8Array,
   hot: Hot,
   seed: number,
   rounds: number,
+  reseal?: (bytes: Uint8Array) => void,
+): Promise<{ opened: number; refused: number }> {
+  const use = (host: MemoryHost, random: Random): Promise<void> => useDamaged(format, host, random);
+  return fuzzFile({ base, hot, use, ...(reseal === undefined ? {} : { reseal }) }, seed, rounds);
+}
+
+export interface FuzzedFile {
+  readonly base: Uint8Array;
+  readonly hot: Hot;
+  /** Opens and uses `/fuzz`. */
+  readonly use: (host: MemoryHost, random: Random) => Promise<void>;
   /** Makes checksums right again, so that what lies behind them is reached; called for half of the rounds. */
-  reseal: (bytes: Uint8Array) => void = () => {},
+  readonly reseal?: (bytes: Uint8Array) => void;
+}
+
+/** As `fuzzImage`, of any file. */
+export async function fuzzFile(
+  { base, hot, use, reseal }: FuzzedFile,
+  seed: number,
+  rounds: number,
 ): Promise<{ opened: number; refused: number }> {
   const random = new Random(seed);
   const result = { opened: 0, refused: 0 };
@@ -348,7 +366,7 @@ export async function fuzzImage(
     const host = new FuzzHost();
     const file = await host.openFile('/fuzz', { access: 'create' });
     const bytes = damaged(base, hot, random);
-    if (round % 2 === 0) reseal(bytes);
+    if (round % 2 === 0) reseal?.(bytes);
     await file.truncate(bytes.length);
     for (let at = 0; at < bytes.length; at += 4096) {
       const page = bytes.subarray(at, at + 4096);
@@ -356,7 +374,7 @@ export async function fuzzImage(
     }
     const before = process.cpuUsage();
     try {
-      await useDamaged(format, host, random);
+      await use(host, random);
       result.opened++;
     } catch (error) {
       if (!(error instanceof ImageError)) throw error;
