@@ -59,6 +59,11 @@ interface MadeRegion {
   readonly insns: number;
 }
 
+interface Planned {
+  readonly region: Region;
+  readonly compiled: CompiledRegion;
+}
+
 /** Makes one module of the regions of several hot blocks. Reads the blocks of a vCPU, from whatever thread. */
 export class RegionCompiler {
   readonly #view: BlockView;
@@ -86,7 +91,7 @@ export class RegionCompiler {
   }
 
   compile(requests: readonly RegionRequest[]): CompiledBatch {
-    const planned: { region: Region; compiled: CompiledRegion }[] = [];
+    const planned: Planned[] = [];
     const elsewhere: number[] = [];
     const covered: number[] = [];
     let refused = 0;
@@ -112,6 +117,7 @@ export class RegionCompiler {
       if (entry === undefined || this.#isEntered(entry)) continue;
       const insns = region.nodes.reduce((sum, node) => sum + node.insns.length, 0);
       this.#remember(entry, blocks, insns);
+      covered.push(...this.#takeCovered(planned, blocks));
       planned.push({
         region,
         compiled: { rip, blocks, pageOffsets: region.pages, pages, insns },
@@ -127,6 +133,26 @@ export class RegionCompiler {
       elsewhere,
       covered,
     };
+  }
+
+  /**
+   * Takes from what is planned in the present batch the regions whose entries are among `blocks`: blocks of one path become hot
+   * together, and one behind may be asked for first. Returns their entries.
+   */
+  #takeCovered(planned: Planned[], blocks: readonly BlockInfo[]): number[] {
+    if (!this.#sparing) return [];
+    const addresses = new Set(blocks.map(({ address }) => address));
+    const taken: number[] = [];
+    for (const [i, { region, compiled }] of [...planned.entries()].toReversed()) {
+      const entry = compiled.blocks[0]?.address ?? 0;
+      if (region.servesMisses || !addresses.has(entry)) continue;
+      planned.splice(i, 1);
+      taken.push(entry);
+      this.#made.delete(entry);
+      this.#entered.delete(entry);
+      this.#covered.delete(entry); // it has been asked for once
+    }
+    return taken;
   }
 
   #isEntered(block: BlockInfo): boolean {

@@ -64,6 +64,15 @@ describe('blocks that became hot together', () => {
     assert.deepEqual(again.covered, []);
   });
 
+  it('share the region of the one that comes first, whichever was asked for first', () => {
+    const compiler = new RegionCompiler(memory, cpu, new Set(), true);
+    const made = compiler.compile([second, first]);
+    assert.deepEqual(blocks(made), [first.block, second.block]);
+    assert.deepEqual(entries(made), [FIRST]);
+    assert.deepEqual(made.covered, [second.block]);
+    assert.deepEqual(entries(compiler.compile([second])), [SECOND]);
+  });
+
   it('have a region each else', () => {
     const made = new RegionCompiler(memory, cpu, new Set()).compile([first, second]);
     assert.deepEqual(entries(made), [FIRST, SECOND]);
