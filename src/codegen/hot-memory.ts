@@ -13,7 +13,6 @@ const I32_LOAD = 0x28;
 const I64_LOAD = 0x29;
 const I32_ADD = 0x6a;
 const I32_SUB = 0x6b;
-const I32_EQ = 0x46;
 const I32_NE = 0x47;
 
 interface MemoryContext {
@@ -26,9 +25,9 @@ interface MemoryContext {
 }
 
 /**
- * Emits where in linear memory the accesses of a region are. Where the TLB does not have a page, core/ is called in loops, once
- * for all accesses with a common base, and in regions that have met many such pages, for each; elsewhere the instruction is the
- * interpreter's. V8 takes longer for such a call, before which all that lives in registers is saved, than for the rest of an instruction.
+ * Emits where in linear memory the accesses of a region are. Where the TLB does not have a page the instruction is the
+ * interpreter's; in regions that have met many such pages core/ is called, once for accesses with a common base. V8 takes longer
+ * for such a call, before which all that lives in registers is saved, than for the rest of an instruction.
  */
 export class HotMemory {
   readonly #pages: KeptPages;
@@ -46,25 +45,41 @@ export class HotMemory {
    * not asked, the instruction is the interpreter's.
    */
   pushHost(address: number, width: number, write: boolean, page?: KeptPage): void {
-    const { f } = this.#cx;
-    if (!this.#pages.servesMisses) {
-      f.get(address).op(0xa7);
-      this.#pushSureDelta(address, width, write);
-      f.op(I32_ADD);
-      return;
-    }
-    const entry = this.#cx.pool.take('i32');
     // The ways meet before the sum: of that V8 knows that nothing is to be cleared above it.
-    f.get(address).op(0xa7);
+    const f = this.#cx.f.get(address).op(0xa7);
+    this.#pushDelta(address, width, write, {
+      page,
+      pushMissed: () => this.#pushMissed(address, width, write),
+    });
+    f.op(I32_ADD);
+  }
+
+  /** Pushes the distance of the page of an access: what is known of it, or the TLB's, or what `pushMissed` pushes where core/ is asked. */
+  #pushDelta(
+    address: number,
+    width: number,
+    write: boolean,
+    { page, pushMissed }: { page: KeptPage | undefined; pushMissed: () => void },
+  ): void {
+    const { f } = this.#cx;
+    const entry = this.#cx.pool.take('i32');
     this.#pushKnown(page, address, width);
     this.#pushHit(address, entry, width, write);
-    f.hint(true).if('i32');
+    const { servesMisses } = this.#pages;
+    if (servesMisses) f.hint(true).if('i32');
+    else {
+      f.op(0x45).hint(false).if();
+      this.#cx.giveUp();
+      f.end();
+    }
     page?.enter(entry, address);
-    f.get(entry).mem(I32_LOAD, TLB_DELTA).else();
-    this.#pushMissed(address, width, write);
-    f.end();
+    f.get(entry).mem(I32_LOAD, TLB_DELTA);
+    if (servesMisses) {
+      f.else();
+      pushMissed();
+      f.end();
+    }
     if (page !== undefined) f.end();
-    f.op(I32_ADD);
   }
 
   /** Begins a choice: what is known of a page, or what is pushed next, up to an `end`. */
@@ -94,16 +109,6 @@ export class HotMemory {
       .op(0x58);
   }
 
-  /** Pushes the distance of the page that the TLB has for an address; without one the instruction is the interpreter's. */
-  #pushSureDelta(address: number, width: number, write: boolean): void {
-    const { f } = this.#cx;
-    const entry = this.#cx.pool.take('i32');
-    this.#pushHit(address, entry, width, write);
-    f.op(0x45).hint(false).if();
-    this.#cx.giveUp();
-    f.end().get(entry).mem(I32_LOAD, TLB_DELTA);
-  }
-
   /** Pushes what core/ says of an address: linear-memory address minus virtual one. */
   #pushMissed(address: number, width: number, write: boolean): void {
     const { f } = this.#cx;
@@ -121,22 +126,11 @@ export class HotMemory {
     f.end().get(host).get(address).op(0xa7).op(I32_SUB);
   }
 
-  /** Pushes what core/ says of the pages of several accesses; where they have no distance in common, the first is the interpreter's. */
+  /** Pushes what core/ says of the pages of several accesses; NO_DELTA where they have no distance in common. */
   #pushDistance(address: number, span: number, write: boolean): void {
-    const { f, locals, helper, pool } = this.#cx;
-    const delta = pool.take('i32');
-    f.get(locals.cpu)
-      .get(address)
-      .i32(span)
-      .i32(write ? 1 : 0)
-      .call(helper('hot_distance'))
-      .tee(delta)
-      .i32(NO_DELTA)
-      .op(I32_EQ)
-      .hint(false)
-      .if();
-    this.#cx.giveUp();
-    f.end().get(delta);
+    const { f, locals, helper } = this.#cx;
+    f.get(locals.cpu).get(address).i32(span);
+    f.i32(write ? 1 : 0).call(helper('hot_distance'));
   }
 
   /** As `pushHost`, for an access that may have its base in common with others. */
@@ -172,30 +166,17 @@ export class HotMemory {
     if (reach === undefined) return undefined;
     const { f } = this.#cx;
     const { low, high, writes } = reach;
-    const isSure = !this.#pages.areAllServed;
+    const isSure = !this.#pages.servesMisses;
     const check = { low, high, writes, isSure, delta: f.local('i32') };
     this.groups.checks.set(root, check);
     const first = this.#cx.pool.take('i64');
     f.get(address);
     if (low !== offset) f.i64(low - offset).op(0x7c);
     f.set(first);
-    if (!this.#pages.servesMisses) {
-      this.#pushSureDelta(first, high - low, writes);
-      f.set(check.delta);
-      return check;
-    }
-    const entry = this.#cx.pool.take('i32');
     const stream = writes === write ? this.#pages.streams.of(inst) : undefined;
     const page = this.#pages.pinOf(root, low, high - low, writes) ?? stream;
-    this.#pushKnown(page, first, high - low);
-    this.#pushHit(first, entry, high - low, writes);
-    f.hint(true).if('i32');
-    page?.enter(entry, first);
-    f.get(entry).mem(I32_LOAD, TLB_DELTA).else();
-    if (isSure) this.#pushDistance(first, high - low, writes);
-    else f.i32(NO_DELTA);
-    f.end();
-    if (page !== undefined) f.end();
+    const pushMissed = () => this.#pushDistance(first, high - low, writes);
+    this.#pushDelta(first, high - low, writes, { page, pushMissed });
     f.set(check.delta);
     return check;
   }

@@ -13,8 +13,8 @@ export class KeptPages {
   readonly #pins: PagePins;
   readonly #known: readonly Known[];
   readonly #inLoops: ReadonlySet<number>;
-  /** Whether core/ looks for each page that the TLB does not have; else in loops alone, once for accesses with a common base. */
-  readonly areAllServed: boolean;
+  /** Whether core/ looks for a page that the TLB does not have; else the instruction is the interpreter's. */
+  readonly servesMisses: boolean;
   #isInLoop = false;
 
   /** `cpu`: the local with the address of the state. */
@@ -24,7 +24,7 @@ export class KeptPages {
   ) {
     this.groups = new AddressGroups(region.code64);
     this.#inLoops = new Set(smallLoops(flow, region.nodes.length).flat());
-    this.areAllServed = region.servesMisses;
+    this.servesMisses = region.servesMisses;
     // What runs once from the region's entry to its end finds little that it has looked up before.
     this.#known = this.#inLoops.size > 0 ? entryValues(region, flow, this.groups) : [];
     const inLoops = region.nodes.flatMap((node, n) =>
@@ -38,11 +38,6 @@ export class KeptPages {
   /** Begins the node of that number. */
   enter(node: number): void {
     this.#isInLoop = this.#inLoops.has(node);
-  }
-
-  /** Whether core/ looks for a page that the TLB does not have in the node begun last; else that is the interpreter's. */
-  get servesMisses(): boolean {
-    return this.areAllServed || this.#isInLoop;
   }
 
   /** The page of `width` bytes at an offset from a root, in the node begun last, when it is one that is kept. */

@@ -38,6 +38,6 @@ export interface Region {
   readonly code64: boolean;
   /** Pages besides that of the entry: offset of an address in each. At most REGION_PAGES. */
   readonly pages: readonly number[];
-  /** Pages that the TLB does not have are looked for by core/ at each access; else in loops alone (`hot-memory.ts`). */
+  /** Pages that the TLB does not have are looked for by core/; else such an instruction is the interpreter's (`hot-memory.ts`). */
   readonly servesMisses: boolean;
 }

@@ -159,7 +159,8 @@ const guests: Guest[] = [
   {
     name: 'the immediate of the instruction that changes it',
     // ADD of a doubleword of its own to itself.
-    body: `own: .byte 0x81, 0x04, 0x25
+    body: `inc %ecx
+      own: .byte 0x81, 0x04, 0x25
       .long own + 7, 1
       mov own + 7, %eax
       add %rax, %r14`,
