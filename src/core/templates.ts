@@ -21,10 +21,12 @@ import {
   CODE_NODE_BYTES,
   HEAT_KEPT,
   HEAT_START,
+  HEAT_START_USER,
   KEPT_ENTRIES,
   KEY_CODE64,
   KEY_FLAT,
   KEY_STEP,
+  KEY_USER,
   PAGE_RAM,
   PAGE_ROM,
   REC_DISP,
@@ -145,8 +147,10 @@ function mayBeKept(area: usize, from: usize, to: usize, key: u32): bool {
 
 function heatOf(area: usize, from: usize, to: usize, key: u32): i32 {
   const heat = load<i32>(area, A_NEW_HEAT);
-  if (heat != HEAT_START || load<u32>(area, A_ANY_KEPT) == 0) return heat;
-  return mayBeKept(area, from, to, key) ? HEAT_KEPT : HEAT_START;
+  if (heat != HEAT_START) return heat;
+  const start = key & KEY_USER ? HEAT_START_USER : HEAT_START;
+  if (load<u32>(area, A_ANY_KEPT) == 0) return start;
+  return mayBeKept(area, from, to, key) ? HEAT_KEPT : start;
 }
 
 /**

@@ -13,6 +13,7 @@ import {
   B_RECORDS,
   BLOCK_BUCKETS,
   HEAT_START,
+  HEAT_START_USER,
   JUMP_LOG_ENTRIES,
   KEY_CODE64,
   KEY_USER,
@@ -38,6 +39,11 @@ export interface BlockInfo {
   readonly bytes: number;
   /** Some of its immediates are read when it runs. */
   readonly patched: boolean;
+}
+
+/** Entries after which a block is worth translating. */
+export function startHeat(key: number): number {
+  return (key & KEY_USER) === 0 ? HEAT_START : HEAT_START_USER;
 }
 
 /**
@@ -86,9 +92,9 @@ export class BlockView {
     );
   }
 
-  /** How often a block has been entered; at most HEAT_START. */
+  /** How often a block has been entered; at most `startHeat`. */
   entries(block: BlockInfo): number {
-    return HEAT_START - Math.max(0, this.#get(block.address + B_HEAT) | 0);
+    return startHeat(block.key) - Math.max(0, this.#get(block.address + B_HEAT) | 0);
   }
 
   /** Whether a region is entered at a block. */

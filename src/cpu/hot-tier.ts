@@ -3,9 +3,9 @@ import {
   A_REGIONS,
   B_COUNT,
   B_HEAT,
+  B_KEY,
   BLOCKS_EVICTED,
   HEAT_KEPT,
-  HEAT_START,
   REGION_PAGES,
   REGION_SLOTS,
   S_AREA,
@@ -14,7 +14,7 @@ import {
   S_STAT_REGION_INSNS,
   S_STAT_REGION_RUNS,
 } from '#ir/state.ts';
-import { type BlockInfo, BlockView } from './block-view.ts';
+import { type BlockInfo, BlockView, startHeat } from './block-view.ts';
 import type { InsnTemplates } from './insn-templates.ts';
 import {
   describeRegion,
@@ -182,7 +182,7 @@ export class HotTier {
 
   /** How often code of `length` bytes at `host` is to run before the tier is told. */
   heatOf(host: number, length: number, key: number): number {
-    return this.#kept.at(host, length, key).length > 0 ? HEAT_KEPT : HEAT_START;
+    return this.#kept.at(host, length, key).length > 0 ? HEAT_KEPT : startHeat(key);
   }
 
   /** A block has been entered often enough, RIP is at it; below REGION_SLOTS: the region in that slot gave up too often. */
@@ -230,7 +230,7 @@ export class HotTier {
       ({ block }) => this.#view.getUint32(block + B_COUNT, true) !== 0,
     );
     this.#tries.clear();
-    for (const block of this.#asked) this.#setHeat(block, HEAT_START);
+    for (const block of this.#asked) this.#setHeat(block);
     this.#asked.clear();
     this.#moved.clear();
   }
@@ -412,17 +412,22 @@ export class HotTier {
     this.#stats.dropped++;
     this.#table.set(slot, null);
     this.#free.push(slot);
-    this.#setHeat(region.blocks[0]?.address ?? 0, HEAT_START); // it may become hot again
+    this.#setHeat(region.blocks[0]?.address ?? 0); // it may become hot again
   }
 
   /** A block may become hot again, unless another request has led to a region that is entered at it. */
-  #cool(block: number, heat = HEAT_START): void {
+  #cool(block: number, heat?: number): void {
     if (!this.#blocks.hasRegion({ address: block })) this.#setHeat(block, heat);
   }
 
-  #setHeat(block: number, heat: number): void {
+  /** Without `heat`: that of a block that has not run yet. */
+  #setHeat(block: number, heat?: number): void {
     if (this.#view.getUint32(block + B_COUNT, true) !== 0)
-      this.#view.setInt32(block + B_HEAT, heat, true);
+      this.#view.setInt32(
+        block + B_HEAT,
+        heat ?? startHeat(this.#view.getUint32(block + B_KEY, true)),
+        true,
+      );
   }
 
   // ---- regions of earlier runs
@@ -456,7 +461,7 @@ export class HotTier {
     this.#asked.delete(block);
     const tries = (this.#tries.get(block) ?? 0) + 1;
     this.#tries.set(block, unmapped ? tries : MOST_TRIES);
-    this.#setHeat(block, unmapped ? HEAT_KEPT * 4 ** tries : HEAT_START);
+    this.#setHeat(block, unmapped ? HEAT_KEPT * 4 ** tries : undefined);
   }
 
   #block(paddr: number, rip: bigint, key: number): BlockInfo | undefined {

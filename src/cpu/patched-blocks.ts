@@ -8,7 +8,6 @@ import {
   B_PATCHED,
   B_RECORDS,
   B_RECORDS_MASK,
-  HEAT_START,
   KEY_STEP,
   REC_A,
   REC_B,
@@ -24,7 +23,7 @@ import {
   S_ARENA_NEXT,
 } from '#ir/state.ts';
 import { Decoder, type Insn, immediateBytes, isSigned } from '#translate/x86/decode.ts';
-import { BlockView } from './block-view.ts';
+import { BlockView, startHeat } from './block-view.ts';
 import { isImmediate } from './forms.ts';
 import { codeSizeOf } from './hot-context.ts';
 
@@ -129,7 +128,7 @@ export class PatchedBlocks {
     const flags = this.#get(block + B_RECORDS) & ~B_RECORDS_MASK;
     this.#data.setUint32(copy + B_RECORDS, records | flags | B_PATCHED, true);
     const heat = this.#data.getInt32(block + B_HEAT, true);
-    this.#data.setInt32(copy + B_HEAT, heat > 0 ? heat : HEAT_START, true);
+    this.#data.setInt32(copy + B_HEAT, heat > 0 ? heat : startHeat(this.#get(block + B_KEY)), true);
     return copy;
   }
 }

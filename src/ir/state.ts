@@ -345,6 +345,8 @@ export const B_BYTES = 40; // u32: guest bytes covered
  */
 export const B_HEAT = 44;
 export const HEAT_START = 16_000;
+/** Of user code: programs are run again, while most of what a kernel runs until it has booted is not. */
+export const HEAT_START_USER = 4000;
 /** For code that a region of an earlier run may stand for. */
 export const HEAT_KEPT = 8;
 /** Where the block was found by the last branch from another page: linear address u64, S_JUMP_GEN u32. */
