@@ -102,7 +102,7 @@ export function fillEntry(cpu: usize, table: usize, vaddr: u64, host: usize, pag
   entry.delta = <u32>host - <u32>base;
   entry.page = page;
   if (page & TLB_LARGE) {
-    const bit: u64 = page & TLB_HUGE ? ~0 : (<u64>1) << ((vaddr >> 21) & 63);
+    const bit: u64 = page & TLB_HUGE ? ~0 : (<u64>1) << ((vaddr >> 22) & 63);
     store<u64>(cpu, load<u64>(cpu, S_LARGE_PAGES) | bit, S_LARGE_PAGES);
   }
 }
@@ -199,7 +199,7 @@ function flushIfSame(table: usize, vaddr: u64): void {
 /** Drops every translation of the page of `vaddr`, global or not, of whatever size (SDM vol. 3, 4.10.4.1). */
 export function flushTlbPage(cpu: usize, vaddr: u64): void {
   traceEvent(cpu, TRACE_MMU, EVENT_FLUSH_PAGE, vaddr, 0);
-  if ((load<u64>(cpu, S_LARGE_PAGES) >> ((vaddr >> 21) & 63)) & 1) {
+  if ((load<u64>(cpu, S_LARGE_PAGES) >> ((vaddr >> 22) & 63)) & 1) {
     flushLarge(cpu, vaddr);
   }
   for (let mode: u32 = 0; mode < 3; mode++) {

@@ -160,7 +160,7 @@ export const S_SCRATCH = 1632;
 /** Four PDPTE registers of PAE paging, u64 each. */
 export const S_PDPTE = 1664;
 // 1696-1760: fields of interrupt delivery, see core/interrupts.ts.
-/** u64: bit n set when a large page with address bits 26:21 = n may be in the TLB; all set for 1 GiB pages. */
+/** u64: bit n set when a large page with address bits 27:22 = n may be in the TLB; all set for 1 GiB pages. */
 export const S_LARGE_PAGES = 1760;
 /** u32: address in the arena where the next block goes. */
 export const S_ARENA_NEXT = 1768;

@@ -81,6 +81,19 @@ const guests: readonly SmallGuest[] = [
     expected: '000000a3 000000e3 00000000 0e:0005:00600000',
   },
   {
+    name: 'INVLPG of a page of 4 MiB of which the other half alone was used',
+    body: `call paging
+      cr 4 0x10
+      movl $1, 0x250000
+      movl $0x83, directory+4
+      print 0x650000
+      movl $0x400083, directory+4
+      invlpg 0x400000
+      print 0x650000
+      ret`,
+    expected: '00000001 00000000',
+  },
+  {
     name: 'rights are those of both levels; WP',
     body: `call paging
       .macro rights directory table
