@@ -112,10 +112,6 @@ export class HotState {
     };
   }
 
-  get usesVectors(): boolean {
-    return [...this.#cached.values()].some(({ type }) => type === 'v128');
-  }
-
   load(): void {
     const f = this.#f;
     this.forget();

@@ -21,7 +21,7 @@ import { mayGiveUp } from './may-give-up.ts';
 import type { Region, RegionEdge, RegionNode } from './region.ts';
 import { RegionBudget } from './region-budget.ts';
 import { type FlagNeed, flagForms, flagNeeds } from './region-flags.ts';
-import { helpersOf } from './region-helpers.ts';
+import { computesFloats, helpersOf } from './region-helpers.ts';
 import { chain, checkPages, checkTargets, countGivenUp, GAVE_UP } from './region-links.ts';
 import type { RegionMark, RegionObserver } from './region-observer.ts';
 import { type TargetTable, targetTable } from './target-table.ts';
@@ -148,7 +148,7 @@ export class RegionBuilder {
     f.get(0).mem(I64_LOAD, S_RIP).set(base);
     checkTargets(f, this.#region, base);
     checkPages(f, this.#region.pages, this.#locals, { slot: this.#slot, helper });
-    if (this.#state.usesVectors) {
+    if (computesFloats(this.#region)) {
       f.get(0).mem(I32_LOAD, S_MXCSR).i32(MXCSR_MASKS).op(0x71).i32(MXCSR_MASKS).op(0x47);
       f.hint(false).if().i32(REGION_COLD).op(0x0f).end();
     }

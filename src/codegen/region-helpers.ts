@@ -61,6 +61,11 @@ export function helpersOf({ nodes }: Region): Set<string> {
   return names;
 }
 
+/** Whether SSE's exceptions may come up: of vector registers, or of operands in memory alone. */
+export function computesFloats(region: Region): boolean {
+  return [...helpersOf(region)].some((name) => name.startsWith('sse_'));
+}
+
 const calledBy = askedOnce(({ insts }) =>
   insts.flatMap(({ op, attr }) =>
     op.family === 'call' && attr.helper !== undefined ? [attr.helper] : [],

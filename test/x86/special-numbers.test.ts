@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { BareMachine } from './bare-machine.ts';
 import { CaseRunner, makeCase } from './cases.ts';
-import { STATE } from './host-cpu.ts';
+import { DATA_PADDR, STATE } from './host-cpu.ts';
 import { Random } from './random.ts';
 import { STRAIGHT_ROWS } from './sequences.ts';
 
@@ -20,8 +20,12 @@ const DOUBLES = [
   ...[0xc1e0_0000_0000_0000n, 0xc1e0_0000_0020_0000n, 0x43e0_0000_0000_0000n],
   ...[0xc3e0_0000_0000_0000n, 0x3fe0_0000_0000_0000n, 0x7fef_ffff_ffff_ffffn],
 ];
-/** XMM0, XMM1; EAX, XMM1. */
-const MOD_RM = 0xc1;
+/** XMM0, XMM1; EAX, XMM1. And conversions of what is in memory, behind INC EDX: no vector register is used then. */
+const FORMS = [
+  { name: '', before: [], modRm: 0xc1 },
+  { name: ' from memory', before: [0xff, 0xc2], modRm: 0x03 },
+];
+const RBX = 3 * 8;
 const REX_W = 0x48;
 const XMM = STATE.fx + 160;
 /** PE clear; PE set; truncating; denormals are zeros; #D and #I not masked. */
@@ -51,11 +55,15 @@ describe('special numbers in both tiers', () => {
   const row = STRAIGHT_ROWS.find(({ name }) => name === 'comisd');
   assert.ok(row !== undefined);
   const blank = makeCase(row, new Random(1));
-  for (const { name, bytes, values } of INSTRUCTIONS)
-    it(name, () => {
-      const code = Uint8Array.of(...bytes, MOD_RM);
+  const cases = INSTRUCTIONS.flatMap((insn) =>
+    FORMS.slice(0, insn.name.startsWith('CVT') ? 2 : 1).map((form) => ({ ...insn, form })),
+  );
+  for (const { name, bytes, values, form } of cases)
+    it(name + form.name, () => {
+      const code = Uint8Array.of(...form.before, ...bytes, form.modRm);
       const state = blank.state.slice();
       const view = new DataView(state.buffer);
+      view.setBigUint64(RBX, BigInt(DATA_PADDR), true);
       view.setUint32(STATE.codeBytes, code.length, true);
       state.set(code, STATE.code);
       const special = { ...blank, state, encoded: { bytes: code, address: undefined } };
@@ -66,6 +74,7 @@ describe('special numbers in both tiers', () => {
           for (const y of values) {
             view.setBigUint64(XMM, x, true);
             view.setBigUint64(XMM + 16, y, true);
+            view.setBigUint64(STATE.data, y, true);
             const cold = runner.outcome(special, false);
             seen.add(cold);
             const at = `${control.toString(16)}: ${x.toString(16)} and ${y.toString(16)}`;
