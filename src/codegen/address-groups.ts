@@ -104,9 +104,9 @@ export class AddressGroups {
     this.#registers = known.slice();
     for (const { ir, next } of node.insns)
       for (const step of this.#stepsOf(ir)) if (step.kind !== 'access') this.#follow(step, next);
-    return this.#registers.map((value) =>
-      value !== undefined && value.root < 0 ? value : undefined,
-    );
+    const behind = this.#registers;
+    for (let i = 0; i < REGISTERS; i++) if ((behind[i]?.root ?? 0) >= 0) behind[i] = undefined;
+    return behind;
   }
 
   /** The accesses of a node by entry values. */

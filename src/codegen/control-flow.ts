@@ -67,11 +67,10 @@ function dominators(
   for (let changed = true; changed; ) {
     changed = false;
     for (let i = 1; i < order.length; i++) {
-      const known = (predecessors[i] ?? []).filter((p) => (idom[p] ?? -1) >= 0);
-      const first = known[0];
-      if (first === undefined) continue;
-      const found = known.slice(1).reduce(meet, first);
-      if (idom[i] !== found) {
+      let found: number | undefined;
+      for (const p of predecessors[i] ?? [])
+        if ((idom[p] ?? -1) >= 0) found = found === undefined ? p : meet(found, p);
+      if (found !== undefined && idom[i] !== found) {
         idom[i] = found;
         changed = true;
       }
