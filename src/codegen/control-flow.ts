@@ -64,12 +64,16 @@ function dominators(
     }
     return x;
   };
+  const aboveAll = (list: readonly number[]): number | undefined => {
+    let found: number | undefined;
+    for (const p of list)
+      if ((idom[p] ?? -1) >= 0) found = found === undefined ? p : meet(found, p);
+    return found;
+  };
   for (let changed = true; changed; ) {
     changed = false;
     for (let i = 1; i < order.length; i++) {
-      let found: number | undefined;
-      for (const p of predecessors[i] ?? [])
-        if ((idom[p] ?? -1) >= 0) found = found === undefined ? p : meet(found, p);
+      const found = aboveAll(predecessors[i] ?? []);
       if (found !== undefined && idom[i] !== found) {
         idom[i] = found;
         changed = true;
