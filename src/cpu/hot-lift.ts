@@ -105,7 +105,9 @@ export class HotLifter {
   lift(block: BlockInfo, offset: number): LiftedBlock | undefined {
     const host = this.#view.hostOf(block.paddr);
     if (host === undefined) return undefined;
-    if (block.patched) return this.#lift(block, host, offset);
+    // The guest may be writing to them: all is made of one copy.
+    const copy = () => this.#view.bytes.slice(host, host + block.bytes);
+    if (block.patched) return this.#lift(block, copy(), offset);
     const { address, paddr, key, bytes } = block;
     const known = this.#blocks.get(address);
     if (
@@ -115,27 +117,21 @@ export class HotLifter {
       this.#view.holds(host, known.code, 0, bytes)
     )
       return movedBy(known.lifted, offset);
-    // The guest may be writing to them: what is lifted is what is kept.
-    const code = this.#view.bytes.slice(host, host + bytes);
-    const lifted = this.#lift(block, host, 0);
+    const code = copy();
+    const lifted = this.#lift(block, code, 0);
     if (this.#blocks.size >= MAX_CACHED) this.#blocks.clear();
-    if (this.#view.holds(host, code, 0, bytes))
-      this.#blocks.set(address, { paddr, key, code, lifted });
+    this.#blocks.set(address, { paddr, key, code, lifted });
     return movedBy(lifted, offset);
   }
 
-  #lift(block: BlockInfo, host: number, offset: number): LiftedBlock {
-    const decoder = new Decoder(this.#view.bytes, codeSizeOf(block.key));
+  #lift(block: BlockInfo, code: Uint8Array, offset: number): LiftedBlock {
+    const decoder = new Decoder(code, codeSizeOf(block.key));
     const insns: RegionInsn[] = [];
     const reloaded = block.patched ? reloadedImmediates(this.#view, block.address) : NONE_RELOADED;
     let last: Insn | undefined;
     let at = 0;
-    while (at < block.bytes) {
-      const found = this.#insn(decoder, block, {
-        at: host + at,
-        end: host + block.bytes,
-        immediateAt: reloaded.get(at),
-      });
+    while (at < code.length) {
+      const found = this.#insn(decoder, block.key, { code, at, immediateAt: reloaded.get(at) });
       if (found === undefined)
         return { insns, last: undefined, end: offset + at, leavesCold: true };
       const { insn, ir } = found;
@@ -148,25 +144,24 @@ export class HotLifter {
 
   #insn(
     decoder: Decoder,
-    block: BlockInfo,
-    place: { readonly at: number; readonly end: number; readonly immediateAt: number | undefined },
+    key: number,
+    place: {
+      readonly code: Uint8Array;
+      readonly at: number;
+      readonly immediateAt: number | undefined;
+    },
   ): { readonly insn: Insn; readonly ir: Block } | undefined {
-    const { at, end, immediateAt } = place;
-    const insn = decoder.decode(at, end);
+    const { at, immediateAt } = place;
+    const insn = decoder.decode(at, place.code.length);
     if (typeof insn === 'string') return undefined;
-    const { key } = block;
     if (immediateAt !== undefined) {
       const ir = liftHot(insn, key, this.#features, immediateAt);
       return typeof ir === 'string' ? undefined : { insn, ir };
     }
-    const hash = hashOf(this.#view.bytes, at, insn.length) ^ key;
+    const code = place.code.subarray(at, at + insn.length);
+    const hash = hashOf(code) ^ key;
     const alike = this.#insns.get(hash) ?? [];
-    const known = alike.find(
-      (cached) =>
-        cached.key === key &&
-        cached.code.length === insn.length &&
-        this.#view.holds(at, cached.code, 0, insn.length),
-    );
+    const known = alike.find((cached) => cached.key === key && isSame(cached.code, code));
     if (known !== undefined) return known;
     const ir = liftHot(insn, key, this.#features);
     if (typeof ir === 'string') return undefined;
@@ -174,7 +169,6 @@ export class HotLifter {
       this.#insns.clear();
       this.#cachedInsns = 0;
     }
-    const code = this.#view.bytes.slice(at, at + insn.length);
     const found = { key, code, insn, ir };
     alike.push(found);
     this.#insns.set(hash, alike);
@@ -184,10 +178,14 @@ export class HotLifter {
 }
 
 /** FNV-1a, 32 bits. Source: RFC 9923. */
-function hashOf(bytes: Uint8Array, from: number, length: number): number {
+function hashOf(bytes: Uint8Array): number {
   let hash = 0x811c9dc5 | 0;
-  for (let i = from; i < from + length; i++) hash = Math.imul(hash ^ (bytes[i] ?? 0), 0x01000193);
+  for (const byte of bytes) hash = Math.imul(hash ^ byte, 0x01000193);
   return hash;
+}
+
+function isSame(a: Uint8Array, b: Uint8Array): boolean {
+  return a.length === b.length && a.every((byte, i) => byte === b[i]);
 }
 
 function movedBy({ insns, last, end, leavesCold }: LiftedBlock, offset: number): LiftedBlock {
