@@ -95,7 +95,7 @@ export class SplitDriver extends Driver implements RingDriver {
     for (const [i, { segment, flags }] of list.entries()) {
       const next = (this.#free + 1) % this.size;
       const more = i < list.length - 1 ? NEXT : 0;
-      this.put(TABLE + this.#free * 16, segment, [flags | more, next]);
+      this.put(this.place.descPaddr + this.#free * 16, segment, [flags | more, next]);
       this.#free = next;
     }
     const { view } = this.memory;
@@ -145,7 +145,7 @@ export class PackedDriver extends Driver implements RingDriver {
     for (const [i, { segment, flags }] of list.entries()) {
       const more = i < list.length - 1 ? NEXT : 0;
       const turn = this.#next.wrap ? AVAILABLE : USED;
-      this.put(TABLE + this.#next.index * 16, segment, [id, flags | more | turn]);
+      this.put(this.place.descPaddr + this.#next.index * 16, segment, [id, flags | more | turn]);
       this.#next = this.#after(this.#next, 1);
     }
     return id;
@@ -158,7 +158,7 @@ export class PackedDriver extends Driver implements RingDriver {
 
   used(): { id: number; writtenBytes: number } | undefined {
     const { view } = this.memory;
-    const at = TABLE + this.#seen.index * 16;
+    const at = this.place.descPaddr + this.#seen.index * 16;
     const flags = view.getUint16(at + 14, true);
     const turn = this.#seen.wrap ? AVAILABLE | USED : 0;
     if ((flags & (AVAILABLE | USED)) !== turn) return undefined;
@@ -168,6 +168,6 @@ export class PackedDriver extends Driver implements RingDriver {
   }
 
   noInterrupts(): void {
-    this.memory.view.setUint16(DRIVER_AREA + 2, 1, true);
+    this.memory.view.setUint16(this.place.driverPaddr + 2, 1, true);
   }
 }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { randomNumbers, TestDisk, TestInterrupts, TestMemory } from '#hw/testing.ts';
+import { VirtQueue } from '../queue.ts';
 import { SplitDriver } from '../testing.ts';
 import { VirtioPci } from '../transport/pci.ts';
 import { VirtioBlk } from './blk.ts';
@@ -118,6 +119,45 @@ describe('virtio-blk', () => {
     assert.deepEqual(guest.interrupts.messages, [1, 1]);
   });
 
+  it('serves several queues side by side, and answers each in its own', async () => {
+    const memory = new TestMemory(1 << 20);
+    const disk = new TestDisk(1 << 20);
+    const device = new VirtioBlk({ memory }, disk, 2);
+    const second = { descPaddr: 0x4_0000, driverPaddr: 0x4_8000, devicePaddr: 0x5_0000 };
+    const drivers = [new SplitDriver(memory, 256), new SplitDriver(memory, 256, second)];
+    const told: number[] = [];
+    const queues = drivers.map(({ place }, index) =>
+      VirtQueue.at({
+        ...{ memory, features: 0n, broken: assert.fail, place },
+        interrupt: () => told.push(index),
+      }),
+    );
+    assert.equal(new DataView(device.config().buffer).getUint16(34, true), 2);
+    assert.notEqual(device.features & (1n << 12n), 0n, 'several queues are offered');
+    device.start(queues, device.features);
+    for (const [index, driver] of drivers.entries()) {
+      const header = HEADER + index * 64;
+      memory.view.setUint32(header, 0, true);
+      memory.view.setBigUint64(header + 8, BigInt(10 + index), true);
+      driver.add({
+        readable: [{ paddr: header, lengthBytes: 16 }],
+        writable: [
+          { paddr: DATA + index * 512, lengthBytes: 512 },
+          { paddr: STATUS + index, lengthBytes: 1 },
+        ],
+      });
+    }
+    device.notify(1);
+    device.notify(0);
+    await device.idle();
+    assert.deepEqual(disk.log.toSorted(), ['read 5120+512', 'read 5632+512']);
+    assert.deepEqual(told.toSorted(), [0, 1]);
+    assert.deepEqual(
+      drivers.map((driver) => driver.used()?.writtenBytes),
+      [513, 513],
+    );
+  });
+
   it('tells of itself', async () => {
     const guest = new Guest().start();
     const config = (offset: number, size: number) =>
@@ -125,6 +165,8 @@ describe('virtio-blk', () => {
     assert.equal(config(0, 4), 2048);
     assert.equal(config(20, 4), 512);
     assert.equal(config(34, 2), 1);
+    // Topology: 2 ** 3 blocks in a physical one, which requests begin with; what is best to read at once.
+    assert.deepEqual([config(24, 1), config(25, 1), config(26, 2)], [3, 0, 8]);
     assert.deepEqual(await guest.request(8, 0, { wanted: 20 }), [OK, 21]);
     const id = guest.memory.ram.slice(DATA, DATA + 20);
     assert.equal(new TextDecoder().decode(id).replace(/\0+$/, ''), 'serial-1');

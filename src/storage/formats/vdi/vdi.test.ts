@@ -34,7 +34,7 @@ testFormat({
   hugeBytes: 3 * 2 ** 40,
 });
 
-testKills({ format: vdi, qemuName: 'vdi', variants: [{}] });
+testKills({ format: vdi, qemuName: 'vdi', variants: [{}, { static: true }] });
 
 testResizing({
   format: vdi,

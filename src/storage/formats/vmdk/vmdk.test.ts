@@ -58,7 +58,16 @@ testFormat({
   hugeBytes: 3 * 2 ** 40,
 });
 
-testKills({ format: vmdk, qemuName: 'vmdk', variants: [{}, { zeroed_grain: true }] });
+testKills({
+  format: vmdk,
+  qemuName: 'vmdk',
+  variants: [
+    {},
+    { zeroed_grain: true },
+    { subformat: 'monolithicFlat' },
+    { subformat: 'twoGbMaxExtentSparse' },
+  ],
+});
 
 testResizing({
   format: vmdk,

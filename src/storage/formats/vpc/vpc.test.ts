@@ -36,7 +36,7 @@ testFormat({
   hugeBytes: v.MAX_SIZE_BYTES,
 });
 
-testKills({ format: vpc, variants: [{}] });
+testKills({ format: vpc, variants: [{}, { subformat: 'fixed' }] });
 
 testResizing({
   format: vpc,
