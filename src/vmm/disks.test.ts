@@ -72,6 +72,22 @@ describe("a machine's disks", () => {
     await disks.close();
   });
 
+  it("opens a disk by QEMU's json:{…}, and keeps others from writing to its file", async () => {
+    writeFileSync(path.join(dir, 'named'), new Uint8Array(8192).fill(5));
+    const file = path.join(dir, 'named');
+    const json = `json:${JSON.stringify({ driver: 'raw', file: { driver: 'file', filename: file } })}`;
+    const disks = await Disks.open([{ ...config('named', {}), path: json }]);
+    const into = new Uint8Array(512);
+    await disks.first?.read(0, into);
+    assert.ok(into.every((byte) => byte === 5));
+    assert.deepEqual([disks.warnings, disks.growing()], [[], [{ file, sizeBytes: 8192 }]]);
+    await assert.rejects(
+      Disks.open([config('named', { format: 'raw' })]),
+      /in use by another writer/,
+    );
+    await disks.close();
+  });
+
   it('refuses a folder in words', async () => {
     await assert.rejects(
       Disks.open([config('', { format: 'raw' })]),

@@ -6,6 +6,7 @@ import { setTimeout } from 'node:timers/promises';
 import { RequestError } from '#base/errors.ts';
 import type { DiskConfig, IoLimits } from '#control/vm.ts';
 import { type DiskImage, ImageError, SECTOR_BYTES, type StorageHost } from '#storage/image.ts';
+import { parseImageName } from '#storage/image-name.ts';
 import { overSubscribed, type ThinDisk } from '#storage/node/free-space.ts';
 import { directStorageHost, nodeStorageHost, unsafeStorageHost } from '#storage/node/node-host.ts';
 import { openImage } from '#storage/open.ts';
@@ -123,7 +124,7 @@ export class Disks {
       await image.close();
       throw new RequestError(`${file}: the disk has no size; give an image of a disk`, 'disk');
     }
-    if (format === undefined && image.format === 'raw')
+    if ((format ?? parseImageName(file).format) === undefined && image.format === 'raw')
       this.warnings.push(
         `${file}: no format is named, and it looks raw; name it, because a guest could make it look like another one`,
       );

@@ -6,7 +6,7 @@ import {
   type SnapshotQuery,
   type StorageHost,
 } from '#storage/image.ts';
-import { fileOfName } from '#storage/image-name.ts';
+import { fileOfName, parseImageName } from '#storage/image-name.ts';
 import { overSubscribed, type ThinDisk } from '#storage/node/free-space.ts';
 import { nodeStorageHost } from '#storage/node/node-host.ts';
 import { type OpenImageOptions, openImage } from '#storage/open.ts';
@@ -56,7 +56,8 @@ export async function openNamed(
     ...(flags.snapshot === undefined ? {} : { snapshot: snapshotQuery(flags.snapshot) }),
   };
   const image = await openImage(file, flags.host ?? nodeStorageHost, options);
-  if (flags.format === undefined && flags.writable === true && image.format === 'raw')
+  const named = flags.format ?? parseImageName(file).format;
+  if (named === undefined && flags.writable === true && image.format === 'raw')
     warn(
       context,
       `${file}: no format is named, and it looks raw; say -f raw, because a guest can fake any other format's header`,

@@ -48,6 +48,8 @@ describe('--image-opts', () => {
     assert.match(await run('compare', '--image-opts', raw, vdi), /identical/);
     assert.match(await run('info', '--image-opts', vdi), /file format: vdi/);
     assert.match(await run('resize', '--image-opts', vdi, '+1M'), /resized/);
+    const { stderr: warned } = await ring0Image('resize', '--image-opts', raw, '1M');
+    assert.equal(warned, '', 'the driver names the format');
     await run('dd', '--image-opts', `if=${vdi}`, `of=${at('d.raw')}`, 'bs=1M', 'count=1');
     assert.match(await run('compare', '-f', 'raw', '-F', 'raw', at('a.raw'), at('d.raw')), /iden/);
     await run('create', '-q', '-f', 'vdi', at('t.vdi'), '1M');
