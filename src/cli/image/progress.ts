@@ -57,7 +57,8 @@ class Meter implements Progress {
 
   add(bytes: number): void {
     this.#done += bytes;
-    if (nowMs() - this.#drawnMs >= INTERVAL_MS) this.#show();
+    // Its end is shown once, by `end`.
+    if (this.#done < this.#total && nowMs() - this.#drawnMs >= INTERVAL_MS) this.#show();
   }
 
   end(): void {
