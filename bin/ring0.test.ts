@@ -62,6 +62,21 @@ describe('the command', { timeout: 120_000 }, () => {
     assert.equal(stderr, 'rejected: false');
   });
 
+  it('loads nothing that starts processes where none is needed', () => {
+    const hook = path.join(dir, 'loaded.cjs');
+    writeFileSync(
+      hook,
+      `process.on('exit', () => {
+        require('node:fs').writeSync(2, 'loaded: ' + process.moduleLoadList.includes('NativeModule child_process'));
+      });`,
+    );
+    const env = { ...process.env, NODE_OPTIONS: `--require ${hook}` };
+    writeFileSync(path.join(dir, 'full'), new Uint8Array(1 << 20).fill(1));
+    const args = ['image', 'convert', '-f', 'raw', '-O', 'qcow2', 'full', 'copy'];
+    const { status, stderr } = spawnSync(RING0, args, { cwd: dir, env, encoding: 'utf8' });
+    assert.deepEqual([status, stderr], [0, 'loaded: false']);
+  });
+
   it('does without sources, and leaves its script when there are others', () => {
     const packed = path.join(dir, 'packed');
     cpSync(path.join(ROOT, 'bin'), path.join(packed, 'bin'), { recursive: true });

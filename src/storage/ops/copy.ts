@@ -221,8 +221,9 @@ function piecesOf(
   if (sparseBytes === 0) return [{ from: 0, to: bytes.length, zero: false }];
   const pieces: Piece[] = [];
   let start = 0;
+  // To the next multiple, the first time. A division for each of 150,000 steps took more than all else here.
+  let step = sparseBytes - (at % sparseBytes);
   for (let from = 0; from < bytes.length; ) {
-    const step = sparseBytes - ((at + from) % sparseBytes);
     const end = bytes[from] === 0 ? endOfZeros(bytes, from, step, sparseBytes, isZero) : from;
     if (end > from) {
       if (from > start) pieces.push({ from: start, to: from, zero: false });
@@ -230,6 +231,7 @@ function piecesOf(
       start = end;
       from = end;
     } else from += step;
+    step = sparseBytes;
   }
   if (start < bytes.length) pieces.push({ from: start, to: bytes.length, zero: false });
   return pieces;
