@@ -112,6 +112,32 @@ export function encodeEntry(
   view.setUint32(at + 12, entry.allocated);
 }
 
+/**
+ * Writes the entries of `count` clusters that lie one behind the other from `hostOffset` on, with `allocated` of their
+ * subclusters in use: without an object, or a call, for each.
+ */
+export function encodeRun(
+  view: DataView,
+  at: number,
+  shape: L2Shape,
+  count: number,
+  hostOffset: number,
+  allocated: number,
+): void {
+  const clusterBytes = 2 ** shape.clusterBits;
+  const end = at + count * shape.entryBytes;
+  let host = hostOffset;
+  for (let next = at; next < end; next += shape.entryBytes) {
+    view.setUint32(next, Math.floor(host / q.TWO_32) | q.HI_COPIED);
+    view.setUint32(next + 4, host);
+    if (shape.extendedL2) {
+      view.setUint32(next + 8, 0);
+      view.setUint32(next + 12, allocated);
+    }
+    host += clusterBytes;
+  }
+}
+
 /** Writes the entry of a compressed cluster of `lengthBytes` bytes. */
 export function encodeCompressed(
   view: DataView,

@@ -1,7 +1,7 @@
 import { type Extent, ImageError } from '../../image.ts';
 import {
   decodeEntry,
-  encodeEntry,
+  encodeRun,
   isPlaced,
   type L2Entry,
   type L2Shape,
@@ -137,14 +137,10 @@ export class Mapping {
     const { entryBytes } = this.shape;
     for (let done = 0; done < count; ) {
       const { slice, at: start } = this.inMemory(cluster + done);
-      const end = Math.min(slice.bytes.length, start + (count - done) * entryBytes);
-      for (let at = start; at < end; at += entryBytes)
-        encodeEntry(slice.view, at, this.shape, {
-          hostOffset: hostOffset + done++ * this.#clusterBytes,
-          copied: true,
-          allocated,
-          zero: 0,
-        });
+      const here = Math.min((slice.bytes.length - start) / entryBytes, count - done);
+      const host = hostOffset + done * this.#clusterBytes;
+      encodeRun(slice.view, start, this.shape, here, host, allocated);
+      done += here;
       this.#meta.l2.markDirty(slice);
     }
   }

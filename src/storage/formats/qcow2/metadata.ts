@@ -1,5 +1,6 @@
 import { Epochs } from '../../blocks/epochs.ts';
 import { type HostFile, ImageError } from '../../image.ts';
+import { isZero } from '../../zeros.ts';
 import type { Header } from './header.ts';
 import type { HeaderStore } from './header-store.ts';
 import * as q from './layout.ts';
@@ -14,6 +15,8 @@ const SECTOR_BYTES = 512;
 const MOST_FREES = 1 << 18;
 /** Whole runs of this size that get free are given back to the host. */
 const PUNCH_BYTES = 1 << 20;
+/** Of the refcount table, that are seen to be empty at once. */
+const ENTRIES_AT_ONCE = 256;
 
 interface FileWrite {
   readonly offsetBytes: number;
@@ -347,20 +350,22 @@ export async function readCountTable(
       path: file.path,
     });
   const view = new DataView(bytes.buffer);
-  const words = new Int32Array(bytes.buffer);
   const table = new Float64Array(bytes.length / 8);
-  for (let entry = 0; entry < table.length; entry++) {
-    // Most of 8,192 lead nowhere: by words that is seen in half the time, 0.6 ms of a start.
-    if (words[entry * 2] === 0 && words[entry * 2 + 1] === 0) continue;
-    const offset = view.getUint32(entry * 8) * q.TWO_32 + view.getUint32(entry * 8 + 4);
-    if (offset % clusterBytes === 0 && Number.isSafeInteger(offset)) table[entry] = offset;
-    else if (onBad !== undefined) onBad(entry);
-    else
-      throw new ImageError(
-        'corrupt',
-        `${file.path}: entry ${entry} of the refcount table at ${offsetBytes} leads to no block; repair the image with a check`,
-        { path: file.path, offsetBytes: offsetBytes + entry * 8 },
-      );
+  for (let first = 0; first < table.length; first += ENTRIES_AT_ONCE) {
+    const end = Math.min(table.length, first + ENTRIES_AT_ONCE);
+    // Most of 8,192 lead nowhere. Looked at one by one V8 would compile this function anew, for 5 ms.
+    if (isZero(bytes.subarray(first * 8, end * 8))) continue;
+    for (let entry = first; entry < end; entry++) {
+      const offset = view.getUint32(entry * 8) * q.TWO_32 + view.getUint32(entry * 8 + 4);
+      if (offset % clusterBytes === 0 && Number.isSafeInteger(offset)) table[entry] = offset;
+      else if (onBad !== undefined) onBad(entry);
+      else
+        throw new ImageError(
+          'corrupt',
+          `${file.path}: entry ${entry} of the refcount table at ${offsetBytes} leads to no block; repair the image with a check`,
+          { path: file.path, offsetBytes: offsetBytes + entry * 8 },
+        );
+    }
   }
   return table;
 }
