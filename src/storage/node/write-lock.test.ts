@@ -64,3 +64,18 @@ describe('an image that QEMU may open', { skip: missing && `there is no ${missin
     await (await NodeFile.open(file, { access: 'write' })).close();
   });
 });
+
+describe('an image that another of us may write', () => {
+  it('is refused, and taken from one that ends within a moment', async () => {
+    writeFileSync(file, new Uint8Array(512));
+    const first = await NodeFile.open(file, { access: 'write' });
+    await assert.rejects(
+      NodeFile.open(file, { access: 'write' }),
+      (error: ImageError) => error.kind === 'locked' && /another writer/.test(error.message),
+    );
+    const second = NodeFile.open(file, { access: 'write' });
+    await new Promise((resolve) => setTimeout(resolve, 40));
+    await first.close();
+    await (await second).close();
+  });
+});

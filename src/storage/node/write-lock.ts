@@ -5,6 +5,9 @@ import { ImageError } from '../image.ts';
 
 /** The byte of an image that QEMU locks while it may write it (RAW_LOCK_PERM_BASE and BLK_PERM_WRITE of QEMU's file driver). */
 const QEMU_WRITER_BYTE = 101;
+/** A process that was killed a moment ago may hold its lock still: so long is it waited for, looked at so often. */
+const LAST_MOMENT_MS = 250;
+const LOOK_AGAIN_MS = 10;
 /** Exit statuses of the script below. */
 const FREE = 0;
 const TAKEN = 3;
@@ -42,10 +45,14 @@ export interface OpenFile {
 export async function lockForWriting(file: OpenFile): Promise<() => Promise<void>> {
   const { path, device, inode } = file;
   if (process.platform !== 'linux') return () => Promise.resolve();
-  // Loaded here: who only reads has no need of it.
-  const { createServer } = await import('node:net');
-  const server = createServer((socket) => socket.destroy());
-  await listen(server, `\0ring0-image-${device}-${inode}`, path);
+  const name = `\0ring0-image-${device}-${inode}`;
+  let taken = await listenAt(name, path);
+  for (let waited = 0; taken === undefined; waited += LOOK_AGAIN_MS) {
+    if (waited >= LAST_MOMENT_MS) throw lockedError(path, 'another writer');
+    await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS));
+    taken = await listenAt(name, path);
+  }
+  const server = taken;
   server.unref();
   const release = (): Promise<void> =>
     new Promise((resolve) => {
@@ -70,10 +77,14 @@ async function isTakenByQemu(fd: number): Promise<boolean | undefined> {
   });
 }
 
-function listen(server: Server, name: string, path: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'EADDRINUSE') reject(lockedError(path, 'another writer'));
+/** A listener at that name; undefined where there is one. */
+async function listenAt(name: string, path: string): Promise<Server | undefined> {
+  // Loaded here: who only reads has no need of it.
+  const { createServer } = await import('node:net');
+  const server = createServer((socket) => socket.destroy());
+  return await new Promise((resolve, reject) => {
+    server.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'EADDRINUSE') resolve(undefined);
       else
         reject(
           new ImageError(
@@ -84,7 +95,7 @@ function listen(server: Server, name: string, path: string): Promise<void> {
           ),
         );
     });
-    server.listen({ path: name, exclusive: true }, resolve);
+    server.listen({ path: name, exclusive: true }, () => resolve(server));
   });
 }
 
