@@ -113,7 +113,7 @@ describe('the command', { timeout: 120_000 }, () => {
   });
 
   it('names the sources where it fails', async () => {
-    const { openBundle, runBundle } = createRequire(import.meta.url)('./bundle.cjs');
+    const { openBundle, runBundle } = createRequire(import.meta.url)('./start.cjs');
     const bundle = runBundle(openBundle());
     let said = '';
     const stderr = new Writable({

@@ -38,7 +38,7 @@ interface Bundle {
 type Source = readonly [name: string, bytes: number, changedMs: number];
 
 const { openBundle, runBundle, isCurrent }: Bundle = createRequire(import.meta.url)(
-  '../bin/bundle.cjs',
+  '../bin/start.cjs',
 );
 
 const parts: Plugin = {
@@ -58,10 +58,13 @@ const parts: Plugin = {
   },
 };
 
-/** A function of `require` around the modules; see bin/bundle.cjs. */
-const HEAD = `(function (require) { 'use strict'; const module = {};
+/** A function of `require`, and of where the modules that it finds are looked for, around ours; see bin/start.cjs. */
+const HEAD = `(function (require, place) { 'use strict'; const module = {};
 /* Made from src/ and from commander:
 ${readFileSync(join(ROOT, LICENSE), 'utf8')}*/`;
+
+/** esbuild's way from a module of Node to its namespace makes a getter of each of its names: 1 ms of a start. */
+const NAMESPACE = /var __toESM = [\s\S]*?\n\)\);\n/;
 
 async function bundle(): Promise<{ readonly text: string; readonly map: string }> {
   const { outputFiles, metafile } = await build({
@@ -69,6 +72,7 @@ async function bundle(): Promise<{ readonly text: string; readonly map: string }
     ...{ bundle: true, platform: 'node', format: 'cjs', target: 'node24', write: false },
     // The loader of ES modules would come with import().
     ...{ supported: { 'dynamic-import': false }, banner: { js: HEAD }, preserveSymlinks: true },
+    define: { 'import.meta.url': 'place' },
     ...{ metafile: true, sourcemap: 'external', sourcesContent: false },
   });
   const files = Object.keys(metafile.inputs).filter((name) => !name.startsWith('late:'));
@@ -79,8 +83,15 @@ async function bundle(): Promise<{ readonly text: string; readonly map: string }
     },
   );
   const [map, script] = outputFiles;
+  // As many lines as before: the source map counts them.
+  const body = script?.text.replace(
+    NAMESPACE,
+    (old) =>
+      `var __toESM = (mod) => ({ __proto__: mod, default: mod });${old.replace(/[^\n]/g, '')}`,
+  );
+  if (body === script?.text) throw new Error('esbuild names __toESM otherwise now; see NAMESPACE');
   const foot = `return { main: module.exports.main, sources: ${JSON.stringify(sources)} };\n})`;
-  return { text: `${script?.text}${foot}`, map: map?.text ?? '' };
+  return { text: `${body}${foot}`, map: map?.text ?? '' };
 }
 
 function isBuilt(): boolean {

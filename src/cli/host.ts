@@ -1,3 +1,4 @@
+import { fstatSync } from 'node:fs';
 import { getSystemErrorMessage } from 'node:util';
 import { errnoOf } from '#base/host-reason.ts';
 import type { ExplainRequest, Explanation } from '#control/explain.ts';
@@ -7,10 +8,13 @@ import type { TerminalStreams } from './terminal.ts';
 /** What the commands reach the world through; a test gives its own. */
 export interface CliHost extends TerminalStreams {
   readonly env: NodeJS.ProcessEnv;
+  /** False: standard error is no terminal. It is asked before its stream is made, which takes up to 15 ms. */
+  mayShow?(): boolean;
   createVm(config: VmConfig): Promise<Vm>;
   explain(request: ExplainRequest): Promise<Explanation>;
 }
 
+const STDERR = 2;
 /** As a shell reports a process that SIGPIPE ended; or an error. */
 const STATUS_OUTPUT_LOST = { gone: 141, other: 1 };
 
@@ -19,6 +23,7 @@ export function processHost(): CliHost {
   const stderr = once(watchedErrors);
   return {
     env: process.env,
+    mayShow: () => fstatSync(STDERR).isCharacterDevice(),
     // To make these streams takes 2 ms and 5, and not every command uses them.
     get stdin() {
       return process.stdin;

@@ -1,7 +1,7 @@
 import { RequestError } from '#base/errors.ts';
 import type { BitmapStore, DiskImage, ImageFormat, StorageHost } from '#storage/image.ts';
 import { fileOfName } from '#storage/image-name.ts';
-import { nodeStorageHost, readingStorageHost } from '#storage/node/node-host.ts';
+import { nodeStorageHost } from '#storage/node/node-host.ts';
 import { sameBytes } from '#storage/node/same-bytes.ts';
 import { formatNamed, openImage } from '#storage/open.ts';
 import { concatenated, type SourceDisk } from '#storage/ops/concat.ts';
@@ -50,8 +50,6 @@ export interface ConvertFlags extends BackingFlags {
 }
 
 const MAX_COROUTINES = 16;
-/** Blocks of the host's filesystems, which holes are made of, are no smaller as a rule. */
-const HOLE_BYTES = 4096;
 
 interface Request {
   readonly flags: ConvertFlags;
@@ -84,13 +82,9 @@ export async function imageConvert(
   const request = requestOf(target, format, flags);
   const opened: DiskImage[] = [];
   try {
-    // Zeros that are read are left out as holes are, if not in larger pieces.
-    const { sparseBytes } = request;
-    const isSame = sparseBytes > 0 && sparseBytes <= HOLE_BYTES;
-    const host = isSame ? readingStorageHost : nodeStorageHost;
     const { format: named, snapshot } = flags;
     for (const file of sources)
-      opened.push(await openNamed(file, context, { format: named, snapshot, host }));
+      opened.push(await openNamed(file, context, { format: named, snapshot }));
     for (const source of opened) await refuseSameFile(source, target);
     request.bitmaps = await bitmapsOf(opened, request, context);
     await convert(request, opened, context);

@@ -1,5 +1,5 @@
 import { nowMs } from '#base/node/now-ms.ts';
-import type { TerminalStreams } from '../terminal.ts';
+import type { CliHost } from '../host.ts';
 
 /** How long work takes before it shows a bar. */
 const DELAY_MS = 500;
@@ -14,7 +14,7 @@ export interface Progress {
   end(): void;
 }
 
-type Streams = Pick<TerminalStreams, 'stdout' | 'stderr'>;
+type Streams = Pick<CliHost, 'stdout' | 'stderr' | 'mayShow'>;
 
 /** `percent`: as qemu-img -p, for programs that read it; `bar`: once the work takes time, if standard error is a terminal. */
 export function makeProgress(streams: Streams, style: 'none' | 'percent' | 'bar'): Progress {
@@ -84,8 +84,8 @@ function barWriter(streams: Streams): (done: number, total: number) => boolean {
   const startMs = nowMs();
   return (done, total) => {
     const elapsedMs = nowMs() - startMs;
-    // To make the stream, which knows whether it is one, takes milliseconds.
-    if (elapsedMs < DELAY_MS || total === 0 || streams.stderr.isTTY !== true) return false;
+    if (elapsedMs < DELAY_MS || total === 0 || streams.mayShow?.() === false) return false;
+    if (streams.stderr.isTTY !== true) return false;
     const share = Math.min(1, done / total);
     const filled = Math.round(share * BAR_CELLS);
     const bar = `${'#'.repeat(filled)}${'.'.repeat(BAR_CELLS - filled)}`;

@@ -1,3 +1,4 @@
+import { latin1Text } from '#base/latin1.ts';
 import { ImageError } from '../image.ts';
 
 const TWO_32 = 2 ** 32;
@@ -56,7 +57,7 @@ export class Fields {
   text(at: number, lengthBytes: number): string {
     const bytes = this.bytes.subarray(at, at + lengthBytes);
     const end = bytes.indexOf(0);
-    return new TextDecoder('latin1').decode(end < 0 ? bytes : bytes.subarray(0, end));
+    return latin1Text(end < 0 ? bytes : bytes.subarray(0, end));
   }
 
   setText(at: number, text: string): void {

@@ -1,7 +1,7 @@
 import { read, readv, write, writev } from 'node:fs';
 import type { PromptIo } from './prompt-io.ts';
 
-/** Larger requests are worth the way to a thread: several are copied side by side. */
+/** Larger requests are worth the way to a thread: several are copied side by side, and the caller goes on meanwhile. */
 const MOST_PROMPT_BYTES = 64 * 1024;
 /** Neighbouring requests become one call of at most this. */
 const MAX_GROUP_BYTES = 1 << 20;
@@ -35,26 +35,28 @@ export class IoQueue {
   #calls = 0;
   #isScheduled = false;
   readonly #prompt: PromptIo | undefined;
+  readonly #mostWrittenBytes: number;
 
-  /** `prompt`: when this thread may wait for the file's host now and then. */
-  constructor(fd: number, prompt: PromptIo | undefined) {
+  /**
+   * `prompt`: when this thread may wait for the file's host now and then. `isPatient`: when it may for writes of any length.
+   */
+  constructor(fd: number, prompt: PromptIo | undefined, isPatient = false) {
     this.#fd = fd;
     this.#prompt = prompt;
+    this.#mostWrittenBytes = isPatient ? Number.POSITIVE_INFINITY : MOST_PROMPT_BYTES;
   }
 
   /** The bytes that were there. */
   read(offsetBytes: number, into: Uint8Array): number | Promise<number> {
-    const done = this.#promptFor(into)?.read(offsetBytes, [into]) ?? -1;
+    const prompt = into.length <= MOST_PROMPT_BYTES ? this.#prompt : undefined;
+    const done = prompt?.read(offsetBytes, [into]) ?? -1;
     return done === into.length ? done : this.#submit(false, offsetBytes, into);
   }
 
   write(offsetBytes: number, from: Uint8Array): number | Promise<number> {
-    const done = this.#promptFor(from)?.write(offsetBytes, [from]) ?? -1;
+    const prompt = from.length <= this.#mostWrittenBytes ? this.#prompt : undefined;
+    const done = prompt?.write(offsetBytes, [from]) ?? -1;
     return done === from.length ? done : this.#submit(true, offsetBytes, from);
-  }
-
-  #promptFor({ length }: Uint8Array): PromptIo | undefined {
-    return length <= MOST_PROMPT_BYTES ? this.#prompt : undefined;
   }
 
   #submit(isWrite: boolean, offsetBytes: number, bytes: Uint8Array): Promise<number> {

@@ -1,46 +1,52 @@
 import assert from 'node:assert/strict';
-import { chmodSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { after, afterEach, it } from 'node:test';
+import { after, describe, it } from 'node:test';
 import { formatNamed } from '../open.ts';
 import { createImage } from '../ops/create.ts';
+import { turnOffCow } from './no-cow.ts';
 import { nodeStorageHost } from './node-host.ts';
 import { StagingHost } from './staging-host.ts';
 
 const dir = mkdtempSync(path.join(tmpdir(), 'ring0-no-cow-'));
 after(() => rmSync(dir, { recursive: true }));
-const { PATH } = process.env;
-afterEach(() => {
-  process.env['PATH'] = PATH;
-});
 
-/** Makes a disk in two files, and resolves with what a program called chattr was asked for. */
-async function asked(noCow: boolean, script: string): Promise<string> {
-  const log = path.join(dir, 'log');
-  writeFileSync(log, '');
-  writeFileSync(path.join(dir, 'chattr'), `#!/bin/sh\n${script}\n`);
-  chmodSync(path.join(dir, 'chattr'), 0o755);
-  process.env['PATH'] = `${dir}:${PATH}`;
-  const host = new StagingHost(nodeStorageHost, { flushes: true, noCow });
-  const vmdk = await formatNamed('vmdk');
-  const options = new Map([['subformat', 'monolithicFlat']]);
-  await createImage(path.join(dir, 'd.vmdk'), host, vmdk, { sizeBytes: 1 << 20, options });
-  await host.commit();
-  return readFileSync(log, 'utf8');
+/** A file system whose files have these flags, or none; with what it was asked for. */
+function flagged(flags?: number) {
+  const asked: string[] = [];
+  return {
+    asked,
+    ioctl: (fd: number, request: number, argument: Uint8Array): number => {
+      const view = new DataView(argument.buffer);
+      asked.push(`${fd} ${request.toString(16)} ${view.getUint32(0, true).toString(16)}`);
+      if (flags === undefined) return -1;
+      if (request === 0x80086601) view.setUint32(0, flags, true);
+      return 0;
+    },
+  };
 }
 
-const note = `echo "$1 $(stat -c %s "$2") $(basename "$2")" >> ${dir}/log`;
+describe('the mark against copy on write', () => {
+  it('is added to what marks a file has', () => {
+    const host = flagged(0x80000);
+    turnOffCow(7, host);
+    assert.deepEqual(host.asked, ['7 80086601 0', '7 40086602 880000']);
+  });
 
-it('files of a new image are marked while they are empty, all of them', async () => {
-  const lines = (await asked(true, note)).trim().split('\n').sort();
-  assert.equal(lines.length, 2);
-  assert.match(lines[0] ?? '', /^\+C 0 \.d-flat\.vmdk\.ring0-/);
-  assert.match(lines[1] ?? '', /^\+C 0 \.d\.vmdk\.ring0-/);
-});
+  it('is left where a file system has no marks, or nobody can ask', () => {
+    const host = flagged();
+    turnOffCow(7, host);
+    assert.equal(host.asked.length, 1);
+    turnOffCow(7, null);
+  });
 
-it('without the wish nothing is marked', async () => assert.equal(await asked(false, note), ''));
-
-it('a file system that has no such mark keeps nobody from making an image', async () => {
-  assert.equal(await asked(true, 'exit 1'), '');
+  it('keeps nobody from making an image where there is none', async () => {
+    const host = new StagingHost(nodeStorageHost, { flushes: true, noCow: true });
+    const vmdk = await formatNamed('vmdk');
+    const options = new Map([['subformat', 'monolithicFlat']]);
+    await createImage(path.join(dir, 'd.vmdk'), host, vmdk, { sizeBytes: 1 << 20, options });
+    await host.commit();
+    assert.deepEqual(readdirSync(dir).sort(), ['d-flat.vmdk', 'd.vmdk']);
+  });
 });

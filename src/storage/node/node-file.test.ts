@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, describe, it } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
+import type { Libc } from '#base/node/libc.ts';
 import type { ImageError } from '../image.ts';
 import { noise } from '../testing.ts';
-import { parseFilefrag } from './holes.ts';
+import { extentOf } from './holes.ts';
 import { NodeFile } from './node-file.ts';
 
 const dir = mkdtempSync(path.join(tmpdir(), 'ring0-node-file-'));
@@ -59,74 +59,53 @@ describe('NodeFile', () => {
       );
     });
 
-  it('tells holes of a sparse file from data, or says data', async () => {
+  it('tells holes of a sparse file from data, while it changes', async () => {
+    const MIB = 1 << 20;
     writeFileSync(at('c'), '');
     truncateSync(at('c'), 1 << 30);
     const file = await NodeFile.open(at('c'), { access: 'write' });
-    assert.deepEqual(await file.extent(0, 1 << 30), { data: false, lengthBytes: 1 << 30 });
-    await file.write(1 << 20, noise(65536, 1));
-    const run = await file.extent(1 << 20, 1 << 20);
-    assert.equal(run.data, true);
-    const before = await file.extent(0, 1 << 30);
-    assert.ok(before.data || before.lengthBytes === 1 << 20);
+    const rest = (from: number) => file.extent(from, (1 << 30) - from);
+    assert.deepEqual(await rest(0), { data: false, lengthBytes: 1 << 30 });
+    await file.write(MIB, noise(65536, 1));
+    assert.deepEqual(await rest(0), { data: false, lengthBytes: MIB });
+    assert.deepEqual(await rest(MIB), { data: true, lengthBytes: 65536 });
+    assert.deepEqual(await rest(MIB + 4096), { data: true, lengthBytes: 61440 });
+    assert.deepEqual(await file.extent(MIB, 512), { data: true, lengthBytes: 512 });
+    assert.deepEqual(await rest(2 * MIB), { data: false, lengthBytes: (1 << 30) - 2 * MIB });
     await file.close();
   });
 
-  it('does not look for holes that are smaller than asked', async () => {
-    writeFileSync(at('few-holes'), noise(65536, 1));
-    truncateSync(at('few-holes'), 1 << 20);
-    const file = await NodeFile.open(at('few-holes'), { soonBytes: 1 << 20 });
-    assert.deepEqual(await file.extent(0, 1 << 20), { data: true, lengthBytes: 1 << 20 });
-    await file.close();
+  it('takes all of a file for data where the host does not tell', () => {
+    writeFileSync(at('untold'), noise(65536, 1));
+    truncateSync(at('untold'), 1 << 20);
+    const fd = openSync(at('untold'), 'r');
+    const fails = { lseek: () => -1 } as unknown as Libc;
+    for (const host of [null, fails])
+      assert.deepEqual(extentOf(fd, 1 << 19, 1 << 19, host), { data: true, lengthBytes: 1 << 19 });
+    assert.deepEqual(extentOf(fd, 1 << 20, 512, null), { data: false, lengthBytes: 512 });
+    closeSync(fd);
   });
 
-  it('takes all for data, a part at once, until holes are found', async () => {
-    const size = 64 << 20;
-    writeFileSync(at('holes'), noise(65536, 1));
-    truncateSync(at('holes'), size);
-    const exact = await NodeFile.open(at('holes'));
-    const soon = await NodeFile.open(at('holes'), { soonBytes: 1 << 20 });
-    const first = await soon.extent(1 << 20, size - (1 << 20));
-    assert.deepEqual(first, { data: true, lengthBytes: 8 << 20 });
-    const hole = await exact.extent(1 << 20, size - (1 << 20));
-    let found = first;
-    for (let turn = 0; found.data !== hole.data && turn < 1000; turn++) {
-      await sleep(10);
-      found = await soon.extent(1 << 20, size - (1 << 20));
-    }
-    assert.deepEqual(found, hole);
-    await exact.close();
-    await soon.close();
-  });
-
-  it('punches holes that read as zeros, or says that it cannot', async () => {
+  it('punches holes that read as zeros and take no room', async () => {
     const file = await NodeFile.open(at('d'), { access: 'create' });
     const data = noise(1 << 22, 1);
     await file.write(0, data);
-    const punched = await file.punch(1 << 20, 1 << 20);
-    if (punched) data.fill(0, 1 << 20, 1 << 21);
+    const before = await file.allocatedBytes();
+    assert.ok(await file.punch(1 << 20, 8192));
+    assert.equal(before - (await file.allocatedBytes()), 8192);
+    data.fill(0, 1 << 20, (1 << 20) + 8192);
     const into = new Uint8Array(1 << 22);
     await file.read(0, into);
     assert.ok(Buffer.compare(into, data) === 0);
     assert.equal(await file.size(), 1 << 22);
     await file.close();
   });
-});
 
-describe('parseFilefrag', () => {
-  const cases = [
-    {
-      name: 'extents that touch are one, unwritten ones are holes',
-      text: '   0:        0..    4095:  34816..  38911:   4096:\n   1:  4096..  8191: 5000..9095: 4096: last\n   2: 16384.. 20479: 1..2: 4096: 1: unwritten\n',
-      expected: [{ startBytes: 0, endBytes: 8192 }],
-    },
-    { name: 'other output is no answer', text: 'filefrag: broken\n', expected: undefined },
-    {
-      name: 'overlaps are no answer',
-      text: '0: 0..4095: 1..2: 3:\n1: 100..200: 1..2: 3:\n',
-      expected: undefined,
-    },
-  ];
-  for (const { name, text, expected } of cases)
-    it(name, () => assert.deepEqual(parseFilefrag(text), expected));
+  it('reserves room, which reads as zeros', async () => {
+    const file = await NodeFile.open(at('e'), { access: 'create' });
+    assert.ok(await file.reserve(1 << 20));
+    assert.equal(await file.size(), 1 << 20);
+    assert.ok((await file.allocatedBytes()) >= 1 << 20);
+    await file.close();
+  });
 });

@@ -14,22 +14,22 @@ import {
   readFileSync,
   statSync,
 } from 'node:fs';
+import { libc } from '#base/node/libc.ts';
+import { nowMs } from '#base/node/now-ms.ts';
 import { promised } from '#base/node/promised.ts';
 import { type FileOptions, type HostFile, ImageError } from '../image.ts';
 import { totalLength } from '../pieces.ts';
 import { DirectIo } from './direct-io.ts';
 import { type DirectFile, openDirect } from './direct-open.ts';
-import { holesOf, type Run } from './holes.ts';
+import { extentOf, type FileExtent } from './holes.ts';
 import { IoQueue } from './io-queue.ts';
 import { isOnLocalFilesystem } from './local-filesystem.ts';
 import { turnOffCow } from './no-cow.ts';
 import { PromptIo } from './prompt-io.ts';
 import { deviceNumbers, lockForWriting } from './write-lock.ts';
 
-/** What is taken for data at once while holes are looked for. */
-const UNKNOWN_BYTES = 8 << 20;
-/** Punching costs a process: small ranges are not worth it. */
-const PUNCH_MIN_BYTES = 1 << 20;
+/** Of fallocate(2): the range becomes a hole, and the file keeps its length. */
+const FALLOC_FL_PUNCH_HOLE = 0x3;
 
 export interface NodeFileOptions extends FileOptions {
   /** What it is called in errors, and by the image; default: its path. */
@@ -40,8 +40,8 @@ export interface NodeFileOptions extends FileOptions {
   readonly onNotDirect?: (line: string) => void;
   /** A file that is made shall not be copied on write, where its file system has a say in that. */
   readonly noCow?: boolean;
-  /** Holes are not looked for where they have less in all, since that takes a process, and are data until they are found. */
-  readonly soonBytes?: number;
+  /** The thread has nothing else to do than wait for what it writes, which it does itself then. */
+  readonly isPatient?: boolean;
 }
 
 /** A file or block device of the host, read and written on libuv's threads. */
@@ -56,10 +56,7 @@ export class NodeFile implements HostFile {
   readonly #unlock: () => Promise<void>;
   readonly #isDevice: boolean;
   #neverFlush = false;
-  #soonBytes: number | undefined;
   #direct: DirectIo | undefined;
-  /** Where a sparse file has data, until it changes; undefined: not asked yet. */
-  #runs: Promise<readonly Run[] | undefined> | undefined;
 
   private constructor(
     path: string,
@@ -67,13 +64,14 @@ export class NodeFile implements HostFile {
     readOnly: boolean,
     isDevice: boolean,
     isNear: boolean,
+    isPatient: boolean,
     unlock: () => Promise<void>,
   ) {
     this.path = path;
     this.readOnly = readOnly;
     this.#fd = fd;
-    this.#prompt = isNear ? new PromptIo(fd) : undefined;
-    this.#queue = new IoQueue(fd, this.#prompt);
+    this.#prompt = isNear ? new PromptIo(fd, isPatient ? () => 0 : nowMs) : undefined;
+    this.#queue = new IoQueue(fd, this.#prompt, isPatient);
     this.#isDevice = isDevice;
     this.#unlock = unlock;
   }
@@ -97,13 +95,11 @@ export class NodeFile implements HostFile {
       }
       const wantsLock = options.lock ?? access !== 'read';
       const [device, inode] = stats.isBlockDevice() ? [0n, stats.rdev] : [stats.dev, stats.ino];
-      const isNew = !stats.isBlockDevice() && (flags & constants.O_EXCL) !== 0;
-      const lock = { path, fd, device, inode, isNew };
+      const lock = { path, fd, device, inode };
       const unlock = wantsLock ? await lockForWriting(lock) : async () => {};
       // Only a file that nobody else writes is emptied.
       if (access === 'create' && stats.isFile()) ftruncateSync(fd);
-      if (access.startsWith('create') && stats.isFile() && options.noCow === true)
-        await turnOffCow(where);
+      if (access.startsWith('create') && stats.isFile() && options.noCow === true) turnOffCow(fd);
       const file = new NodeFile(
         path,
         fd,
@@ -111,10 +107,10 @@ export class NodeFile implements HostFile {
         stats.isBlockDevice(),
         // A block device may be that of a server, however near its node lies.
         isNear && !stats.isBlockDevice() && direct === undefined,
+        options.isPatient ?? false,
         unlock,
       );
       file.#neverFlush = options.neverFlush ?? false;
-      file.#soonBytes = options.soonBytes;
       if (direct !== undefined) file.#direct = file.#makeDirect(direct.blockBytes);
       return file;
     } catch (error) {
@@ -136,7 +132,6 @@ export class NodeFile implements HostFile {
   }
 
   async write(offsetBytes: number, from: Uint8Array): Promise<void> {
-    this.#runs = undefined;
     if (from.length === 0) return;
     try {
       await (this.#direct ?? this.#queue).write(offsetBytes, from);
@@ -150,7 +145,6 @@ export class NodeFile implements HostFile {
   }
 
   tryWrite(offsetBytes: number, from: readonly Uint8Array[]): boolean {
-    this.#runs = undefined;
     return this.#prompt?.write(offsetBytes, from) === totalLength(from);
   }
 
@@ -177,7 +171,6 @@ export class NodeFile implements HostFile {
   }
 
   async truncate(sizeBytes: number): Promise<void> {
-    this.#runs = undefined;
     if (this.#isDevice) return await this.#checkRoom(sizeBytes);
     await this.#alone(() => this.#truncate(sizeBytes));
   }
@@ -198,46 +191,21 @@ export class NodeFile implements HostFile {
     return this.#direct === undefined ? change() : this.#direct.alone(change);
   }
 
-  /** Node has no fallocate(2): fallocate(1) of util-linux does it, for ranges that are worth a process. */
   async punch(offsetBytes: number, lengthBytes: number): Promise<boolean> {
-    if (lengthBytes < PUNCH_MIN_BYTES) return false;
-    this.#runs = undefined;
-    return await this.#fallocate([
-      '--punch-hole',
-      '--offset',
-      String(offsetBytes),
-      '--length',
-      String(lengthBytes),
-    ]);
+    return await this.#fallocate(FALLOC_FL_PUNCH_HOLE, offsetBytes, lengthBytes);
   }
 
   async reserve(sizeBytes: number, fromBytes = 0): Promise<boolean> {
     if (sizeBytes <= fromBytes) return true;
-    if (this.#isDevice) {
-      await this.#checkRoom(sizeBytes);
-      return true;
-    }
-    this.#runs = undefined;
-    const range = ['--offset', String(fromBytes), '--length', String(sizeBytes - fromBytes)];
-    return await this.#fallocate(range);
+    if (!this.#isDevice) return await this.#fallocate(0, fromBytes, sizeBytes - fromBytes);
+    await this.#checkRoom(sizeBytes);
+    return true;
   }
 
-  async extent(
-    offsetBytes: number,
-    lengthBytes: number,
-  ): Promise<{ data: boolean; lengthBytes: number }> {
-    if (this.#isDevice) return { data: true, lengthBytes };
-    this.#runs ??= holesOf(this.#fd, this.#soonBytes ?? 1);
-    const waits = this.#soonBytes === undefined ? [] : [nextTurn()];
-    const runs = await Promise.race([this.#runs, ...waits]);
-    // More is read than need be, if it is a hole.
-    if (runs === 'later') return { data: true, lengthBytes: Math.min(lengthBytes, UNKNOWN_BYTES) };
-    if (runs === undefined) return { data: true, lengthBytes };
-    const next = runs[firstEndingAfter(runs, offsetBytes)];
-    if (next === undefined) return { data: false, lengthBytes };
-    const data = next.startBytes <= offsetBytes;
-    const end = data ? next.endBytes : next.startBytes;
-    return { data, lengthBytes: Math.min(lengthBytes, end - offsetBytes) };
+  async extent(offsetBytes: number, lengthBytes: number): Promise<FileExtent> {
+    return this.#isDevice
+      ? { data: true, lengthBytes }
+      : extentOf(this.#fd, offsetBytes, lengthBytes);
   }
 
   async close(): Promise<void> {
@@ -283,19 +251,13 @@ export class NodeFile implements HostFile {
     return Number(readFileSync(`/sys/dev/block/${major}:${minor}/size`, 'utf8')) * 512;
   }
 
-  #fallocate(args: readonly string[]): Promise<boolean> {
-    const run = async () => {
-      const { spawn } = await import('node:child_process');
-      return await new Promise<boolean>((resolve) => {
-        // The file goes by its descriptor: its name may have moved on.
-        const child = spawn('fallocate', [...args, '/dev/fd/3'], {
-          stdio: ['ignore', 'ignore', 'ignore', this.#fd],
-        });
-        child.once('error', () => resolve(false));
-        child.once('exit', (status) => resolve(status === 0));
-      });
-    };
-    return this.#alone(run);
+  /** False where the host cannot. */
+  async #fallocate(mode: number, offsetBytes: number, lengthBytes: number): Promise<boolean> {
+    const host = libc();
+    if (host === null) return false;
+    return await this.#alone(
+      async () => (await host.fallocate(this.#fd, mode, offsetBytes, lengthBytes)) === 0,
+    );
   }
 }
 
@@ -313,24 +275,6 @@ async function openPastCache(
       `${path}: its file system does not take O_DIRECT; for this file, cache=none is cache=writeback`,
     );
   return direct;
-}
-
-function nextTurn(): Promise<'later'> {
-  return new Promise((resolve) => {
-    setImmediate(() => resolve('later'));
-  });
-}
-
-function firstEndingAfter(runs: readonly Run[], offsetBytes: number): number {
-  let low = 0;
-  let high = runs.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    const run = runs[middle];
-    if (run !== undefined && run.endBytes <= offsetBytes) low = middle + 1;
-    else high = middle;
-  }
-  return low;
 }
 
 /** O_EXCL without O_CREAT keeps off block devices that the host itself uses (open(2)). */

@@ -50,12 +50,6 @@ export const directStorageHost = (told: (line: string) => void): StorageHost =>
 /** As `nodeStorageHost`, and no flush waits for the host's disks: all is in its cache, in order. */
 export const unsafeStorageHost: StorageHost = withOptions({ neverFlush: true });
 
-/**
- * As `nodeStorageHost`, for disks that are read to their ends, where zeros are left out as holes are: a few are sooner read
- * than found, which takes 20 ms, and nobody waits for the others to be found.
- */
-export const readingStorageHost: StorageHost = withOptions({ soonBytes: 32 << 20 });
-
 function withOptions(more: Partial<NodeFileOptions>): StorageHost {
   return {
     ...nodeStorageHost,

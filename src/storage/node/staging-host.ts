@@ -127,7 +127,7 @@ export class StagingHost implements StorageHost {
   }
 
   #with(name: string, options: FileOptions): NodeFileOptions {
-    return { ...options, name, neverFlush: !this.#flushes, noCow: this.#noCow };
+    return { ...options, name, neverFlush: !this.#flushes, noCow: this.#noCow, isPatient: true };
   }
 
   readonly #removeAll = (): void => {

@@ -1,32 +1,39 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { closeSync, mkdtempSync, openSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, describe, it } from 'node:test';
 import type { ImageError } from '../image.ts';
 import { NodeFile } from './node-file.ts';
+import { lockForWriting } from './write-lock.ts';
 
 const dir = mkdtempSync(path.join(tmpdir(), 'ring0-lock-'));
 after(() => rmSync(dir, { recursive: true }));
 const file = path.join(dir, 'd.raw');
-const missing = ['qemu-io', 'perl'].find((name) => spawnSync(name, ['--version']).status !== 0);
+const missing = spawnSync('qemu-io', ['--version']).status !== 0;
 
 const qemuWrites = () => spawnSync('qemu-io', ['-f', 'raw', '-c', 'write 0 512', file]);
 const qemuReads = () => spawnSync('qemu-io', ['-f', 'raw', '-r', '-U', '-c', 'read 0 512', file]);
 
-async function withoutPerl(task: () => Promise<void>): Promise<void> {
-  const { PATH } = process.env;
-  process.env['PATH'] = dir;
+/** As where there is no fcntl(2). */
+async function withSockets(
+  use: (lock: Promise<() => Promise<void>>) => Promise<void>,
+): Promise<void> {
+  const fd = openSync(file, 'r+');
+  const { dev: device, ino: inode } = statSync(file, { bigint: true });
   try {
-    await task();
+    await use(lockForWriting({ path: file, fd, device, inode }, null));
   } finally {
-    process.env['PATH'] = PATH;
+    closeSync(fd);
   }
 }
 
-describe('an image that QEMU may open', { skip: missing && `there is no ${missing}` }, () => {
+const lockedBy = (whom: RegExp) => (error: ImageError) =>
+  error.kind === 'locked' && whom.test(error.message);
+
+describe('an image that QEMU may open', { skip: missing && 'there is no qemu-io' }, () => {
   it('is not written by QEMU while we may write it', async () => {
     writeFileSync(file, new Uint8Array(1 << 20));
     const ours = await NodeFile.open(file, { access: 'write' });
@@ -43,21 +50,13 @@ describe('an image that QEMU may open', { skip: missing && `there is no ${missin
     const qemu = spawn('qemu-io', ['-f', 'raw', file], { stdio: ['pipe', 'pipe', 'inherit'] });
     qemu.stdin.write('read 0 512\n');
     await once(qemu.stdout, 'data');
-    await assert.rejects(
-      NodeFile.open(file, { access: 'write' }),
-      (error: ImageError) => error.kind === 'locked' && /QEMU/.test(error.message),
-    );
+    await assert.rejects(NodeFile.open(file, { access: 'write' }), lockedBy(/QEMU/));
     await assert.rejects(
       NodeFile.open(file, { access: 'create' }),
       (error: ImageError) => error.kind === 'locked',
     );
     assert.equal(statSync(file).size, 1 << 20);
-    await withoutPerl(() =>
-      assert.rejects(
-        NodeFile.open(file, { access: 'write' }),
-        (error: ImageError) => error.kind === 'locked' && /QEMU/.test(error.message),
-      ),
-    );
+    await withSockets((lock) => assert.rejects(lock, lockedBy(/QEMU/)));
     await (await NodeFile.open(file)).close();
     qemu.stdin.end('quit\n');
     await once(qemu, 'exit');
@@ -69,13 +68,29 @@ describe('an image that another of us may write', () => {
   it('is refused, and taken from one that ends within a moment', async () => {
     writeFileSync(file, new Uint8Array(512));
     const first = await NodeFile.open(file, { access: 'write' });
-    await assert.rejects(
-      NodeFile.open(file, { access: 'write' }),
-      (error: ImageError) => error.kind === 'locked' && /another writer/.test(error.message),
-    );
+    await assert.rejects(NodeFile.open(file, { access: 'write' }), lockedBy(/another writer/));
     const second = NodeFile.open(file, { access: 'write' });
     await new Promise((resolve) => setTimeout(resolve, 40));
     await first.close();
     await (await second).close();
+  });
+
+  it('is refused by sockets where there are no locks', async () => {
+    writeFileSync(file, new Uint8Array(512));
+    await withSockets(async (first) => {
+      const release = await first;
+      await withSockets((second) => assert.rejects(second, lockedBy(/another writer/)));
+      await release();
+      await withSockets(async (third) => await (await third)());
+    });
+  });
+
+  it('stays locked while another file is closed, and is free once it is closed itself', async () => {
+    writeFileSync(file, new Uint8Array(512));
+    const ours = await NodeFile.open(file, { access: 'write' });
+    await (await NodeFile.open(file)).close();
+    await assert.rejects(NodeFile.open(file, { access: 'write' }), lockedBy(/another writer/));
+    await ours.close();
+    await (await NodeFile.open(file, { access: 'write' })).close();
   });
 });

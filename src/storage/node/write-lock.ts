@@ -1,85 +1,97 @@
 import { readFile } from 'node:fs';
 import type { Server } from 'node:net';
+import { type Libc, libc } from '#base/node/libc.ts';
 import { promised } from '#base/node/promised.ts';
 import { ImageError } from '../image.ts';
 
 /** The byte of an image that QEMU locks while it may write it (RAW_LOCK_PERM_BASE and BLK_PERM_WRITE of QEMU's file driver). */
 const QEMU_WRITER_BYTE = 101;
+/** What QEMU locks: from 100 on what one does with the file, from 200 on what nobody else may; read, write and resize are bits 0, 1 and 3. */
+const QEMU_BYTES = [100, 101, 103, 201, 203];
+/** Those of them that say that somebody else does what we may not share, or does not share what we do. */
+const QEMU_OTHERS = [101, 103, 200, 201, 203];
+/** Locked by those of us who write. QEMU looks at none so far up. */
+const OUR_BYTE = 1000;
+
+/** Of fcntl(2): locks of an open file, and their kinds. */
+const F_OFD_GETLK = 36;
+const F_OFD_SETLK = 37;
+const F_RDLCK = 0;
+const F_WRLCK = 1;
+const F_UNLCK = 2;
+const FLOCK_BYTES = 32;
+
 /** A process that was killed a moment ago may hold its lock still: so long is it waited for, looked at so often. */
 const LAST_MOMENT_MS = 250;
 const LOOK_AGAIN_MS = 10;
-/** Exit statuses of the script below. */
-const FREE = 0;
-const TAKEN = 3;
-
-/**
- * Locks descriptor 3 as QEMU does (raw_handle_perm_lock): bytes from 100 on say what one does with the file, those from 200 on what
- * nobody else may; read, write and resize are bits 0, 1 and 3. 37 and 36 are F_OFD_SETLK and F_OFD_GETLK, 1 and 2 F_WRLCK and
- * F_UNLCK of fcntl(2).
- */
-const QEMU_LOCKS = `
-  sub at { return pack('ssx4qqix4', $_[0], 0, $_[1], 1, 0) }
-  open(my $file, '+<&=', 3) or exit 1;
-  for my $byte (100, 101, 103, 201, 203) { fcntl($file, 37, at(0, $byte)) or exit 1 }
-  for my $byte (101, 103, 200, 201, 203) {
-    my $lock = at(1, $byte);
-    fcntl($file, 36, $lock) or exit 1;
-    exit ${TAKEN} if unpack('s', $lock) != 2;
-  }`;
 
 export interface OpenFile {
   readonly path: string;
   readonly fd: number;
   readonly device: bigint;
   readonly inode: bigint;
-  /** Whether it was made just now: QEMU does not know it. */
-  readonly isNew: boolean;
 }
 
+/** Called when the file is closed. */
+type Release = () => Promise<void>;
+type Other = 'another writer' | 'QEMU';
+
 /**
- * Keeps a second writer off a file, until `release`. Node has no fcntl locks, so among ourselves the lock is a listening abstract
- * socket (unix(7)) named after the file: the kernel takes it back however we end. It is seen by all of ring0 in this network
- * namespace. For QEMU, Perl takes its locks on our open file, which last as long as we have it open; without Perl we see QEMU in
- * /proc/locks (for which the kernel waits milliseconds), and it does not see us.
+ * Keeps a second writer, of us or of QEMU, off a file, until it is released. The locks are QEMU's (raw_handle_perm_lock) and one
+ * of ours on the open file, which the kernel takes back however we end.
+ *
+ * Where there is no fcntl(2), or the file system has no locks, we keep out each other alone: by a listening abstract socket (unix(7))
+ * named after the file, which all of ring0 in this network namespace see; QEMU is seen in /proc/locks, and does not see us.
  */
-export async function lockForWriting(file: OpenFile): Promise<() => Promise<void>> {
-  const { path, device, inode } = file;
+export async function lockForWriting(file: OpenFile, host: Libc | null = libc()): Promise<Release> {
   if (process.platform !== 'linux') return () => Promise.resolve();
-  const name = `\0ring0-image-${device}-${inode}`;
-  let taken = await listenAt(name, path);
-  for (let waited = 0; taken === undefined; waited += LOOK_AGAIN_MS) {
-    if (waited >= LAST_MOMENT_MS) throw lockedError(path, 'another writer');
+  for (let waited = 0; ; waited += LOOK_AGAIN_MS) {
+    const taken = tryLocks(file, host) ?? (await trySocket(file));
+    if (typeof taken === 'function') return taken;
+    if (taken === 'QEMU' || waited >= LAST_MOMENT_MS) throw lockedError(file.path, taken);
     await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS));
-    taken = await listenAt(name, path);
   }
-  const server = taken;
+}
+
+/** Takes the locks of an open file, which end when it is closed, or tells who has them; undefined where there are none. */
+function tryLocks({ fd }: OpenFile, host: Libc | null): Release | Other | undefined {
+  if (host === null) return undefined;
+  const set = (kind: number, byte: number) => host.fcntl(fd, F_OFD_SETLK, flock(kind, byte)) === 0;
+  const holder = (byte: number): number | undefined => {
+    const lock = flock(F_WRLCK, byte);
+    return host.fcntl(fd, F_OFD_GETLK, lock) === 0 ? new Int16Array(lock.buffer)[0] : undefined;
+  };
+  if (!set(F_WRLCK, OUR_BYTE)) return holder(OUR_BYTE) === F_WRLCK ? 'another writer' : undefined;
+  const areSet = QEMU_BYTES.every((byte) => set(F_RDLCK, byte));
+  if (areSet && QEMU_OTHERS.every((byte) => holder(byte) === F_UNLCK)) return async () => {};
+  for (const byte of [...QEMU_BYTES, OUR_BYTE]) set(F_UNLCK, byte);
+  return 'QEMU';
+}
+
+/** struct flock of fcntl(2), for one byte of the file. */
+function flock(kind: number, byte: number): Uint8Array<ArrayBuffer> {
+  const buffer = new ArrayBuffer(FLOCK_BYTES);
+  new Int16Array(buffer)[0] = kind;
+  new BigInt64Array(buffer).set([BigInt(byte), 1n], 1);
+  return new Uint8Array(buffer);
+}
+
+async function trySocket({ path, device, inode }: OpenFile): Promise<Release | Other> {
+  const server = await listenAt(`\0ring0-image-${device}-${inode}`, path);
+  if (server === undefined) return 'another writer';
   server.unref();
   const release = (): Promise<void> =>
     new Promise((resolve) => {
       server.close(() => resolve());
     });
-  const isTaken =
-    !file.isNew && ((await isTakenByQemu(file.fd)) ?? (await isOpenInQemu(device, inode)));
-  if (!isTaken) return release;
+  if (!(await isOpenInQemu(device, inode))) return release;
   await release();
-  throw lockedError(path, 'QEMU');
-}
-
-/** Takes QEMU's locks; whether somebody else has them. Undefined without Perl, or locks of the file system. */
-async function isTakenByQemu(fd: number): Promise<boolean | undefined> {
-  const { spawn } = await import('node:child_process');
-  const perl = spawn('perl', ['-e', QEMU_LOCKS], { stdio: ['ignore', 'ignore', 'ignore', fd] });
-  return await new Promise((resolve) => {
-    perl.once('error', () => resolve(undefined));
-    perl.once('exit', (status) =>
-      resolve(status === FREE || status === TAKEN ? status === TAKEN : undefined),
-    );
-  });
+  return 'QEMU';
 }
 
 /** A listener at that name; undefined where there is one. */
 async function listenAt(name: string, path: string): Promise<Server | undefined> {
-  // Loaded here: who only reads has no need of it.
+  // Loaded here: most have no need of it.
   const { createServer } = await import('node:net');
   const server = createServer((socket) => socket.destroy());
   return await new Promise((resolve, reject) => {
@@ -99,13 +111,11 @@ async function listenAt(name: string, path: string): Promise<Server | undefined>
   });
 }
 
-function lockedError(path: string, by: string): ImageError {
+function lockedError(path: string, by: Other): ImageError {
   return new ImageError(
     'locked',
     `${path}: in use by ${by}; end that first, or open it read-only`,
-    {
-      path,
-    },
+    { path },
   );
 }
 

@@ -7,7 +7,7 @@ import { Flight } from './flight.ts';
 import type { Status } from './status.ts';
 
 /** What is read and written in one go. */
-const CHUNK_BYTES = 2 << 20;
+const CHUNK_BYTES = 4 << 20;
 /** So that progress is seen within a hole of a huge disk, and a signal is. */
 const MAX_RUN_BYTES = 2 ** 36;
 
@@ -55,7 +55,8 @@ export async function copyDisk(request: CopyRequest): Promise<void> {
 class Copy {
   readonly #request: CopyRequest;
   readonly #flight: Flight;
-  readonly #buffers: Uint8Array[] = [];
+  #buffers: Uint8Array[] | undefined;
+  readonly #parallel: number;
   readonly #unitBytes: number;
   readonly #chunkBytes: number;
   readonly #isZero: (bytes: Uint8Array) => boolean;
@@ -70,7 +71,8 @@ class Copy {
     // Asked for only where it is needed: to load the clock takes 2 ms.
     this.#startMs = request.bytesPerSecond === undefined ? 0 : performance.now();
     this.#isZero = zeroTest(request.sameBytes);
-    this.#flight = new Flight(Math.max(1, request.parallel));
+    this.#parallel = Math.max(1, request.parallel);
+    this.#flight = new Flight(this.#parallel);
     this.#unitBytes = request.compressed === true ? request.target.unitBytes : 1;
     this.#chunkBytes = Math.max(1, Math.floor(CHUNK_BYTES / this.#unitBytes)) * this.#unitBytes;
     if (request.compressed === true && request.target.writeCompressed === undefined)
@@ -144,6 +146,7 @@ class Copy {
     this.#turn = new Promise((resolve) => {
       endTurn = resolve;
     });
+    this.#buffers ??= this.#makeBuffers();
     const buffer = this.#buffers.pop() ?? quickBytes(this.#chunkBytes);
     try {
       const bytes = buffer.subarray(0, lengthBytes);
@@ -157,6 +160,15 @@ class Copy {
       this.#buffers.push(buffer);
     }
     this.#done(lengthBytes);
+  }
+
+  /** For all chunks that may be under way: to make them one by one takes longer. */
+  #makeBuffers(): Uint8Array[] {
+    const bytes = this.#chunkBytes;
+    const chunks = Math.ceil(this.#request.source.sizeBytes / bytes);
+    const count = Math.min(this.#parallel, chunks);
+    const all = quickBytes(count * bytes);
+    return Array.from({ length: count }, (_, at) => all.subarray(at * bytes, (at + 1) * bytes));
   }
 
   async #read(at: number, into: Uint8Array): Promise<void> {

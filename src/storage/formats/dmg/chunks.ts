@@ -1,3 +1,4 @@
+import { latin1Text } from '#base/latin1.ts';
 import { badAt, Fields, readExactly } from '../../blocks/fields.ts';
 import { type HostFile, SECTOR_BYTES } from '../../image.ts';
 import * as v from './layout.ts';
@@ -18,7 +19,7 @@ export interface Contents {
 }
 
 export function isTrailer(bytes: Uint8Array): boolean {
-  return new TextDecoder('latin1').decode(bytes.subarray(0, 4)) === v.TRAILER_MAGIC;
+  return latin1Text(bytes.subarray(0, 4)) === v.TRAILER_MAGIC;
 }
 
 const UNSUPPORTED: ReadonlyMap<number, string> = new Map([

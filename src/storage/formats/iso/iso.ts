@@ -1,3 +1,4 @@
+import { latin1Text } from '#base/latin1.ts';
 import { Fields } from '../../blocks/fields.ts';
 import { FlatMap } from '../../blocks/flat-map.ts';
 import { MappedImage } from '../../blocks/mapped-image.ts';
@@ -19,7 +20,7 @@ const VOLUME_ID_BYTES = 32;
 const V_SPACE_SIZE = 80;
 
 function isVolume(descriptor: Uint8Array): boolean {
-  return new TextDecoder('latin1').decode(descriptor.subarray(1, 6)) === IDENTIFIER;
+  return latin1Text(descriptor.subarray(1, 6)) === IDENTIFIER;
 }
 
 async function openIso(file: HostFile, { readOnly }: OpenContext): Promise<MappedImage> {

@@ -1,3 +1,4 @@
+import { latin1Text } from '#base/latin1.ts';
 import { Fields, readExactly } from '../../blocks/fields.ts';
 import { type HostFile, SECTOR_BYTES } from '../../image.ts';
 import * as v from './layout.ts';
@@ -13,7 +14,7 @@ export interface Header {
 }
 
 export function isParallels(head: Uint8Array): boolean {
-  const magic = new TextDecoder('latin1').decode(head.subarray(0, 16));
+  const magic = latin1Text(head.subarray(0, 16));
   return magic === v.MAGIC || magic === v.MAGIC_EXT;
 }
 

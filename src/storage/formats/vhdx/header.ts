@@ -1,3 +1,4 @@
+import { latin1Text } from '#base/latin1.ts';
 import { crc32c } from '../../blocks/crc32c.ts';
 import { badAt, Fields, readExactly } from '../../blocks/fields.ts';
 import { UUID_BYTES, uuidText } from '../../blocks/uuid.ts';
@@ -27,7 +28,7 @@ export interface Region {
 export async function readHeader(file: HostFile): Promise<Header> {
   const start = new Uint8Array(v.SIGNATURE.length);
   await file.read(0, start);
-  if (new TextDecoder('latin1').decode(start) !== v.SIGNATURE)
+  if (latin1Text(start) !== v.SIGNATURE)
     throw badAt('bad-format', file.path, 0, 'not a VHDX image: the signature is missing');
   const headers: Header[] = [];
   for (const [slot, offset] of v.HEADER_OFFSETS.entries()) {

@@ -1,3 +1,4 @@
+import { latin1Text } from '#base/latin1.ts';
 import { crc32c } from '../../blocks/crc32c.ts';
 import { badAt, Fields } from '../../blocks/fields.ts';
 import { OverlayFile } from '../../blocks/overlay-file.ts';
@@ -58,7 +59,7 @@ function entriesOf(log: Uint8Array, header: Header): Map<number, Entry> {
     const view = new DataView(log.buffer, at, v.LOG_SECTOR_BYTES);
     const length = view.getUint32(v.L_LENGTH, true);
     const isEntry =
-      new TextDecoder('latin1').decode(log.subarray(at, at + 4)) === v.LOG_SIGNATURE &&
+      latin1Text(log.subarray(at, at + 4)) === v.LOG_SIGNATURE &&
       sameBytes(log.subarray(at + v.L_GUID, at + v.L_GUID + UUID_BYTES), header.logGuid);
     if (!isEntry || length % v.LOG_SECTOR_BYTES !== 0 || length === 0 || length > log.length)
       continue;

@@ -1,3 +1,4 @@
+import { latin1Text } from '#base/latin1.ts';
 import { backingFileOption } from '../../blocks/backing-option.ts';
 import { badAt } from '../../blocks/fields.ts';
 import { MappedImage } from '../../blocks/mapped-image.ts';
@@ -66,7 +67,7 @@ function measure(
 /** Hyper-V's format: fixed, dynamic and differencing images. */
 export const vhdx: ImageFormat = {
   name: FORMAT,
-  probe: (head) => new TextDecoder('latin1').decode(head.subarray(0, 8)) === v.SIGNATURE,
+  probe: (head) => latin1Text(head.subarray(0, 8)) === v.SIGNATURE,
   open,
   createOptions: [
     { name: 'log_size', type: 'size', about: 'whole MiB; default 1M', byDefault: 1 << 20 },

@@ -1,3 +1,4 @@
+import { latin1Text } from '#base/latin1.ts';
 import { readExactly } from '../../blocks/fields.ts';
 import { parentNames } from '../../blocks/parent-names.ts';
 import { type HostFile, ImageError, type StorageHost } from '../../image.ts';
@@ -28,7 +29,7 @@ export async function readDescriptor(file: HostFile): Promise<Located> {
         `${file.path}: is a part of a VMDK image; open the image's descriptor, the small text file beside it`,
         { path: file.path },
       );
-  } else if (new TextDecoder('latin1').decode(head) === v.MAGIC_COW)
+  } else if (latin1Text(head) === v.MAGIC_COW)
     throw new ImageError(
       'unsupported',
       `${file.path}: at 0: not supported: COWD extents of ESX 3; convert the disk where it was made`,

@@ -1,3 +1,4 @@
+import { latin1Text } from '#base/latin1.ts';
 import { Fields, readExactly } from '../../blocks/fields.ts';
 import { type HostFile, SECTOR_BYTES } from '../../image.ts';
 import * as v from './layout.ts';
@@ -21,7 +22,7 @@ export interface SparseHeader {
 }
 
 export function isSparse(head: Uint8Array): boolean {
-  return new TextDecoder('latin1').decode(head.subarray(0, 4)) === v.MAGIC;
+  return latin1Text(head.subarray(0, 4)) === v.MAGIC;
 }
 
 /** @throws {ImageError} `bad-format`, `unsupported`, `corrupt`. */

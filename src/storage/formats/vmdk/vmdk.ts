@@ -1,3 +1,4 @@
+import { latin1Text } from '#base/latin1.ts';
 import { backingFileOption } from '../../blocks/backing-option.ts';
 import { type CreateRequest, type ImageFormat, SECTOR_BYTES } from '../../image.ts';
 import { create, planOf, sparseLayout, UNDEFINED_VERSION } from './create.ts';
@@ -9,7 +10,7 @@ const PROBE_TEXT_BYTES = 1024;
 
 function probe(head: Uint8Array): boolean {
   if (isSparse(head)) return true;
-  const text = new TextDecoder('latin1').decode(head.subarray(0, PROBE_TEXT_BYTES));
+  const text = latin1Text(head.subarray(0, PROBE_TEXT_BYTES));
   return text.startsWith(v.MAGIC_COW) || text.trimStart().startsWith(v.DESCRIPTOR_START);
 }
 

@@ -1,3 +1,4 @@
+import { latin1Text } from '#base/latin1.ts';
 import { Fields } from '../../blocks/fields.ts';
 import { UUID_BYTES } from '../../blocks/uuid.ts';
 import { type HostFile, ImageError, SECTOR_BYTES } from '../../image.ts';
@@ -56,9 +57,7 @@ function sizeOf(fields: Fields): number {
     heads: fields.view.getUint8(v.F_HEADS),
     sectors: fields.view.getUint8(v.F_SECTORS),
   };
-  const creator = new TextDecoder('latin1').decode(
-    fields.bytes.subarray(v.F_CREATOR, v.F_CREATOR + 4),
-  );
+  const creator = latin1Text(fields.bytes.subarray(v.F_CREATOR, v.F_CREATOR + 4));
   const byGeometry = !v.SIZE_CREATORS.includes(creator);
   const sizeBytes =
     byGeometry && sectorsIn(geometry) !== v.MAX_CHS_SECTORS

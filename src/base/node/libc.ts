@@ -1,0 +1,58 @@
+import { createRequire } from 'node:module';
+
+/** What of the host's C library Node has no call for. Results and arguments are those of Linux's manual pages; -1: it failed. */
+export interface Libc {
+  lseek(fd: number, offset: number, whence: number): number;
+  /** With a pointer, as the commands for locks have. */
+  fcntl(fd: number, command: number, argument: Uint8Array): number;
+  /** With a pointer. */
+  ioctl(fd: number, request: number, argument: Uint8Array): number;
+  /** On a thread of libuv: it may have much to do. */
+  fallocate(fd: number, mode: number, offset: number, length: number): Promise<number>;
+}
+
+/** What we use of koffi, a library that calls functions of C. */
+interface Koffi {
+  load(file: null): { func(prototype: string): NativeFunction };
+}
+
+interface NativeFunction {
+  (...args: readonly unknown[]): number;
+  async(...args: readonly unknown[]): void;
+}
+
+/** Its machine code alone, which loads in a millisecond: all of it takes 15. For glibc, as our Node is. */
+const KOFFI = '@koromix/koffi-linux-x64/linux_x64/koffi.node';
+
+let loaded: Libc | null | undefined;
+
+/** Null where the package is not there, or not for this host. */
+export function libc(): Libc | null {
+  if (loaded === undefined) loaded = process.platform === 'linux' ? load() : null;
+  return loaded;
+}
+
+function load(): Libc | null {
+  let koffi: Koffi;
+  try {
+    koffi = createRequire(import.meta.url)(KOFFI);
+  } catch {
+    return null;
+  }
+  const library = koffi.load(null);
+  const fallocate = library.func(
+    'int fallocate64(int fd, int mode, int64_t offset, int64_t length)',
+  );
+  return {
+    lseek: library.func('int64_t lseek64(int fd, int64_t offset, int whence)'),
+    fcntl: library.func('int fcntl64(int fd, int command, void *argument)'),
+    ioctl: library.func('int ioctl(int fd, unsigned long request, void *argument)'),
+    fallocate: (...args) =>
+      new Promise((resolve, reject) => {
+        fallocate.async(...args, (error: Error | null, result: number) => {
+          if (error === null) resolve(result);
+          else reject(error);
+        });
+      }),
+  };
+}
