@@ -232,6 +232,7 @@ async function fill(
       targetIsZero: flags.create || flags.targetIsZero === true,
       compressed: flags.compress ?? false,
       sameBytes,
+      soon: setImmediate,
       signal: context.signal,
       onProgress: (bytes) => context.progress.add(bytes),
       ...(shared === undefined ? {} : { sharedDepth: shared }),

@@ -1,6 +1,6 @@
 import { quickBytes } from '../aligned.ts';
 import { type DiskImage, ImageError } from '../image.ts';
-import { settle } from '../settle.ts';
+import { begun, settle } from '../settle.ts';
 import { zeroTest } from '../zeros.ts';
 import type { SourceDisk } from './concat.ts';
 import { Flight } from './flight.ts';
@@ -38,6 +38,8 @@ export interface CopyRequest {
   readonly bytesPerSecond?: number;
   /** How the host tells at once whether bytes of one length are the same. */
   readonly sameBytes?: (a: Uint8Array, b: Uint8Array) => boolean;
+  /** How the host is told to do something once what was asked of it before is under way. */
+  readonly soon?: (task: () => void) => void;
 }
 
 /** Copies a disk to another that is at least as large. Does not flush. */
@@ -61,6 +63,7 @@ class Copy {
   readonly #chunkBytes: number;
   readonly #isZero: (bytes: Uint8Array) => boolean;
   readonly #startMs: number;
+  readonly #soon: (task: () => void) => void;
   /** Of chunks to read and write. */
   #startedBytes = 0;
   /** Resolves when the writes of all chunks before have started: neighbours become one call, and room is taken in order. */
@@ -71,6 +74,7 @@ class Copy {
     // Asked for only where it is needed: to load the clock takes 2 ms.
     this.#startMs = request.bytesPerSecond === undefined ? 0 : performance.now();
     this.#isZero = zeroTest(request.sameBytes);
+    this.#soon = request.soon ?? ((task) => task());
     this.#parallel = Math.max(1, request.parallel);
     this.#flight = new Flight(this.#parallel);
     this.#unitBytes = request.compressed === true ? request.target.unitBytes : 1;
@@ -153,11 +157,14 @@ class Copy {
       await this.#read(at, bytes);
       if (this.#request.unordered !== true) await turn;
       const writing = this.#write(at, bytes);
-      endTurn();
-      await writing;
+      if (writing !== undefined) {
+        endTurn();
+        await writing;
+      }
     } finally {
-      endTurn();
       this.#buffers.push(buffer);
+      // Written within the call, which keeps this thread: the next is read meanwhile, if that is asked for first.
+      this.#soon(endTurn);
     }
     this.#done(lengthBytes);
   }
@@ -182,7 +189,8 @@ class Copy {
     }
   }
 
-  async #write(at: number, bytes: Uint8Array): Promise<void> {
+  /** Undefined: it is done. */
+  #write(at: number, bytes: Uint8Array): Promise<unknown> | undefined {
     const { compressed, sparseBytes, target } = this.#request;
     const writes: Promise<void>[] = [];
     const pieces =
@@ -193,13 +201,13 @@ class Copy {
       const piece = bytes.subarray(from, to);
       if (!zero) {
         if (compressed === true && target.writeCompressed !== undefined)
-          writes.push(target.writeCompressed(at + from, piece));
+          writes.push(begun(target.writeCompressed(at + from, piece)));
         else if (target.tryWrite?.(at + from, [piece]) !== true)
-          writes.push(target.write(at + from, piece));
+          writes.push(begun(target.write(at + from, piece)));
       } else if (!this.#zerosAreThere())
-        writes.push(target.writeZeroes(at + from, to - from, { mayUnmap: true }));
+        writes.push(begun(target.writeZeroes(at + from, to - from, { mayUnmap: true })));
     }
-    if (writes.length > 0) await settle(writes);
+    return writes.length > 0 ? settle(writes) : undefined;
   }
 
   #done(bytes: number): void {
