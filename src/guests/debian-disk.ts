@@ -3,6 +3,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { RequestError } from '#base/errors.ts';
 import { hostReason } from '#base/host-reason.ts';
+import { copyHost } from '#storage/node/copy-host.ts';
 import { nodeStorageHost } from '#storage/node/node-host.ts';
 import { allFormats, formatNamed, openImage } from '#storage/open.ts';
 import { concatenated } from '#storage/ops/concat.ts';
@@ -250,8 +251,8 @@ async function inFormat(raw: string, output: string, dir: string): Promise<strin
         source: disk,
         target,
         sparseBytes: 4096,
-        parallel: 8,
         targetIsZero: true,
+        host: copyHost,
       });
     } finally {
       await target.close();

@@ -5,9 +5,9 @@ import { exportAppliance } from '#storage/appliance/export.ts';
 import { type Appliance, openAppliance } from '#storage/appliance/import.ts';
 import type { OvfDisk, OvfSystem } from '#storage/appliance/ovf.ts';
 import type { DiskImage, StorageHost } from '#storage/image.ts';
+import { copyHost } from '#storage/node/copy-host.ts';
 import { digestOf } from '#storage/node/digest.ts';
 import { nodeStorageHost } from '#storage/node/node-host.ts';
-import { sameBytes } from '#storage/node/same-bytes.ts';
 import { formatNamed, openImage } from '#storage/open.ts';
 import { concatenated } from '#storage/ops/concat.ts';
 import { copyDisk } from '#storage/ops/copy.ts';
@@ -30,7 +30,6 @@ export interface ExportFlags {
   readonly cpus: string;
 }
 
-const PARALLEL = 8;
 const MAX_CPUS = 4096;
 
 /** `ring0 appliance info`. */
@@ -127,9 +126,8 @@ async function copy(
       source: concatenated([source]),
       target,
       sparseBytes: 4096,
-      parallel: PARALLEL,
-      sameBytes,
       targetIsZero: true,
+      host: copyHost,
       signal: context.signal,
       onProgress: (bytes) => context.progress.add(bytes),
     });

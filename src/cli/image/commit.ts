@@ -1,7 +1,7 @@
 import { RequestError } from '#base/errors.ts';
 import { fileOfName } from '#storage/image-name.ts';
-import { nodeStorageHost } from '#storage/node/node-host.ts';
-import { sameBytes } from '#storage/node/same-bytes.ts';
+import { copyHost } from '#storage/node/copy-host.ts';
+import { patientStorageHost } from '#storage/node/node-host.ts';
 import { openImage } from '#storage/open.ts';
 import { commitDisk } from '#storage/ops/commit.ts';
 import { closeAll, type ImageContext, openNamed, STATUS_OK, say, warn } from './context.ts';
@@ -33,7 +33,7 @@ export async function imageCommit(
     const link = chain[baseDepth];
     if (link === undefined || baseDepth === 0)
       throw new RequestError(`${file}: has no backing file to commit to; use convert`);
-    const base = await openImage(link.image.path, nodeStorageHost, {
+    const base = await openImage(link.image.path, patientStorageHost, {
       format: link.image.format,
       probe: true,
     });
@@ -43,8 +43,7 @@ export async function imageCommit(
         top,
         base,
         baseDepth,
-        parallel: 4,
-        sameBytes,
+        host: copyHost,
         signal: context.signal,
         onProgress: (bytes) => context.progress.add(bytes),
         ...(bytesPerSecond === undefined ? {} : { bytesPerSecond }),
@@ -67,9 +66,9 @@ export async function imageCommit(
 
 async function depthOf(chain: readonly NamedImage[], base: string | undefined): Promise<number> {
   if (base === undefined) return Math.min(1, chain.length - 1);
-  const place = await nodeStorageHost.identity(fileOfName(base));
+  const place = await patientStorageHost.identity(fileOfName(base));
   for (const [depth, { image, name }] of chain.entries())
-    if (depth > 0 && (name === base || (await nodeStorageHost.identity(image.path)) === place))
+    if (depth > 0 && (name === base || (await patientStorageHost.identity(image.path)) === place))
       return depth;
   throw new RequestError(`${base}: is not in the chain of backing files`, 'base');
 }

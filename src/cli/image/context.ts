@@ -3,7 +3,7 @@ import { hostReason } from '#base/host-reason.ts';
 import { type DiskImage, ImageError, type SnapshotQuery } from '#storage/image.ts';
 import { fileOfName, parseImageName } from '#storage/image-name.ts';
 import { overSubscribed, type ThinDisk } from '#storage/node/free-space.ts';
-import { nodeStorageHost } from '#storage/node/node-host.ts';
+import { patientStorageHost } from '#storage/node/node-host.ts';
 import { type OpenImageOptions, openImage } from '#storage/open.ts';
 import { splitList } from '#storage/ops/create.ts';
 import type { CliHost } from '../host.ts';
@@ -49,7 +49,7 @@ export async function openNamed(
     ...(flags.withBacking === undefined ? {} : { withBacking: flags.withBacking }),
     ...(flags.snapshot === undefined ? {} : { snapshot: snapshotQuery(flags.snapshot) }),
   };
-  const image = await openImage(file, nodeStorageHost, options);
+  const image = await openImage(file, patientStorageHost, options);
   const named = flags.format ?? parseImageName(file).format;
   if (named === undefined && flags.writable === true && image.format === 'raw')
     warn(

@@ -1,8 +1,8 @@
 import { RequestError } from '#base/errors.ts';
 import type { BitmapStore, DiskImage, ImageFormat, StorageHost } from '#storage/image.ts';
 import { fileOfName } from '#storage/image-name.ts';
+import { copyHost } from '#storage/node/copy-host.ts';
 import { nodeStorageHost } from '#storage/node/node-host.ts';
-import { sameBytes } from '#storage/node/same-bytes.ts';
 import { formatNamed, openImage } from '#storage/open.ts';
 import { concatenated, type SourceDisk } from '#storage/ops/concat.ts';
 import { copyDisk } from '#storage/ops/copy.ts';
@@ -231,8 +231,7 @@ async function fill(
       unordered: flags.outOfOrder ?? false,
       targetIsZero: flags.create || flags.targetIsZero === true,
       compressed: flags.compress ?? false,
-      sameBytes,
-      soon: setImmediate,
+      host: copyHost,
       signal: context.signal,
       onProgress: (bytes) => context.progress.add(bytes),
       ...(shared === undefined ? {} : { sharedDepth: shared }),

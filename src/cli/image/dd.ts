@@ -1,5 +1,5 @@
 import { RequestError } from '#base/errors.ts';
-import { sameBytes } from '#storage/node/same-bytes.ts';
+import { copyHost } from '#storage/node/copy-host.ts';
 import { formatNamed, openImage } from '#storage/open.ts';
 import { concatenated, window } from '#storage/ops/concat.ts';
 import { copyDisk } from '#storage/ops/copy.ts';
@@ -49,9 +49,8 @@ export async function imageDd(
           source,
           target,
           sparseBytes: 4096,
-          parallel: 8,
           targetIsZero: true,
-          sameBytes,
+          host: copyHost,
           signal: context.signal,
           onProgress: (bytes) => context.progress.add(bytes),
         });

@@ -73,4 +73,12 @@ describe('IoQueue', () => {
       closeSync(fd);
     });
   }
+
+  it('writes what is large within the call for who may wait', async () => {
+    const fd = openSync(path.join(dir, 'patient'), 'w+');
+    const bytes = noise(1 << 20, 1);
+    assert.ok(new IoQueue(fd, new PromptIo(fd)).write(0, bytes) instanceof Promise);
+    assert.equal(new IoQueue(fd, new PromptIo(fd), true).write(0, bytes), bytes.length);
+    closeSync(fd);
+  });
 });

@@ -50,6 +50,9 @@ export const directStorageHost = (told: (line: string) => void): StorageHost =>
 /** As `nodeStorageHost`, and no flush waits for the host's disks: all is in its cache, in order. */
 export const unsafeStorageHost: StorageHost = withOptions({ neverFlush: true });
 
+/** As `nodeStorageHost`, for who has nothing else to do than wait for what is written. */
+export const patientStorageHost: StorageHost = withOptions({ isPatient: true });
+
 function withOptions(more: Partial<NodeFileOptions>): StorageHost {
   return {
     ...nodeStorageHost,

@@ -1,6 +1,6 @@
 import type { DiskImage } from '../image.ts';
 import { concatenated } from './concat.ts';
-import { copyDisk, type OnProgress } from './copy.ts';
+import { type CopyHost, copyDisk, type OnProgress } from './copy.ts';
 
 export interface CommitRequest {
   /** With the chain behind it. */
@@ -9,12 +9,10 @@ export interface CommitRequest {
   readonly base: DiskImage;
   /** How many images below `top` it lies. */
   readonly baseDepth: number;
-  readonly parallel: number;
   readonly signal?: AbortSignal;
   readonly onProgress?: OnProgress;
   readonly bytesPerSecond?: number;
-  /** As `copyDisk` takes it. */
-  readonly sameBytes?: (a: Uint8Array, b: Uint8Array) => boolean;
+  readonly host?: CopyHost;
 }
 
 /** Writes what the images above `base` say into it, makes it as large as the top one, and flushes it. */
@@ -25,10 +23,9 @@ export async function commitDisk(request: CommitRequest): Promise<void> {
     source: concatenated([top]),
     target: base,
     sparseBytes: 4096,
-    parallel: request.parallel,
     targetIsZero: false,
     sharedDepth: baseDepth,
-    ...(request.sameBytes === undefined ? {} : { sameBytes: request.sameBytes }),
+    ...(request.host === undefined ? {} : { host: request.host }),
     ...(request.signal === undefined ? {} : { signal: request.signal }),
     ...(request.onProgress === undefined ? {} : { onProgress: request.onProgress }),
     ...(request.bytesPerSecond === undefined ? {} : { bytesPerSecond: request.bytesPerSecond }),

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { sameBytes } from '../node/same-bytes.ts';
+import type { DiskImage } from '../image.ts';
+import { copyHost } from '../node/copy-host.ts';
 import { openImage } from '../open.ts';
 import { MemoryHost, noise } from '../testing.ts';
 import { concatenated } from './concat.ts';
@@ -32,8 +33,8 @@ const cases = [
 
 describe('copyDisk', () => {
   for (const { name, units, rest, written } of cases)
-    for (const how of [{}, { sameBytes }])
-      it(`leaves zeros out (${name}${'sameBytes' in how ? ', told by the host' : ''})`, async () => {
+    for (const how of [{}, { host: copyHost }])
+      it(`leaves zeros out (${name}${'host' in how ? ', told by the host' : ''})`, async () => {
         const host = new MemoryHost();
         const source = await diskOf(host, '/source', units, rest);
         const target = await diskOf(host, '/target', '', source.sizeBytes);
@@ -52,4 +53,27 @@ describe('copyDisk', () => {
         });
         assert.deepEqual(await to, await from);
       });
+
+  it('asks for the next chunk before it writes one within the call', async () => {
+    const host = new MemoryHost();
+    const chunks = 5;
+    const disk = await diskOf(host, '/source', 'd', chunks * (4 << 20) - UNIT);
+    const order: string[] = [];
+    const source = {
+      ...concatenated([disk]),
+      status: async (_at: number, lengthBytes: number) =>
+        ({ kind: 'data', lengthBytes, depth: 0, decidedAt: 0, present: true }) as const,
+      read: async (at: number, into: Uint8Array) => {
+        order.push(`r${at >> 22}`);
+        into.fill(1);
+        await new Promise((resolve) => setTimeout(resolve, 1));
+      },
+    };
+    const target = {
+      ...{ path: '/target', format: 'raw', sizeBytes: disk.sizeBytes, unitBytes: 1 },
+      tryWrite: (at: number) => order.push(`w${at >> 22}`) > 0,
+    } as unknown as DiskImage;
+    await copyDisk({ source, target, sparseBytes: UNIT, targetIsZero: true, host: copyHost });
+    assert.equal(order.join(' '), 'r0 r1 w0 r2 w1 r3 w2 r4 w3 w4');
+  });
 });

@@ -8,6 +8,7 @@ import type { Status } from './status.ts';
 
 /** What is read and written in one go. */
 const CHUNK_BYTES = 4 << 20;
+const PARALLEL = 2;
 /** So that progress is seen within a hole of a huge disk, and a signal is. */
 const MAX_RUN_BYTES = 2 ** 36;
 
@@ -22,8 +23,8 @@ export interface CopyRequest {
   readonly target: DiskImage;
   /** Runs of zeros of this length, and aligned to it, are not written as data. 0: the source is not looked through. */
   readonly sparseBytes: number;
-  /** Chunks under way at once. */
-  readonly parallel: number;
+  /** Chunks under way at once; 2. */
+  readonly parallel?: number;
   /** Whether writes may start in another order than that on the disk. */
   readonly unordered?: boolean;
   /** Whether all of the target reads as zeros now. */
@@ -36,10 +37,15 @@ export interface CopyRequest {
   /** Instead of failing, an unreadable chunk becomes zeros. */
   readonly onBadChunk?: (offsetBytes: number, error: unknown) => void;
   readonly bytesPerSecond?: number;
-  /** How the host tells at once whether bytes of one length are the same. */
-  readonly sameBytes?: (a: Uint8Array, b: Uint8Array) => boolean;
-  /** How the host is told to do something once what was asked of it before is under way. */
-  readonly soon?: (task: () => void) => void;
+  readonly host?: CopyHost;
+}
+
+/** What makes a copy quick. */
+export interface CopyHost {
+  /** Tells at once whether bytes of one length are the same. */
+  sameBytes(a: Uint8Array, b: Uint8Array): boolean;
+  /** Does something once what was asked of the host before is under way. */
+  soon(task: () => void): void;
 }
 
 /** Copies a disk to another that is at least as large. Does not flush. */
@@ -73,9 +79,9 @@ class Copy {
     this.#request = request;
     // Asked for only where it is needed: to load the clock takes 2 ms.
     this.#startMs = request.bytesPerSecond === undefined ? 0 : performance.now();
-    this.#isZero = zeroTest(request.sameBytes);
-    this.#soon = request.soon ?? ((task) => task());
-    this.#parallel = Math.max(1, request.parallel);
+    this.#isZero = zeroTest(request.host?.sameBytes);
+    this.#soon = request.host?.soon ?? ((task) => task());
+    this.#parallel = Math.max(1, request.parallel ?? PARALLEL);
     this.#flight = new Flight(this.#parallel);
     this.#unitBytes = request.compressed === true ? request.target.unitBytes : 1;
     this.#chunkBytes = Math.max(1, Math.floor(CHUNK_BYTES / this.#unitBytes)) * this.#unitBytes;

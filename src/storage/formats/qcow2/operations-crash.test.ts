@@ -55,7 +55,7 @@ async function rebase(image: DiskImage, host: StorageHost, name?: string): Promi
 async function commit(host: StorageHost): Promise<void> {
   const top = await openImage('/d', host, { format: 'qcow2' });
   const base = await openImage('/base', host, { format: 'raw' });
-  await commitDisk({ top, base, baseDepth: 1, parallel: 2 });
+  await commitDisk({ top, base, baseDepth: 1 });
   await base.close();
   await top.makeEmpty?.();
   await top.close();

@@ -1,0 +1,4 @@
+import type { CopyHost } from '../ops/copy.ts';
+import { sameBytes } from './same-bytes.ts';
+
+export const copyHost: CopyHost = { sameBytes, soon: setImmediate };
