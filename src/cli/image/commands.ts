@@ -263,7 +263,7 @@ function addCopying(image: Command, add: AddCommand, start: Start): void {
         'with -n: that file is given as driver=NAME,file.filename=FILE',
       )
       .option('--target-is-zero', 'with -n: it reads as zeros')
-      .option('-m, --coroutines <n>', 'requests under way at once', '2')
+      .option('-m, --coroutines <n>', 'requests under way at once; 2 to 8, as the host answers')
       .option('-W, --out-of-order', 'write as reads come in')
       .option('-C, --copy-offload', 'accepted')
       .option('--salvage', 'zeros instead of what cannot be read')

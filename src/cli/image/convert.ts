@@ -39,7 +39,7 @@ export interface ConvertFlags extends BackingFlags {
   /** False with -n. */
   readonly create: boolean;
   readonly outOfOrder?: boolean;
-  readonly coroutines: string;
+  readonly coroutines?: string;
   readonly targetIsZero?: boolean;
   readonly cache?: string;
   readonly sourceCache?: string;
@@ -57,7 +57,7 @@ interface Request {
   readonly format: ImageFormat;
   readonly options: ReadonlyMap<string, string | number | boolean>;
   readonly sparseBytes: number;
-  readonly parallel: number;
+  readonly parallel: number | undefined;
   readonly bytesPerSecond: number | undefined;
   /** What is copied, too. */
   bitmaps: BitmapStore | undefined;
@@ -144,7 +144,8 @@ function requestOf(target: string, format: ImageFormat, flags: ConvertFlags): Re
     format,
     options,
     sparseBytes: sparseFlag(flags.sparse ?? '4k'),
-    parallel: countFlag(flags.coroutines, 'm', MAX_COROUTINES),
+    parallel:
+      flags.coroutines === undefined ? undefined : countFlag(flags.coroutines, 'm', MAX_COROUTINES),
     bytesPerSecond: rateFlag(flags.rate),
     bitmaps: undefined,
   };
@@ -227,13 +228,13 @@ async function fill(
       source,
       target,
       sparseBytes: request.sparseBytes,
-      parallel: request.parallel,
       unordered: flags.outOfOrder ?? false,
       targetIsZero: flags.create || flags.targetIsZero === true,
       compressed: flags.compress ?? false,
       host: copyHost,
       signal: context.signal,
       onProgress: (bytes) => context.progress.add(bytes),
+      ...(request.parallel === undefined ? {} : { parallel: request.parallel }),
       ...(shared === undefined ? {} : { sharedDepth: shared }),
       ...(bytesPerSecond === undefined ? {} : { bytesPerSecond }),
       ...(flags.salvage === true

@@ -55,9 +55,9 @@ describe('copyDisk', () => {
       });
 
   it('asks for the next chunk before it writes one within the call', async () => {
-    const host = new MemoryHost();
+    const host = { ...copyHost, nowMs: () => 0 };
     const chunks = 5;
-    const disk = await diskOf(host, '/source', 'd', chunks * (4 << 20) - UNIT);
+    const disk = await diskOf(new MemoryHost(), '/source', 'd', chunks * (4 << 20) - UNIT);
     const order: string[] = [];
     const source = {
       ...concatenated([disk]),
@@ -73,7 +73,7 @@ describe('copyDisk', () => {
       ...{ path: '/target', format: 'raw', sizeBytes: disk.sizeBytes, unitBytes: 1 },
       tryWrite: (at: number) => order.push(`w${at >> 22}`) > 0,
     } as unknown as DiskImage;
-    await copyDisk({ source, target, sparseBytes: UNIT, targetIsZero: true, host: copyHost });
+    await copyDisk({ source, target, sparseBytes: UNIT, targetIsZero: true, host });
     assert.equal(order.join(' '), 'r0 r1 w0 r2 w1 r3 w2 r4 w3 w4');
   });
 });

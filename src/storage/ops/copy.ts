@@ -4,11 +4,9 @@ import { begun, settle } from '../settle.ts';
 import { zeroTest } from '../zeros.ts';
 import type { SourceDisk } from './concat.ts';
 import { Flight } from './flight.ts';
+import { MOST_READ_BYTES, Pace } from './pace.ts';
 import type { Status } from './status.ts';
 
-/** What is read and written in one go. */
-const CHUNK_BYTES = 4 << 20;
-const PARALLEL = 2;
 /** So that progress is seen within a hole of a huge disk, and a signal is. */
 const MAX_RUN_BYTES = 2 ** 36;
 
@@ -23,7 +21,7 @@ export interface CopyRequest {
   readonly target: DiskImage;
   /** Runs of zeros of this length, and aligned to it, are not written as data. 0: the source is not looked through. */
   readonly sparseBytes: number;
-  /** Chunks under way at once; 2. */
+  /** Chunks under way at once; as many as `Pace` finds good. */
   readonly parallel?: number;
   /** Whether writes may start in another order than that on the disk. */
   readonly unordered?: boolean;
@@ -46,6 +44,8 @@ export interface CopyHost {
   sameBytes(a: Uint8Array, b: Uint8Array): boolean;
   /** Does something once what was asked of the host before is under way. */
   soon(task: () => void): void;
+  /** A steady clock. */
+  nowMs(): number;
 }
 
 /** Copies a disk to another that is at least as large. Does not flush. */
@@ -63,10 +63,9 @@ export async function copyDisk(request: CopyRequest): Promise<void> {
 class Copy {
   readonly #request: CopyRequest;
   readonly #flight: Flight;
-  #buffers: Uint8Array[] | undefined;
-  readonly #parallel: number;
+  readonly #buffers: Uint8Array[] = [];
+  readonly #pace: Pace;
   readonly #unitBytes: number;
-  readonly #chunkBytes: number;
   readonly #isZero: (bytes: Uint8Array) => boolean;
   readonly #startMs: number;
   readonly #soon: (task: () => void) => void;
@@ -81,10 +80,9 @@ class Copy {
     this.#startMs = request.bytesPerSecond === undefined ? 0 : performance.now();
     this.#isZero = zeroTest(request.host?.sameBytes);
     this.#soon = request.host?.soon ?? ((task) => task());
-    this.#parallel = Math.max(1, request.parallel ?? PARALLEL);
-    this.#flight = new Flight(this.#parallel);
+    this.#pace = new Pace(request.parallel);
+    this.#flight = new Flight(this.#pace.parallel);
     this.#unitBytes = request.compressed === true ? request.target.unitBytes : 1;
-    this.#chunkBytes = Math.max(1, Math.floor(CHUNK_BYTES / this.#unitBytes)) * this.#unitBytes;
     if (request.compressed === true && request.target.writeCompressed === undefined)
       throw new ImageError(
         'unsupported',
@@ -122,11 +120,13 @@ class Copy {
     // A chunk starts at a unit: it takes in whatever lies in its last one, too.
     const units = Math.ceil(status.lengthBytes / this.#unitBytes) * this.#unitBytes;
     const runBytes = Math.min(units, lengthBytes);
-    for (let done = 0; done < runBytes; done += this.#chunkBytes) {
+    for (let done = 0; done < runBytes; ) {
       this.#request.signal?.throwIfAborted();
-      const length = Math.min(this.#chunkBytes, runBytes - done);
+      const length = Math.min(this.#inUnits(this.#pace.readBytes), runBytes - done);
       this.#startedBytes += length;
-      await this.#flight.add(() => this.#copyChunk(at + done, length));
+      const from = at + done;
+      await this.#flight.add(() => this.#copyChunk(from, length));
+      done += length;
       await this.#keepRate();
     }
     return runBytes;
@@ -156,8 +156,7 @@ class Copy {
     this.#turn = new Promise((resolve) => {
       endTurn = resolve;
     });
-    this.#buffers ??= this.#makeBuffers();
-    const buffer = this.#buffers.pop() ?? quickBytes(this.#chunkBytes);
+    const buffer = this.#buffers.pop() ?? quickBytes(this.#inUnits(MOST_READ_BYTES));
     try {
       const bytes = buffer.subarray(0, lengthBytes);
       await this.#read(at, bytes);
@@ -175,19 +174,18 @@ class Copy {
     this.#done(lengthBytes);
   }
 
-  /** For all chunks that may be under way: to make them one by one takes longer. */
-  #makeBuffers(): Uint8Array[] {
-    const bytes = this.#chunkBytes;
-    const chunks = Math.ceil(this.#request.source.sizeBytes / bytes);
-    const count = Math.min(this.#parallel, chunks);
-    const all = quickBytes(count * bytes);
-    return Array.from({ length: count }, (_, at) => all.subarray(at * bytes, (at + 1) * bytes));
+  /** As many whole units as go into so many bytes, one at least. */
+  #inUnits(bytes: number): number {
+    return Math.max(1, Math.floor(bytes / this.#unitBytes)) * this.#unitBytes;
   }
 
   async #read(at: number, into: Uint8Array): Promise<void> {
-    const { onBadChunk } = this.#request;
+    const { host, onBadChunk } = this.#request;
+    const startMs = host?.nowMs() ?? 0;
     try {
       await this.#request.source.read(at, into);
+      this.#pace.learn(into.length, (host?.nowMs() ?? 0) - startMs);
+      this.#flight.limit = this.#pace.parallel;
     } catch (error) {
       if (onBadChunk === undefined) throw error;
       onBadChunk(at, error);
