@@ -30,6 +30,17 @@ export class CountCodec {
     }
   }
 
+  /** Makes counts from `index` on 1 as long as they are 0, at most `most`; how many they were. */
+  takeFree(view: DataView, index: number, most: number): number {
+    let next = index;
+    const end = index + most;
+    // What most images have, without two calls for each.
+    if (this.bits === 16)
+      for (; next < end && view.getUint16(next * 2) === 0; next++) view.setUint16(next * 2, 1);
+    else for (; next < end && this.get(view, next) === 0; next++) this.set(view, next, 1);
+    return next - index;
+  }
+
   set(view: DataView, index: number, value: number): void {
     switch (this.bits) {
       case 8:

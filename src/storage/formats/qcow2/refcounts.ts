@@ -277,9 +277,7 @@ export class Refcounts {
     const { slice, index, entries } = found;
     const start = this.#hint;
     const most = Math.min(want, entries - index, this.#end - start);
-    let count = 0;
-    while (count < most && this.codec.get(slice.view, index + count) === 0)
-      this.codec.set(slice.view, index + count++, 1);
+    const count = this.codec.takeFree(slice.view, index, most);
     this.cache.markDirty(slice);
     const fresh = start >= this.#freshFrom;
     this.#hint = start + count;
