@@ -26,6 +26,7 @@ import {
   optionsHelp,
   withStaging,
 } from './new-image.ts';
+import { readOnOneThread } from './threads.ts';
 
 export interface ConvertFlags extends BackingFlags {
   readonly format?: string;
@@ -50,6 +51,8 @@ export interface ConvertFlags extends BackingFlags {
 }
 
 const MAX_COROUTINES = 16;
+/** A subformat of VMDK, all of which is compressed. */
+const STREAM = 'streamOptimized';
 
 interface Request {
   readonly flags: ConvertFlags;
@@ -175,6 +178,8 @@ async function convert(
 ): Promise<void> {
   const { flags, target, format, options } = request;
   const source = concatenated(sources);
+  const compresses = flags.compress === true || options.get('subformat') === STREAM;
+  if (!compresses && flags.salvage !== true) await readOnOneThread(sources, source, target);
   if (!flags.create) {
     const image = await openNamed(target, context, { format: format.name, writable: true });
     await fill(request, source, image, undefined, context);
