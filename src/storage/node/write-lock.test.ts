@@ -5,6 +5,7 @@ import { closeSync, mkdtempSync, openSync, rmSync, statSync, writeFileSync } fro
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, describe, it } from 'node:test';
+import { libc } from '#base/node/libc.ts';
 import type { ImageError } from '../image.ts';
 import { NodeFile } from './node-file.ts';
 import { lockForWriting } from './write-lock.ts';
@@ -73,6 +74,22 @@ describe('an image that another of us may write', () => {
     await new Promise((resolve) => setTimeout(resolve, 40));
     await first.close();
     await (await second).close();
+  });
+
+  it('is waited for by those who find its lock gone when they ask whose it is', async () => {
+    writeFileSync(file, new Uint8Array(512));
+    const fd = openSync(file, 'r+');
+    const { dev: device, ino: inode } = statSync(file, { bigint: true });
+    const real = libc();
+    assert.ok(real !== null);
+    let fails = 1;
+    const host = {
+      ...real,
+      fcntl: (...args: Parameters<typeof real.fcntl>) => (fails-- > 0 ? -1 : real.fcntl(...args)),
+    };
+    await lockForWriting({ path: file, fd, device, inode }, host);
+    await assert.rejects(NodeFile.open(file, { access: 'write' }), lockedBy(/another writer/));
+    closeSync(fd);
   });
 
   it('is refused by sockets where there are no locks', async () => {

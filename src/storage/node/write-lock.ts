@@ -61,7 +61,8 @@ function tryLocks({ fd }: OpenFile, host: Libc | null): Release | Other | undefi
     const lock = flock(F_WRLCK, byte);
     return host.fcntl(fd, F_OFD_GETLK, lock) === 0 ? new Int16Array(lock.buffer)[0] : undefined;
   };
-  if (!set(F_WRLCK, OUR_BYTE)) return holder(OUR_BYTE) === F_WRLCK ? 'another writer' : undefined;
+  // Who had it may have ended since.
+  if (!set(F_WRLCK, OUR_BYTE)) return holder(OUR_BYTE) === undefined ? undefined : 'another writer';
   const areSet = QEMU_BYTES.every((byte) => set(F_RDLCK, byte));
   if (areSet && QEMU_OTHERS.every((byte) => holder(byte) === F_UNLCK)) return async () => {};
   for (const byte of [...QEMU_BYTES, OUR_BYTE]) set(F_UNLCK, byte);
