@@ -25,7 +25,8 @@ export function extentOf(
     return { data: false, lengthBytes: Math.min(lengthBytes, next - offsetBytes) };
   const hole = host.lseek(fd, offsetBytes, SEEK_HOLE);
   // No data up to its end: the hole starts here. Where there is no such call, both fail.
-  if (hole === offsetBytes) return { data: false, lengthBytes };
-  if (next < 0 || hole < 0) return { data: true, lengthBytes };
+  if (next < 0 && hole === offsetBytes) return { data: false, lengthBytes };
+  // Or somebody made a hole between both calls: what lies behind it is not known.
+  if (next < 0 || hole <= offsetBytes) return { data: true, lengthBytes };
   return { data: true, lengthBytes: Math.min(lengthBytes, hole - offsetBytes) };
 }

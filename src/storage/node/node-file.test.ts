@@ -86,6 +86,14 @@ describe('NodeFile', () => {
     closeSync(fd);
   });
 
+  it('takes for data what becomes a hole while it is asked', () => {
+    writeFileSync(at('punched'), noise(65536, 1));
+    const fd = openSync(at('punched'), 'r');
+    const host = { lseek: (_: number, offset: number) => offset } as unknown as Libc;
+    assert.deepEqual(extentOf(fd, 4096, 8192, host), { data: true, lengthBytes: 8192 });
+    closeSync(fd);
+  });
+
   it('punches holes that read as zeros and take no room', async () => {
     const file = await NodeFile.open(at('d'), { access: 'create' });
     const data = noise(1 << 22, 1);
@@ -98,6 +106,19 @@ describe('NodeFile', () => {
     await file.read(0, into);
     assert.ok(Buffer.compare(into, data) === 0);
     assert.equal(await file.size(), 1 << 22);
+    await file.close();
+  });
+
+  it('punches as many holes at once as it is told to', async () => {
+    const file = await NodeFile.open(at('many'), { access: 'create' });
+    await file.write(0, noise(1 << 23, 1));
+    const before = await file.allocatedBytes();
+    const holes = 1024;
+    const done = await Promise.all(
+      Array.from({ length: holes }, (_, index) => file.punch(index * 8192, 4096)),
+    );
+    assert.ok(done.every(Boolean));
+    assert.equal(before - (await file.allocatedBytes()), holes * 4096);
     await file.close();
   });
 

@@ -57,6 +57,8 @@ export class NodeFile implements HostFile {
   readonly #isDevice: boolean;
   #neverFlush = false;
   #direct: DirectIo | undefined;
+  /** The last call of fallocate(2): the host does one at a time for a file, and koffi 256 in all. */
+  #fallocated: Promise<unknown> = Promise.resolve();
 
   private constructor(
     path: string,
@@ -255,9 +257,11 @@ export class NodeFile implements HostFile {
   async #fallocate(mode: number, offsetBytes: number, lengthBytes: number): Promise<boolean> {
     const host = libc();
     if (host === null) return false;
-    return await this.#alone(
-      async () => (await host.fallocate(this.#fd, mode, offsetBytes, lengthBytes)) === 0,
+    const result = this.#fallocated.then(() =>
+      this.#alone(() => host.fallocate(this.#fd, mode, offsetBytes, lengthBytes)),
     );
+    this.#fallocated = result.catch(() => {});
+    return (await result) === 0;
   }
 }
 
