@@ -76,4 +76,24 @@ describe('copyDisk', () => {
     await copyDisk({ source, target, sparseBytes: UNIT, targetIsZero: true, host });
     assert.equal(order.join(' '), 'r0 r1 w0 r2 w1 r3 w2 r4 w3 w4');
   });
+
+  it('fails when all writes have ended, also where one fails within the call', async () => {
+    const disk = await diskOf(new MemoryHost(), '/source', 'd.d', 0);
+    let underWay = 0;
+    const target = {
+      ...{ path: '/target', format: 'raw', sizeBytes: disk.sizeBytes, unitBytes: 1 },
+      tryWrite: (at: number) => {
+        if (at > 0) throw new Error('no more');
+        return false;
+      },
+      write: async () => {
+        underWay++;
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        underWay--;
+      },
+    } as unknown as DiskImage;
+    const request = { source: concatenated([disk]), target, sparseBytes: UNIT };
+    await assert.rejects(copyDisk({ ...request, targetIsZero: true }), /no more/);
+    assert.equal(underWay, 0);
+  });
 });

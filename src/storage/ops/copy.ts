@@ -201,15 +201,20 @@ class Copy {
       compressed === true
         ? unitsOf(bytes, this.#unitBytes, this.#isZero)
         : piecesOf(at, bytes, sparseBytes, this.#isZero);
-    for (const { from, to, zero } of pieces) {
-      const piece = bytes.subarray(from, to);
-      if (!zero) {
-        if (compressed === true && target.writeCompressed !== undefined)
-          writes.push(begun(target.writeCompressed(at + from, piece)));
-        else if (target.tryWrite?.(at + from, [piece]) !== true)
-          writes.push(begun(target.write(at + from, piece)));
-      } else if (!this.#zerosAreThere())
-        writes.push(begun(target.writeZeroes(at + from, to - from, { mayUnmap: true })));
+    try {
+      for (const { from, to, zero } of pieces) {
+        const piece = bytes.subarray(from, to);
+        if (!zero) {
+          if (compressed === true && target.writeCompressed !== undefined)
+            writes.push(begun(target.writeCompressed(at + from, piece)));
+          else if (target.tryWrite?.(at + from, [piece]) !== true)
+            writes.push(begun(target.write(at + from, piece)));
+        } else if (!this.#zerosAreThere())
+          writes.push(begun(target.writeZeroes(at + from, to - from, { mayUnmap: true })));
+      }
+    } catch (error) {
+      // Those before it have the bytes until they end.
+      writes.push(begun(Promise.reject(error)));
     }
     return writes.length > 0 ? settle(writes) : undefined;
   }
