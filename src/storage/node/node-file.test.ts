@@ -59,6 +59,19 @@ describe('NodeFile', () => {
       );
     });
 
+  it('refuses a file too large for its offsets to be numbers', async (t) => {
+    // tmpfs has such files, unlike ext4.
+    const huge = `/dev/shm/ring0-huge-${process.pid}`;
+    if (spawnSync('truncate', ['-s', '16P', huge]).status !== 0)
+      t.skip('no file is that large here');
+    else
+      await assert.rejects(
+        NodeFile.open(huge),
+        (error: ImageError) => error.kind === 'bad-format' && /8 PiB/.test(error.message),
+      );
+    rmSync(huge, { force: true });
+  });
+
   it('tells holes of a sparse file from data, while it changes', async () => {
     const MIB = 1 << 20;
     writeFileSync(at('c'), '');

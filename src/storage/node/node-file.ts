@@ -309,6 +309,7 @@ function flagsOf(access: NonNullable<FileOptions['access']>): number {
 }
 
 function checkKind(path: string, stats: BigIntStats): void {
+  if (stats.size > Number.MAX_SAFE_INTEGER) throw noImage(path, 'larger than 8 PiB');
   if (stats.isFile() || stats.isBlockDevice()) return;
   throw noImage(path, stats.isDirectory() ? 'a directory' : 'neither a file nor a block device');
 }

@@ -118,4 +118,15 @@ describe('raw', () => {
     await image.resize?.(512, { shrink: true });
     assert.equal(image.sizeBytes, 512);
   });
+
+  it('keeps its size when there is no room for more', async () => {
+    const host = new MemoryHost();
+    const image = await disk(host, 4096);
+    const file = host.files.get('/d.raw');
+    assert.ok(file !== undefined);
+    file.write = () => Promise.reject(new Error('full'));
+    await assert.rejects(async () => await image.resize?.(8192, { preallocation: 'full' }), /full/);
+    assert.equal(image.sizeBytes, 4096);
+    assert.equal(await file.size(), 4096);
+  });
 });

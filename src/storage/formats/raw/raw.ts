@@ -107,7 +107,12 @@ class RawImage implements DiskImage {
     if (sizeBytes < old && options.shrink !== true)
       throw new ImageError('bad-option', `${this.path}: shrinking from ${old} bytes loses data`);
     await this.#file.truncate(sizeBytes);
-    if (sizeBytes > old) await preallocate(this.#file, old, sizeBytes, options.preallocation);
+    try {
+      if (sizeBytes > old) await preallocate(this.#file, old, sizeBytes, options.preallocation);
+    } catch (error) {
+      await this.#file.truncate(old);
+      throw error;
+    }
     this.#sizeBytes = sizeBytes;
   }
 
