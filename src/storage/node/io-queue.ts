@@ -37,9 +37,7 @@ export class IoQueue {
   readonly #prompt: PromptIo | undefined;
   readonly #mostWrittenBytes: number;
 
-  /**
-   * `prompt`: when this thread may wait for the file's host now and then. `isPatient`: when it may for writes of any length.
-   */
+  /** `prompt`: when this thread may wait for the file's host now and then. `isPatient`: when it may for writes of any length. */
   constructor(fd: number, prompt: PromptIo | undefined, isPatient = false) {
     this.#fd = fd;
     this.#prompt = prompt;

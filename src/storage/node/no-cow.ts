@@ -5,9 +5,7 @@ const FS_IOC_GETFLAGS = 0x8008_6601;
 const FS_IOC_SETFLAGS = 0x4008_6602;
 const FS_NOCOW_FL = 0x0080_0000;
 
-/**
- * Marks an empty file as one that is not copied on write. Where that cannot be, nothing happens, as with QEMU.
- */
+/** Marks an empty file as one that is not copied on write. Where that cannot be, nothing happens, as with QEMU. */
 export function turnOffCow(fd: number, host: Pick<Libc, 'ioctl'> | null = libc()): void {
   const flags = new Uint32Array(2);
   const bytes = new Uint8Array(flags.buffer);
