@@ -132,6 +132,8 @@ export interface Extent {
   /** The host file, where that is not the image's own. */
   readonly hostPath?: string;
   readonly compressed?: boolean;
+  /** Of zeros: for the image they are data, and their place is a hole of the host file. */
+  readonly unwritten?: boolean;
 }
 
 export interface Snapshot {

@@ -1,6 +1,6 @@
 import { RequestError } from '#base/errors.ts';
 import { fileOfName } from '#storage/image-name.ts';
-import { runsOf } from '#storage/ops/status.ts';
+import { type DiskRun, runsOf } from '#storage/ops/status.ts';
 import { closeAll, type ImageContext, openNamed, STATUS_OK } from './context.ts';
 import { sizeFlag } from './flags.ts';
 import { chainOf } from './names.ts';
@@ -31,12 +31,9 @@ export async function imageMap(
     let separator = '[';
     for await (const run of runsOf(image, start, end)) {
       context.signal.throwIfAborted();
-      const { offsetBytes, lengthBytes, depth, present, kind, hostOffsetBytes } = run;
+      const { offsetBytes, lengthBytes, kind, hostOffsetBytes } = run;
       if (flags.output === 'json') {
-        const place = hostOffsetBytes === undefined ? '' : `, "offset": ${hostOffsetBytes}`;
-        stdout.write(
-          `${separator}{ "start": ${offsetBytes}, "length": ${lengthBytes}, "depth": ${depth}, "present": ${present}, "zero": ${kind === 'zero'}, "data": ${kind === 'data'}${place}}`,
-        );
+        stdout.write(`${separator}${jsonOf(run)}`);
         separator = ',\n';
       } else if (kind === 'data') {
         if (hostOffsetBytes === undefined)
@@ -54,6 +51,13 @@ export async function imageMap(
   } finally {
     await closeAll([image]);
   }
+}
+
+function jsonOf(run: DiskRun): string {
+  const { offsetBytes, lengthBytes, depth, present, kind, unwritten, hostOffsetBytes } = run;
+  const isData = kind === 'data' || unwritten === true;
+  const place = hostOffsetBytes === undefined ? '' : `, "offset": ${hostOffsetBytes}`;
+  return `{ "start": ${offsetBytes}, "length": ${lengthBytes}, "depth": ${depth}, "present": ${present}, "zero": ${kind === 'zero'}, "data": ${isData}${place}}`;
 }
 
 /** C's `%#-16x`, which gives 0 no prefix. */

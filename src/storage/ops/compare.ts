@@ -76,7 +76,9 @@ class Comparer {
       ? { kind: 'zero', lengthBytes, depth: 0, decidedAt: 0, present: false }
       : await statusAt(second, at, one.lengthBytes);
     const length = Math.min(one.lengthBytes, other.lengthBytes);
-    if (strict && (one.kind !== other.kind || one.present !== other.present)) {
+    const isAlike =
+      one.kind === other.kind && one.present === other.present && one.unwritten === other.unwritten;
+    if (strict && !isAlike) {
       this.#note({ difference: 'status', offsetBytes: at });
       return length;
     }

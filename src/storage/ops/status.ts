@@ -13,6 +13,13 @@ export interface Status {
   readonly hostOffsetBytes?: number;
   readonly hostPath?: string;
   readonly compressed?: boolean;
+  /** As in the extent of an image. */
+  readonly unwritten?: boolean;
+}
+
+/** A run of the disk, and where it starts. */
+export interface DiskRun extends Status {
+  readonly offsetBytes: number;
 }
 
 /** The run that starts at `offsetBytes`, cut at `lengthBytes`, as `top` and what lies behind it have it. */
@@ -26,7 +33,7 @@ export async function statusAt(
   for (let depth = 0; ; depth++) {
     const extent = await image.extent(offsetBytes, length);
     length = extent.lengthBytes;
-    const { kind, hostOffsetBytes, compressed } = extent;
+    const { kind, hostOffsetBytes, compressed, unwritten } = extent;
     const taken =
       hostOffsetBytes === undefined
         ? {}
@@ -40,6 +47,7 @@ export async function statusAt(
         present: true,
         ...taken,
         ...(compressed === true ? { compressed } : {}),
+        ...(unwritten === true ? { unwritten } : {}),
       };
     const { backing } = image;
     const zeros = { lengthBytes: length, kind: 'zero', depth, present: false } as const;
@@ -59,6 +67,7 @@ function continues(first: Status, next: Status): boolean {
     next.decidedAt === first.decidedAt &&
     next.present === first.present &&
     next.compressed === first.compressed &&
+    next.unwritten === first.unwritten &&
     next.hostPath === first.hostPath &&
     next.hostOffsetBytes === expected
   );
@@ -69,8 +78,8 @@ export async function* runsOf(
   image: DiskImage,
   startBytes: number,
   endBytes: number,
-): AsyncGenerator<Status & { readonly offsetBytes: number }> {
-  let run: (Status & { readonly offsetBytes: number }) | undefined;
+): AsyncGenerator<DiskRun> {
+  let run: DiskRun | undefined;
   for (let at = startBytes; at < endBytes; ) {
     const next = await statusAt(image, at, endBytes - at);
     if (run !== undefined && continues(run, next)) {

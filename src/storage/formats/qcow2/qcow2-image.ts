@@ -1,3 +1,4 @@
+import { findFlat } from '../../blocks/flat-map.ts';
 import {
   type CreateRequest,
   checkRange,
@@ -24,6 +25,7 @@ import { Reader } from './reader.ts';
 import { resize } from './resize.ts';
 import type { SnapshotRecord } from './snapshot-table.ts';
 import { SnapshotTree } from './snapshot-tree.ts';
+import { hasUnwritten } from './unwritten.ts';
 import { Writer } from './writer.ts';
 import { Zeroing } from './zeroing.ts';
 
@@ -57,6 +59,8 @@ export class Qcow2Image implements DiskImage {
   #isTrackerOld = false;
   /** Requests wait for it: something changes that all of them use. */
   #gate: Promise<void> | undefined;
+  /** Asked when somebody wants to know how the disk lies. What is written later only makes it less. */
+  #hasUnwritten: Promise<boolean> | undefined;
   /** The tables in the file are others than those in memory. */
   #isStale = false;
 
@@ -155,20 +159,28 @@ export class Qcow2Image implements DiskImage {
     while (this.#gate !== undefined) await this.#gate;
     const { epochs } = this.#meta;
     const epoch = epochs.enter();
-    let run: Run | undefined;
     try {
-      run = this.#mapping.run(offsetBytes, lengthBytes);
+      let run = this.#mapping.run(offsetBytes, lengthBytes);
       for (; run === undefined; run = this.#mapping.run(offsetBytes, lengthBytes))
         await this.#mapping.load(offsetBytes);
+      return await this.#extentOf(run);
     } finally {
       epochs.leave(epoch);
     }
-    const { kind, lengthBytes: length, hostOffsetBytes, compressed } = run;
-    if (compressed === true) return { kind, lengthBytes: length, compressed };
-    if (hostOffsetBytes === undefined) return { kind, lengthBytes: length };
-    const { data, file } = this.#meta;
-    if (data === file) return { kind, lengthBytes: length, hostOffsetBytes };
-    return { kind, lengthBytes: length, hostOffsetBytes, hostPath: data.path };
+  }
+
+  async #extentOf(run: Run): Promise<Extent> {
+    const { kind, lengthBytes, hostOffsetBytes, compressed } = run;
+    if (compressed === true) return { kind, lengthBytes, compressed };
+    if (hostOffsetBytes === undefined) return { kind, lengthBytes };
+    const { data, file, header } = this.#meta;
+    const place = { hostOffsetBytes, ...(data === file ? {} : { hostPath: data.path }) };
+    if (kind === 'data') this.#hasUnwritten ??= hasUnwritten(file, header);
+    if (kind !== 'data' || !(await this.#hasUnwritten)) return { kind, lengthBytes, ...place };
+    const there = await findFlat(data, hostOffsetBytes, lengthBytes);
+    const length = there.lengthBytes;
+    if (there.kind === 'data') return { kind, lengthBytes: length, ...place };
+    return { kind: 'zero', lengthBytes: length, unwritten: true, ...place };
   }
 
   async info(): Promise<ImageInfo> {
