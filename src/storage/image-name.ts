@@ -1,4 +1,5 @@
-import { ImageError } from './image.ts';
+import { parseSize } from '#base/units.ts';
+import { ImageError, SECTOR_BYTES } from './image.ts';
 
 /** An image as a user, or another image, names it. */
 export interface ImageName {
@@ -7,6 +8,14 @@ export interface ImageName {
   readonly format: string | undefined;
   /** What stands in the place of the image's own backing file; null: nothing. Undefined: it is not said. */
   readonly backing: ImageName | null | undefined;
+  /** The part of the file that is a raw disk; undefined: all of it. */
+  readonly part?: FilePart | undefined;
+}
+
+export interface FilePart {
+  readonly offsetBytes: number;
+  /** Undefined: up to the file's end. */
+  readonly sizeBytes: number | undefined;
 }
 
 /** Names and values, also of options within options. */
@@ -34,14 +43,17 @@ export function fileOfName(text: string): string {
 
 /** The text that {@link parseImageName} reads as `name`. */
 export function imageNameText(name: ImageName): string {
-  return name.format === undefined && name.backing === undefined && !isJsonName(name.file)
+  const isPlain = name.format === undefined && name.backing === undefined;
+  return isPlain && !isJsonName(name.file)
     ? name.file
     : `${JSON_PREFIX}${JSON.stringify(optionsOf(name))}`;
 }
 
-function optionsOf({ file, format, backing }: ImageName): object {
+function optionsOf({ file, format, backing, part }: ImageName): object {
   return {
     ...(format === undefined ? {} : { driver: format }),
+    ...(part === undefined ? {} : { offset: part.offsetBytes }),
+    ...(part?.sizeBytes === undefined ? {} : { size: part.sizeBytes }),
     file: { filename: file },
     ...(backing === undefined ? {} : { backing: backing && optionsOf(backing) }),
   };
@@ -93,6 +105,7 @@ export function readImageOptions(
     (isPlain ? (take('filename') ?? take('url')) : undefined) ??
     take('file.filename') ??
     take('file.url');
+  const part = driver === 'raw' ? takePart(flat, bad) : undefined;
   const isBare = flat.get('backing') === null;
   if (isBare) flat.delete('backing');
   const [unknown] = flat.keys();
@@ -107,7 +120,25 @@ export function readImageOptions(
       : behind.length === 0
         ? undefined
         : readImageOptions(behind, bad, resolve, depth + 1),
+    ...(part === undefined ? {} : { part }),
   };
+}
+
+/** Takes QEMU's options of raw disks, `offset` and `size`. */
+function takePart(flat: Map<string, unknown>, bad: (why: string) => Error): FilePart | undefined {
+  const bytes = (name: string): number | undefined => {
+    const value = flat.get(name) ?? undefined;
+    flat.delete(name);
+    if (value === undefined) return undefined;
+    const count = parseSize(String(value));
+    if (count === undefined) throw bad(`'${name}' is no size: ${value}; give bytes, or 4M`);
+    return count;
+  };
+  const [offset, sizeBytes] = [bytes('offset'), bytes('size')];
+  if (sizeBytes !== undefined && sizeBytes % SECTOR_BYTES !== 0)
+    throw bad(`'size' is no multiple of ${SECTOR_BYTES}: ${sizeBytes}`);
+  if (offset === undefined && sizeBytes === undefined) return undefined;
+  return { offsetBytes: offset ?? 0, sizeBytes };
 }
 
 /** Options by their names with dots; apart from them those of the backing image. */

@@ -37,6 +37,8 @@ export class ImageError extends Error {
 export interface HostFile {
   readonly path: string;
   readonly readOnly: boolean;
+  /** Of a part of a file: where it begins there. */
+  readonly startBytes?: number;
   /** Fills `into` from `offsetBytes`; what lies past the end reads as zeros. Resolves with the bytes that were there. */
   read(offsetBytes: number, into: Uint8Array): Promise<number>;
   /** Writes all of `from`; the file grows as needed, and a gap reads as zeros. */

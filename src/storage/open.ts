@@ -8,7 +8,8 @@ import {
   type SnapshotQuery,
   type StorageHost,
 } from './image.ts';
-import { type ImageName, isJsonName, parseImageName } from './image-name.ts';
+import { type FilePart, type ImageName, isJsonName, parseImageName } from './image-name.ts';
+import { PartFile } from './part-file.ts';
 
 interface FormatEntry {
   readonly name: string;
@@ -127,12 +128,13 @@ async function openLink(
   const chain = [...above, await host.identity(path)];
   checkChain(path, chain);
   const readOnly = options.readOnly ?? false;
-  const file = await host.openFile(path, {
+  let file = await host.openFile(path, {
     access: readOnly ? 'read' : 'write',
     lock: options.lock ?? !readOnly,
   });
   let format: ImageFormat;
   try {
+    if (name.part !== undefined) file = await partOf(file, name.part);
     format = await formatOf(file, options);
   } catch (error) {
     await file.close();
@@ -146,6 +148,27 @@ async function openLink(
   await file.close();
   const why = readOnly ? `${format.name} images hold no snapshots` : 'a snapshot is only read';
   throw new ImageError('unsupported', `${path}: ${why}`, { path });
+}
+
+/** @throws {ImageError} `unsupported` for writing, `out-of-range`. */
+async function partOf(file: HostFile, part: FilePart): Promise<HostFile> {
+  const { path } = file;
+  if (!file.readOnly)
+    throw new ImageError(
+      'unsupported',
+      `${path}: a part of a file is only read; convert it to an image of its own`,
+      { path },
+    );
+  const { offsetBytes } = part;
+  const thereBytes = await file.size();
+  const sizeBytes = part.sizeBytes ?? Math.max(0, thereBytes - offsetBytes);
+  if (offsetBytes + sizeBytes > thereBytes)
+    throw new ImageError(
+      'out-of-range',
+      `${path}: has ${thereBytes} bytes, which do not hold ${sizeBytes} from ${offsetBytes} on`,
+      { path },
+    );
+  return new PartFile(file, path, offsetBytes, sizeBytes, true);
 }
 
 /** @throws {ImageError} `unsupported` when it has no place for the backing image that its name tells of. */

@@ -30,7 +30,9 @@ describe('--image-opts', () => {
     ['', /file\.filename is missing/],
     ['driver=qcow2', /file\.filename is missing/],
     ['a.img', /'a\.img' has no value/],
-    ['driver=raw,file.filename=a,offset=5', /'offset' is none/],
+    ['driver=qcow2,file.filename=a,offset=5', /'offset' is none/],
+    ['driver=raw,file.filename=a,offset=-5', /'offset' is no size: -5/],
+    ['driver=raw,file.filename=a,size=5', /'size' is no multiple of 512: 5/],
     ['driver=raw,file.driver=nbd,file.filename=a', /no driver 'nbd'/],
   ] as const)
     it(`'${text}' is refused`, () => assert.throws(() => parseImageOpts(text), why));

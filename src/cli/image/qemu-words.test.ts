@@ -2,10 +2,11 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, afterEach, beforeEach, describe, it } from 'node:test';
+import { noise } from '#storage/testing.ts';
 import { ring0Image } from './testing.ts';
 
 const dir = mkdtempSync(path.join(os.tmpdir(), 'ring0-words-'));
@@ -77,6 +78,14 @@ const SAME: readonly string[] = [
   'bitmap --add json:{"driver":"qcow2","file.filename":"disk.qcow2"} b',
   'dd if=json:{"driver":"qcow2","file.filename":"disk.qcow2"} of=new bs=1M',
   'convert -O qcow2 json:{"driver":"qcow2","file.filename":"disk.qcow2"} new',
+  'convert -O qcow2 json:{"driver":"raw","offset":1049088,"size":1048576,"file.filename":"part.raw"} new',
+  'convert -O raw json:{"driver":"raw","offset":1049089,"file.filename":"part.raw"} new',
+  'dd if=json:{"driver":"raw","size":"2M","file.filename":"part.raw"} of=new bs=1M',
+  'map --output=json json:{"driver":"raw","offset":1048576,"size":1048576,"file.filename":"part.raw"}',
+  'map json:{"driver":"raw","offset":"1M","file":{"driver":"file","filename":"part.raw"}}',
+  'measure -O raw --image-opts driver=raw,offset=3M,file.filename=part.raw',
+  'convert --image-opts -O raw driver=raw,offset=1M,size=512k,file.filename=part.raw new',
+  'convert -O raw above-part.qcow2 new',
   'convert -n -O raw json:{"driver":"qcow2","file.filename":"disk.qcow2"} full.raw',
   'convert -B disk.qcow2 -F qcow2 -O qcow2 json.qcow2 new',
   'convert -l 1 -O raw snapshots.qcow2 new',
@@ -104,6 +113,12 @@ const REFUSED: readonly string[] = [
   'info json:{"driver":"floppy","file.filename":"disk.qcow2"}',
   'info json:{"driver":"qcow2","file":"disk.qcow2"}',
   'info json:{"filename":"disk.qcow2"}',
+  'info json:{"driver":"raw","offset":3145729,"file.filename":"part.raw"}',
+  'info json:{"driver":"raw","offset":512,"size":3145728,"file.filename":"part.raw"}',
+  'info json:{"driver":"raw","size":513,"file.filename":"part.raw"}',
+  'info json:{"driver":"raw","offset":-512,"file.filename":"part.raw"}',
+  'info json:{"driver":"raw","offset":1.5,"file.filename":"part.raw"}',
+  'info json:{"driver":"file","offset":512,"filename":"part.raw"}',
   'info json:[]',
   'info json:{',
 ];
@@ -163,6 +178,9 @@ describe('ring0 image and qemu-img', { skip: !hasQemu && 'there is no qemu-img' 
     make('create', '-q', '-o', 'preallocation=falloc', 'falloc.raw', '8M');
     make('create', '-q', '-f', 'qcow2', '-o', 'preallocation=metadata', 'metadata.qcow2', '64M');
     qemu(template, 'qemu-io', '-c', 'write -q -P 3 65k 100k', 'metadata.qcow2');
+    writeFileSync(path.join(template, 'part.raw'), noise(3 << 20, 1));
+    const part = 'json:{"driver":"raw","offset":512,"size":1048576,"file.filename":"part.raw"}';
+    make('create', '-q', '-f', 'qcow2', '-b', part, '-F', 'raw', 'above-part.qcow2');
     const backing = 'json:{"driver":"qcow2","file":{"driver":"file","filename":"disk.qcow2"}}';
     make('create', '-q', '-f', 'qcow2', '-b', backing, '-F', 'qcow2', 'json.qcow2');
     qemu(template, 'qemu-io', '-c', 'write -q -P 9 3M 1M', 'json.qcow2');

@@ -5,9 +5,9 @@ import {
   type Replaced,
   type StorageHost,
 } from '../image.ts';
+import { PartFile } from '../part-file.ts';
 import { parseManifest } from './manifest.ts';
 import { type Ovf, type OvfDisk, parseOvf } from './ovf.ts';
-import { PartFile } from './part-file.ts';
 import { isTar, readTar, type TarMember } from './tar.ts';
 
 const MAX_TEXT_BYTES = 4 << 20;

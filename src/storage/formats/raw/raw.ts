@@ -86,7 +86,7 @@ class RawImage implements DiskImage {
     return {
       kind: run.data ? 'data' : 'zero',
       lengthBytes: length,
-      hostOffsetBytes: offsetBytes,
+      hostOffsetBytes: (this.#file.startBytes ?? 0) + offsetBytes,
     };
   }
 

@@ -1,25 +1,34 @@
-import { type HostFile, ImageError } from '../image.ts';
+import { type HostFile, ImageError } from './image.ts';
 
-/** A range of a file as a file of its own, for reading. Closing it leaves the whole open. */
+/** A range of a file as a file of its own, for reading. */
 export class PartFile implements HostFile {
   readonly path: string;
   readonly readOnly = true;
+  readonly startBytes: number;
   readonly #whole: HostFile;
-  readonly #offsetBytes: number;
   readonly #sizeBytes: number;
+  readonly #ownsWhole: boolean;
 
-  constructor(whole: HostFile, path: string, offsetBytes: number, sizeBytes: number) {
+  /** `ownsWhole`: to close it closes the whole. */
+  constructor(
+    whole: HostFile,
+    path: string,
+    offsetBytes: number,
+    sizeBytes: number,
+    ownsWhole = false,
+  ) {
     this.#whole = whole;
     this.path = path;
-    this.#offsetBytes = offsetBytes;
+    this.startBytes = offsetBytes;
     this.#sizeBytes = sizeBytes;
+    this.#ownsWhole = ownsWhole;
   }
 
   async read(offsetBytes: number, into: Uint8Array): Promise<number> {
     const length = Math.max(0, Math.min(into.length, this.#sizeBytes - offsetBytes));
     into.fill(0, length);
     if (length === 0) return 0;
-    return await this.#whole.read(this.#offsetBytes + offsetBytes, into.subarray(0, length));
+    return await this.#whole.read(this.startBytes + offsetBytes, into.subarray(0, length));
   }
 
   write(): Promise<void> {
@@ -31,7 +40,7 @@ export class PartFile implements HostFile {
   }
 
   #readOnly(): ImageError {
-    return new ImageError('read-only', `${this.path}: is in an archive, and can only be read`, {
+    return new ImageError('read-only', `${this.path}: a part of a file can only be read`, {
       path: this.path,
     });
   }
@@ -60,10 +69,10 @@ export class PartFile implements HostFile {
     offsetBytes: number,
     lengthBytes: number,
   ): Promise<{ data: boolean; lengthBytes: number }> {
-    return this.#whole.extent(this.#offsetBytes + offsetBytes, lengthBytes);
+    return this.#whole.extent(this.startBytes + offsetBytes, lengthBytes);
   }
 
-  close(): Promise<void> {
-    return Promise.resolve();
+  async close(): Promise<void> {
+    if (this.#ownsWhole) await this.#whole.close();
   }
 }
