@@ -41,6 +41,13 @@ export function fileOfName(text: string): string {
   return isJsonName(text) ? parseImageName(text).file : text;
 }
 
+/** The path of the image that opens by this name: its file's, or for a part of one the part's own name. @throws {ImageError} */
+export function pathOfName(text: string): string {
+  if (!isJsonName(text)) return text;
+  const name = parseImageName(text);
+  return name.part === undefined ? name.file : imageNameText(name);
+}
+
 /** The text that {@link parseImageName} reads as `name`. */
 export function imageNameText(name: ImageName): string {
   const isPlain = name.format === undefined && name.backing === undefined;

@@ -8,7 +8,13 @@ import {
   type SnapshotQuery,
   type StorageHost,
 } from './image.ts';
-import { type FilePart, type ImageName, isJsonName, parseImageName } from './image-name.ts';
+import {
+  type FilePart,
+  type ImageName,
+  imageNameText,
+  isJsonName,
+  parseImageName,
+} from './image-name.ts';
 import { PartFile } from './part-file.ts';
 
 interface FormatEntry {
@@ -134,7 +140,7 @@ async function openLink(
   });
   let format: ImageFormat;
   try {
-    if (name.part !== undefined) file = await partOf(file, name.part);
+    if (name.part !== undefined) file = await partOf(file, name.part, imageNameText(name));
     format = await formatOf(file, options);
   } catch (error) {
     await file.close();
@@ -150,8 +156,8 @@ async function openLink(
   throw new ImageError('unsupported', `${path}: ${why}`, { path });
 }
 
-/** @throws {ImageError} `unsupported` for writing, `out-of-range`. */
-async function partOf(file: HostFile, part: FilePart): Promise<HostFile> {
+/** Its path is its `name`, so that nobody takes it for all of the file. @throws {ImageError} `unsupported` for writing, `out-of-range`. */
+async function partOf(file: HostFile, part: FilePart, name: string): Promise<HostFile> {
   const { path } = file;
   if (!file.readOnly)
     throw new ImageError(
@@ -168,7 +174,7 @@ async function partOf(file: HostFile, part: FilePart): Promise<HostFile> {
       `${path}: has ${thereBytes} bytes, which do not hold ${sizeBytes} from ${offsetBytes} on`,
       { path },
     );
-  return new PartFile(file, path, offsetBytes, sizeBytes, true);
+  return new PartFile(file, name, offsetBytes, sizeBytes, true);
 }
 
 /** @throws {ImageError} `unsupported` when it has no place for the backing image that its name tells of. */

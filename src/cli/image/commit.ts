@@ -1,5 +1,5 @@
 import { RequestError } from '#base/errors.ts';
-import { fileOfName } from '#storage/image-name.ts';
+import { pathOfName } from '#storage/image-name.ts';
 import { copyHost } from '#storage/node/copy-host.ts';
 import { patientStorageHost } from '#storage/node/node-host.ts';
 import { openImage } from '#storage/open.ts';
@@ -66,7 +66,7 @@ export async function imageCommit(
 
 async function depthOf(chain: readonly NamedImage[], base: string | undefined): Promise<number> {
   if (base === undefined) return Math.min(1, chain.length - 1);
-  const place = await patientStorageHost.identity(fileOfName(base));
+  const place = await patientStorageHost.identity(pathOfName(base));
   for (const [depth, { image, name }] of chain.entries())
     if (depth > 0 && (name === base || (await patientStorageHost.identity(image.path)) === place))
       return depth;

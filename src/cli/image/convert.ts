@@ -1,6 +1,6 @@
 import { RequestError } from '#base/errors.ts';
 import type { BitmapStore, DiskImage, ImageFormat, StorageHost } from '#storage/image.ts';
-import { fileOfName } from '#storage/image-name.ts';
+import { fileOfName, pathOfName } from '#storage/image-name.ts';
 import { copyHost } from '#storage/node/copy-host.ts';
 import { nodeStorageHost } from '#storage/node/node-host.ts';
 import { formatNamed, openImage } from '#storage/open.ts';
@@ -167,7 +167,7 @@ function sparseFlag(text: string): number {
 async function refuseSameFile(source: DiskImage, target: string): Promise<void> {
   const place = await nodeStorageHost.identity(fileOfName(target));
   for (let one: DiskImage | undefined = source; one !== undefined; one = one.backing)
-    if ((await nodeStorageHost.identity(one.path)) === place)
+    if ((await nodeStorageHost.identity(fileOfName(one.path))) === place)
       throw new RequestError(`${target}: is what is read from; name another file`);
 }
 
@@ -207,7 +207,7 @@ async function sharedDepth(
 ): Promise<number | undefined> {
   const name = options.get('backing_file');
   if (typeof name !== 'string') return undefined;
-  const place = await nodeStorageHost.identity(fileOfName(backingDisplayName(target, name)));
+  const place = await nodeStorageHost.identity(pathOfName(backingDisplayName(target, name)));
   let depth = 0;
   for (let one: DiskImage | undefined = sources[0]; one !== undefined; one = one.backing) {
     if ((await nodeStorageHost.identity(one.path)) === place && sources.length === 1) return depth;

@@ -54,7 +54,7 @@ export async function imageInfo(
 
 async function describe({ image, name }: NamedImage): Promise<{ json: InfoValue; text: string }> {
   const info = await image.info();
-  const blocks = statsOf(image.path)?.blocks;
+  const blocks = statsOf(fileOfName(image.path))?.blocks;
   const actualBytes = blocks === undefined ? undefined : blocks * 512;
   const full =
     info.backingName === undefined ? undefined : backingDisplayName(name, info.backingName);

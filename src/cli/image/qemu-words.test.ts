@@ -257,6 +257,21 @@ describe('ring0 image and qemu-img', { skip: !hasQemu && 'there is no qemu-img' 
       assert.equal(stdout, '');
     });
 
+  for (const words of [
+    'commit above-part.qcow2',
+    'commit -b part.raw above-part.qcow2',
+    'convert -B part.raw -F raw -O qcow2 above-part.qcow2 new',
+    'convert -n -O raw json:{"driver":"raw","size":512,"file.filename":"part.raw"} part.raw',
+    'resize json:{"driver":"raw","size":512,"file.filename":"part.raw"} 1M',
+  ])
+    it(`takes no part of a file for all of it: ${words}`, async () => {
+      const bytes = readFileSync('part.raw');
+      const { status, stderr } = await ring0Image(...words.split(' '));
+      assert.equal(status, 1);
+      assert.match(stderr, /part\.raw.*\n$/);
+      assert.deepEqual(readFileSync('part.raw'), bytes);
+    });
+
   it('say why there are no secrets', async () => {
     const { status, stderr } = await ring0Image('info', '--object', 'secret,id=s', 'disk.qcow2');
     assert.equal(status, 1);
