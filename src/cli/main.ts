@@ -253,12 +253,20 @@ function reportError(error: unknown, host: CliHost, command: string): number {
   const request = error instanceof CommanderError ? explained(error, command) : error;
   if (request instanceof RequestError) {
     const flag = request.field === undefined ? '' : `--${request.field}: `;
-    host.stderr.write(`ring0: ${flag}${request.message}\n`);
+    host.stderr.write(`ring0: ${flag}${oneLine(request.message)}\n`);
     return STATUS_BAD_REQUEST;
   }
   const detail = error instanceof Error ? (error.stack ?? error.message) : String(error);
   host.stderr.write(`ring0: internal error, please report it: ${detail}\n`);
   return STATUS_INTERNAL_ERROR;
+}
+
+/** Names may have characters that are no text: a terminal would obey them. */
+function oneLine(message: string): string {
+  return message.replace(
+    /\p{Cc}/gu,
+    (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
 }
 
 function explained(error: CommanderError, command: string): RequestError {

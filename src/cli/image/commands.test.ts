@@ -189,6 +189,12 @@ describe('ring0 image', () => {
 
   const mistakes = [
     { argv: ['info', 'none'], message: /none: no such file/ },
+    { argv: ['info', ''], message: /'': no such file/ },
+    { argv: ['info', 'no\ne\u001b[31m'], message: /no\\u000ae\\u001b\[31m: no such file\n$/ },
+    { argv: ['info', '/dev/null/x'], message: /null\/x: no such file/ },
+    { argv: ['create', 'none/x', '1M'], message: /none\/x: there is no such folder/ },
+    { argv: ['create', 'none/', '1M'], message: /none\/: names a folder/ },
+    { argv: ['info', 'x'.repeat(300)], message: /x: open: name too long\n$/ },
     { argv: ['create', '-f', 'foo', 'x', '1M'], message: /no image format 'foo'; there are/ },
     { argv: ['create', '-o', 'foo=1', 'x', '1M'], message: /raw images have no option 'foo'/ },
     { argv: ['create', 'x', '1Q'], message: /^ring0: '1Q' is not a size/ },
@@ -218,6 +224,14 @@ describe('ring0 image', () => {
       assert.equal(stderr.split('\n').length, 2, 'one line');
       assert.equal(stdout, '');
     });
+});
+
+it('makes files with names as long as there are', async () => {
+  for (const name of ['x'.repeat(255), 'é'.repeat(127)]) {
+    const { status, stderr } = await ring0Image('create', '-q', '-f', 'qcow2', at(name), '1M');
+    assert.equal(stderr, '');
+    assert.equal(status, 0);
+  }
 });
 
 describe('ring0 image beside qemu-img', { skip: !hasQemu && 'no qemu-img' }, () => {

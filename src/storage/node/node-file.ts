@@ -14,6 +14,7 @@ import {
   readFileSync,
   statSync,
 } from 'node:fs';
+import { getSystemErrorMessage } from 'node:util';
 import { libc } from '#base/node/libc.ts';
 import { nowMs } from '#base/node/now-ms.ts';
 import { promised } from '#base/node/promised.ts';
@@ -30,6 +31,9 @@ import { deviceNumbers, lockForWriting } from './write-lock.ts';
 
 /** Of fallocate(2): the range becomes a hole, and the file keeps its length. */
 const FALLOC_FL_PUNCH_HOLE = 0x3;
+
+/** What was to be done with a file, in errors. */
+const ACTION = { read: 'open', write: 'open', create: 'create', 'create-new': 'create' } as const;
 
 export interface NodeFileOptions extends FileOptions {
   /** What it is called in errors, and by the image; default: its path. */
@@ -117,7 +121,7 @@ export class NodeFile implements HostFile {
       return file;
     } catch (error) {
       if (fd !== undefined) closeSync(fd);
-      throw hostError(error, path, 'open');
+      throw hostError(error, path, ACTION[access]);
     }
   }
 
@@ -323,14 +327,18 @@ function noImage(path: string, what: string, cause?: unknown): ImageError {
   );
 }
 
-function hostError(error: unknown, path: string, what: string, offsetBytes?: number): ImageError {
+function hostError(error: unknown, name: string, what: string, offsetBytes?: number): ImageError {
   if (error instanceof ImageError) return error;
-  const { code, message } = error as NodeJS.ErrnoException;
+  const { code, errno, message } = error as NodeJS.ErrnoException;
+  const path = name === '' ? "''" : name;
   const at = offsetBytes === undefined ? { path } : { path, offsetBytes };
   const options = { cause: error };
   switch (code) {
     case 'ENOENT':
-      return new ImageError('not-found', `${path}: no such file`, at, options);
+    case 'ENOTDIR': {
+      const missing = what === 'create' ? 'there is no such folder; make it' : 'no such file';
+      return new ImageError('not-found', `${path}: ${missing}`, at, options);
+    }
     case 'EEXIST':
       return new ImageError('exists', `${path}: is there already`, at, options);
     case 'EISDIR':
@@ -350,6 +358,11 @@ function hostError(error: unknown, path: string, what: string, offsetBytes?: num
     case 'EROFS':
       return new ImageError('read-only', `${path}: no permission to ${what} it`, at, options);
     default:
-      return new ImageError('io', `${path}: ${what}: ${message}`, at, options);
+      return new ImageError(
+        'io',
+        `${path}: ${what}: ${errno === undefined ? message : getSystemErrorMessage(errno)}`,
+        at,
+        options,
+      );
   }
 }

@@ -1,6 +1,12 @@
 import { chmodSync, renameSync, rmSync } from 'node:fs';
 import path from 'node:path';
-import type { FileOptions, HostFile, Replaced, StorageHost } from '../image.ts';
+import {
+  type FileOptions,
+  type HostFile,
+  ImageError,
+  type Replaced,
+  type StorageHost,
+} from '../image.ts';
 import { NodeFile, type NodeFileOptions } from './node-file.ts';
 import { realPath, statsOf } from './paths.ts';
 import { temporaryName } from './temporary-name.ts';
@@ -102,10 +108,13 @@ export class StagingHost implements StorageHost {
     const staged = this.#staged.get(place);
     if (staged !== undefined)
       return await NodeFile.open(staged.temporary, this.#hidden(name, options));
+    if (name.endsWith('/'))
+      throw new ImageError('bad-format', `${name}: names a folder; name a file`, { path: name });
     const info = statsOf(place);
     if (info !== undefined && (!info.isFile() || options.access === 'create-new'))
       return await NodeFile.open(name, this.#with(name, options));
-    const old = info === undefined ? undefined : await NodeFile.open(place, { access: 'write' });
+    const old =
+      info === undefined ? undefined : await NodeFile.open(place, { access: 'write', name });
     const temporary = temporaryName(place);
     try {
       const file = await NodeFile.open(temporary, this.#hidden(name, { access: 'create-new' }));

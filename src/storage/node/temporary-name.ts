@@ -1,5 +1,8 @@
 import path from 'node:path';
 
+/** So long a part of the name at most: of UTF-8, with ours, in the 255 bytes that Linux's file systems take. */
+const MOST_CHARACTERS = 50;
+
 /**
  * For a file that is to take the place of another: beside it, hidden, and not to be guessed where others may write: V8 draws
  * the seed of its random numbers from the host's, and nobody sees one before (`node:crypto` takes 5 ms to load). It is made
@@ -7,5 +10,6 @@ import path from 'node:path';
  */
 export function temporaryName(place: string): string {
   const digits = (): string => Math.floor(Math.random() * 2 ** 32).toString(36);
-  return path.join(path.dirname(place), `.${path.basename(place)}.ring0-${digits()}${digits()}`);
+  const name = path.basename(place).slice(0, MOST_CHARACTERS);
+  return path.join(path.dirname(place), `.${name}.ring0-${digits()}${digits()}`);
 }
