@@ -9,7 +9,7 @@ import type { TerminalStreams } from './terminal.ts';
 export interface CliHost extends TerminalStreams {
   readonly env: NodeJS.ProcessEnv;
   /** False: standard error is no terminal. It is asked before its stream is made, which takes up to 15 ms. */
-  mayShow?(): boolean;
+  mayBeTerminal?(): boolean;
   createVm(config: VmConfig): Promise<Vm>;
   explain(request: ExplainRequest): Promise<Explanation>;
 }
@@ -23,7 +23,7 @@ export function processHost(): CliHost {
   const stderr = once(watchedErrors);
   return {
     env: process.env,
-    mayShow: () => fstatSync(STDERR).isCharacterDevice(),
+    mayBeTerminal: () => fstatSync(STDERR).isCharacterDevice(),
     // To make these streams takes 2 ms and 5, and not every command uses them.
     get stdin() {
       return process.stdin;

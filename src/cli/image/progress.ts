@@ -14,7 +14,7 @@ export interface Progress {
   end(): void;
 }
 
-type Streams = Pick<CliHost, 'stdout' | 'stderr' | 'mayShow'>;
+type Streams = Pick<CliHost, 'stdout' | 'stderr' | 'mayBeTerminal'>;
 
 /** `percent`: as qemu-img -p, for programs that read it; `bar`: once the work takes time, if standard error is a terminal. */
 export function makeProgress(streams: Streams, style: 'none' | 'percent' | 'bar'): Progress {
@@ -84,7 +84,7 @@ function barWriter(streams: Streams): (done: number, total: number) => boolean {
   const startMs = nowMs();
   return (done, total) => {
     const elapsedMs = nowMs() - startMs;
-    if (elapsedMs < DELAY_MS || total === 0 || streams.mayShow?.() === false) return false;
+    if (elapsedMs < DELAY_MS || total === 0 || streams.mayBeTerminal?.() === false) return false;
     if (streams.stderr.isTTY !== true) return false;
     const share = Math.min(1, done / total);
     const filled = Math.round(share * BAR_CELLS);
