@@ -10,23 +10,51 @@ export interface FileExtent {
   readonly lengthBytes: number;
 }
 
-/** Whether data or a hole of a sparse file lies at an offset, and how far that goes, at most `lengthBytes`. Data, where the host does not tell. */
-export function extentOf(
+/** Tells data of a sparse file from holes. */
+export class Holes {
+  /** Where data was seen last: to look for its end takes the host as long as there are pages up to there. */
+  #startBytes = 0;
+  #endBytes = 0;
+
+  /** What lies at an offset, and how far that goes, at most `lengthBytes`. Data, where the host does not tell. */
+  extent(
+    fd: number,
+    offsetBytes: number,
+    lengthBytes: number,
+    host: Libc | null = libc(),
+  ): FileExtent {
+    // To call data what has become a hole since does no harm.
+    let data = offsetBytes >= this.#startBytes && offsetBytes < this.#endBytes;
+    let end = this.#endBytes;
+    if (!data) {
+      ({ data, end } = runAt(fd, offsetBytes, host));
+      if (data) [this.#startBytes, this.#endBytes] = [offsetBytes, end];
+    }
+    return { data, lengthBytes: Math.min(lengthBytes, end - offsetBytes) };
+  }
+
+  /** There are new holes. */
+  forget(): void {
+    this.#endBytes = 0;
+  }
+}
+
+/** With where it ends. */
+function runAt(
   fd: number,
   offsetBytes: number,
-  lengthBytes: number,
-  host: Libc | null = libc(),
-): FileExtent {
+  host: Libc | null,
+): { readonly data: boolean; readonly end: number } {
   // Not by the blocks that the file takes: some file systems in user space say 0 of all files.
-  if (offsetBytes >= fstatSync(fd).size) return { data: false, lengthBytes };
-  if (host === null) return { data: true, lengthBytes };
+  const { size } = fstatSync(fd);
+  const lastHole = { data: false, end: Number.POSITIVE_INFINITY };
+  if (offsetBytes >= size) return lastHole;
+  if (host === null) return { data: true, end: size };
   const next = host.lseek(fd, offsetBytes, SEEK_DATA);
-  if (next > offsetBytes)
-    return { data: false, lengthBytes: Math.min(lengthBytes, next - offsetBytes) };
+  if (next > offsetBytes) return { data: false, end: next };
   const hole = host.lseek(fd, offsetBytes, SEEK_HOLE);
   // No data up to its end: the hole starts here. Where there is no such call, both fail.
-  if (next < 0 && hole === offsetBytes) return { data: false, lengthBytes };
+  if (next < 0 && hole === offsetBytes) return lastHole;
   // Or somebody made a hole between both calls: what lies behind it is not known.
-  if (next < 0 || hole <= offsetBytes) return { data: true, lengthBytes };
-  return { data: true, lengthBytes: Math.min(lengthBytes, hole - offsetBytes) };
+  return { data: true, end: next < 0 || hole <= offsetBytes ? size : hole };
 }

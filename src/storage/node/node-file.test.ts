@@ -7,11 +7,13 @@ import { after, describe, it } from 'node:test';
 import type { Libc } from '#base/node/libc.ts';
 import type { ImageError } from '../image.ts';
 import { noise } from '../testing.ts';
-import { extentOf } from './holes.ts';
+import { Holes } from './holes.ts';
 import { NodeFile } from './node-file.ts';
 
 const dir = mkdtempSync(path.join(tmpdir(), 'ring0-node-file-'));
 after(() => rmSync(dir, { recursive: true }));
+/** Of lseek(2). */
+const SEEK_DATA = 3;
 const at = (name: string): string => path.join(dir, name);
 
 describe('NodeFile', () => {
@@ -94,8 +96,11 @@ describe('NodeFile', () => {
     const fd = openSync(at('untold'), 'r');
     const fails = { lseek: () => -1 } as unknown as Libc;
     for (const host of [null, fails])
-      assert.deepEqual(extentOf(fd, 1 << 19, 1 << 19, host), { data: true, lengthBytes: 1 << 19 });
-    assert.deepEqual(extentOf(fd, 1 << 20, 512, null), { data: false, lengthBytes: 512 });
+      assert.deepEqual(new Holes().extent(fd, 1 << 19, 1 << 19, host), {
+        data: true,
+        lengthBytes: 1 << 19,
+      });
+    assert.deepEqual(new Holes().extent(fd, 1 << 20, 512, null), { data: false, lengthBytes: 512 });
     closeSync(fd);
   });
 
@@ -103,7 +108,26 @@ describe('NodeFile', () => {
     writeFileSync(at('punched'), noise(65536, 1));
     const fd = openSync(at('punched'), 'r');
     const host = { lseek: (_: number, offset: number) => offset } as unknown as Libc;
-    assert.deepEqual(extentOf(fd, 4096, 8192, host), { data: true, lengthBytes: 8192 });
+    assert.deepEqual(new Holes().extent(fd, 4096, 8192, host), { data: true, lengthBytes: 8192 });
+    closeSync(fd);
+  });
+
+  it('looks for the end of data once', () => {
+    const bytes = 65536;
+    writeFileSync(at('whole'), noise(bytes, 1));
+    const fd = openSync(at('whole'), 'r');
+    const asked: number[] = [];
+    const lseek = (_: number, offset: number, whence: number) => {
+      asked.push(whence);
+      return whence === SEEK_DATA ? offset : bytes;
+    };
+    const holes = new Holes();
+    for (let from = 0; from < bytes; from += 512)
+      assert.deepEqual(holes.extent(fd, from, 512, { lseek } as unknown as Libc), {
+        data: true,
+        lengthBytes: 512,
+      });
+    assert.equal(asked.length, 2);
     closeSync(fd);
   });
 

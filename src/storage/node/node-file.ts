@@ -22,7 +22,7 @@ import { type FileOptions, type HostFile, ImageError } from '../image.ts';
 import { totalLength } from '../pieces.ts';
 import { DirectIo } from './direct-io.ts';
 import { type DirectFile, openDirect } from './direct-open.ts';
-import { extentOf, type FileExtent } from './holes.ts';
+import { type FileExtent, Holes } from './holes.ts';
 import { IoQueue } from './io-queue.ts';
 import { isOnLocalFilesystem } from './local-filesystem.ts';
 import { turnOffCow } from './no-cow.ts';
@@ -59,6 +59,7 @@ export class NodeFile implements HostFile {
   readonly #prompt: PromptIo | undefined;
   readonly #unlock: () => Promise<void>;
   readonly #isDevice: boolean;
+  readonly #holes = new Holes();
   #neverFlush = false;
   #direct: DirectIo | undefined;
   /** The last call of fallocate(2): the host does one at a time for a file, and koffi 256 in all. */
@@ -179,6 +180,7 @@ export class NodeFile implements HostFile {
   async truncate(sizeBytes: number): Promise<void> {
     if (this.#isDevice) return await this.#checkRoom(sizeBytes);
     await this.#alone(() => this.#truncate(sizeBytes));
+    this.#holes.forget();
   }
 
   async #truncate(sizeBytes: number): Promise<void> {
@@ -211,7 +213,7 @@ export class NodeFile implements HostFile {
   async extent(offsetBytes: number, lengthBytes: number): Promise<FileExtent> {
     return this.#isDevice
       ? { data: true, lengthBytes }
-      : extentOf(this.#fd, offsetBytes, lengthBytes);
+      : this.#holes.extent(this.#fd, offsetBytes, lengthBytes);
   }
 
   async close(): Promise<void> {
@@ -265,7 +267,9 @@ export class NodeFile implements HostFile {
       this.#alone(() => host.fallocate(this.#fd, mode, offsetBytes, lengthBytes)),
     );
     this.#fallocated = result.catch(() => {});
-    return (await result) === 0;
+    const isDone = (await result) === 0;
+    this.#holes.forget();
+    return isDone;
   }
 }
 
