@@ -27,7 +27,7 @@ import { IoQueue } from './io-queue.ts';
 import { isOnLocalFilesystem } from './local-filesystem.ts';
 import { turnOffCow } from './no-cow.ts';
 import { PromptIo } from './prompt-io.ts';
-import { deviceNumbers, lockForWriting } from './write-lock.ts';
+import { deviceNumbers, lockForWriting, type OpenFile } from './write-lock.ts';
 
 /** Of fallocate(2): the range becomes a hole, and the file keeps its length. */
 const FALLOC_FL_PUNCH_HOLE = 0x3;
@@ -103,7 +103,7 @@ export class NodeFile implements HostFile {
       const wantsLock = options.lock ?? access !== 'read';
       const [device, inode] = stats.isBlockDevice() ? [0n, stats.rdev] : [stats.dev, stats.ino];
       const lock = { path, fd, device, inode };
-      const unlock = wantsLock ? await lockForWriting(lock) : async () => {};
+      const unlock = wantsLock ? await lockNamed(where, lock, stats) : async () => {};
       // Only a file that nobody else writes is emptied.
       if (access === 'create' && stats.isFile()) ftruncateSync(fd);
       if (access.startsWith('create') && stats.isFile() && options.noCow === true) turnOffCow(fd);
@@ -271,6 +271,20 @@ export class NodeFile implements HostFile {
     this.#holes.forget();
     return isDone;
   }
+}
+
+/** While a lock is waited for, another file may take the name: what is written to the old one would be lost. */
+async function lockNamed(
+  where: string,
+  lock: OpenFile,
+  stats: BigIntStats,
+): Promise<() => Promise<void>> {
+  const unlock = await lockForWriting(lock);
+  const now = statSync(where, { bigint: true, throwIfNoEntry: false });
+  if (stats.isBlockDevice() || (now?.dev === stats.dev && now.ino === stats.ino)) return unlock;
+  await unlock();
+  const { path } = lock;
+  throw new ImageError('locked', `${path}: was replaced while it was opened; try again`, { path });
 }
 
 /** Undefined when that is not asked, or not to be had. */

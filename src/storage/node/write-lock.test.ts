@@ -1,7 +1,15 @@
 import assert from 'node:assert/strict';
 import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, mkdtempSync, openSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  closeSync,
+  mkdtempSync,
+  openSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, describe, it } from 'node:test';
@@ -13,7 +21,9 @@ import { lockForWriting } from './write-lock.ts';
 const dir = mkdtempSync(path.join(tmpdir(), 'ring0-lock-'));
 after(() => rmSync(dir, { recursive: true }));
 const file = path.join(dir, 'd.raw');
-const missing = spawnSync('qemu-io', ['--version']).status !== 0;
+const missing =
+  (spawnSync('qemu-io', ['--version']).status !== 0 && 'qemu-io') ||
+  (libc() === null && '@koromix/koffi-linux-x64');
 
 const qemuWrites = () => spawnSync('qemu-io', ['-f', 'raw', '-c', 'write 0 512', file]);
 const qemuReads = () => spawnSync('qemu-io', ['-f', 'raw', '-r', '-U', '-c', 'read 0 512', file]);
@@ -34,7 +44,7 @@ async function withSockets(
 const lockedBy = (whom: RegExp) => (error: ImageError) =>
   error.kind === 'locked' && whom.test(error.message);
 
-describe('an image that QEMU may open', { skip: missing && 'there is no qemu-io' }, () => {
+describe('an image that QEMU may open', { skip: missing && `there is no ${missing}` }, () => {
   it('is not written by QEMU while we may write it', async () => {
     writeFileSync(file, new Uint8Array(1 << 20));
     const ours = await NodeFile.open(file, { access: 'write' });
@@ -76,7 +86,21 @@ describe('an image that another of us may write', () => {
     await (await second).close();
   });
 
-  it('is waited for by those who find its lock gone when they ask whose it is', async () => {
+  it('is not written once another file has its name', async () => {
+    writeFileSync(file, new Uint8Array(512));
+    const first = await NodeFile.open(file, { access: 'write' });
+    const second = NodeFile.open(file, { access: 'write' });
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    writeFileSync(`${file}.new`, new Uint8Array(1024));
+    renameSync(`${file}.new`, file);
+    await first.close();
+    await assert.rejects(second, lockedBy(/was replaced/));
+    await (await NodeFile.open(file, { access: 'write' })).close();
+  });
+
+  it('is waited for by those who find its lock gone when they ask whose it is', {
+    skip: libc() === null,
+  }, async () => {
     writeFileSync(file, new Uint8Array(512));
     const fd = openSync(file, 'r+');
     const { dev: device, ino: inode } = statSync(file, { bigint: true });
