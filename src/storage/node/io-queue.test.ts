@@ -77,7 +77,9 @@ describe('IoQueue', () => {
   it('writes what is large within the call for who may wait', async () => {
     const fd = openSync(path.join(dir, 'patient'), 'w+');
     const bytes = noise(1 << 20, 1);
-    assert.ok(new IoQueue(fd, new PromptIo(fd)).write(0, bytes) instanceof Promise);
+    const written = new IoQueue(fd, new PromptIo(fd)).write(0, bytes);
+    assert.ok(written instanceof Promise);
+    await written;
     assert.equal(new IoQueue(fd, new PromptIo(fd), true).write(0, bytes), bytes.length);
     closeSync(fd);
   });
