@@ -7,8 +7,9 @@ export interface Libc {
   fcntl(fd: number, command: number, argument: Uint8Array): number;
   /** With a pointer. */
   ioctl(fd: number, request: number, argument: Uint8Array): number;
+  fallocate(fd: number, mode: number, offset: number, length: number): number;
   /** On a thread of libuv: it may have much to do. */
-  fallocate(fd: number, mode: number, offset: number, length: number): Promise<number>;
+  fallocateAside(fd: number, mode: number, offset: number, length: number): Promise<number>;
 }
 
 /** What we use of koffi, a library that calls functions of C. */
@@ -47,7 +48,8 @@ function load(): Libc | null {
     lseek: library.func('int64_t lseek64(int fd, int64_t offset, int whence)'),
     fcntl: library.func('int fcntl64(int fd, int command, void *argument)'),
     ioctl: library.func('int ioctl(int fd, unsigned long request, void *argument)'),
-    fallocate: (...args) =>
+    fallocate,
+    fallocateAside: (...args) =>
       new Promise((resolve, reject) => {
         fallocate.async(...args, (error: Error | null, result: number) => {
           if (error === null) resolve(result);

@@ -2,7 +2,7 @@ import { statSync } from 'node:fs';
 import path from 'node:path';
 import { nowMs } from '#base/node/now-ms.ts';
 import type { DiskImage } from '#storage/image.ts';
-import { isOnLocalFilesystem } from '#storage/node/local-filesystem.ts';
+import { filesystemOf } from '#storage/node/filesystem.ts';
 import type { SourceDisk } from '#storage/ops/concat.ts';
 
 const SAMPLES = 8;
@@ -24,7 +24,7 @@ export async function readOnOneThread(
 ): Promise<void> {
   const paths = images.flatMap((image) => chainOf(image)).map((image) => image.path);
   if (process.env['UV_THREADPOOL_SIZE'] !== undefined || !isPlainAndNear(target)) return;
-  if (paths.every(isOnLocalFilesystem) && (await isAtHand(source)))
+  if (paths.every((file) => filesystemOf(file).isLocal) && (await isAtHand(source)))
     process.env['UV_THREADPOOL_SIZE'] = '1';
 }
 
@@ -34,7 +34,7 @@ function chainOf(image: DiskImage): DiskImage[] {
 
 function isPlainAndNear(target: string): boolean {
   const isPlain = statSync(target, { throwIfNoEntry: false })?.isFile() ?? true;
-  return isPlain && isOnLocalFilesystem(path.dirname(path.resolve(target)));
+  return isPlain && filesystemOf(path.dirname(path.resolve(target))).isLocal;
 }
 
 /** Whether what lies at some places of a disk is read at once, and is not compressed. */

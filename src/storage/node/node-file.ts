@@ -16,17 +16,17 @@ import {
 } from 'node:fs';
 import { getSystemErrorMessage } from 'node:util';
 import { libc } from '#base/node/libc.ts';
-import { nowMs } from '#base/node/now-ms.ts';
 import { promised } from '#base/node/promised.ts';
 import { type FileOptions, type HostFile, ImageError } from '../image.ts';
 import { totalLength } from '../pieces.ts';
 import { DirectIo } from './direct-io.ts';
 import { type DirectFile, openDirect } from './direct-open.ts';
 import { type FileExtent, Holes } from './holes.ts';
+import { filesystemOf } from './filesystem.ts';
 import { IoQueue } from './io-queue.ts';
-import { isOnLocalFilesystem } from './local-filesystem.ts';
 import { turnOffCow } from './no-cow.ts';
 import { PromptIo } from './prompt-io.ts';
+import { Room } from './room.ts';
 import { deviceNumbers, lockForWriting, type OpenFile } from './write-lock.ts';
 
 /** Of fallocate(2): the range becomes a hole, and the file keeps its length. */
@@ -48,6 +48,16 @@ export interface NodeFileOptions extends FileOptions {
   readonly isPatient?: boolean;
 }
 
+interface OpenedFile {
+  readonly path: string;
+  readonly fd: number;
+  readonly readOnly: boolean;
+  readonly isDevice: boolean;
+  readonly isPatient: boolean;
+  readonly prompt: PromptIo | undefined;
+  readonly unlock: () => Promise<void>;
+}
+
 /** A file or block device of the host, read and written on libuv's threads. */
 export class NodeFile implements HostFile {
   readonly path: string;
@@ -65,22 +75,14 @@ export class NodeFile implements HostFile {
   /** The last call of fallocate(2): the host does one at a time for a file, and koffi 256 in all. */
   #fallocated: Promise<unknown> = Promise.resolve();
 
-  private constructor(
-    path: string,
-    fd: number,
-    readOnly: boolean,
-    isDevice: boolean,
-    isNear: boolean,
-    isPatient: boolean,
-    unlock: () => Promise<void>,
-  ) {
-    this.path = path;
-    this.readOnly = readOnly;
-    this.#fd = fd;
-    this.#prompt = isNear ? new PromptIo(fd, isPatient ? () => 0 : nowMs) : undefined;
-    this.#queue = new IoQueue(fd, this.#prompt, isPatient);
-    this.#isDevice = isDevice;
-    this.#unlock = unlock;
+  private constructor(opened: OpenedFile) {
+    this.path = opened.path;
+    this.readOnly = opened.readOnly;
+    this.#fd = opened.fd;
+    this.#prompt = opened.prompt;
+    this.#queue = new IoQueue(opened.fd, opened.prompt, opened.isPatient);
+    this.#isDevice = opened.isDevice;
+    this.#unlock = opened.unlock;
   }
 
   /** @throws {ImageError} `not-found`, `exists`, `locked`, `read-only`, `io`. */
@@ -93,7 +95,7 @@ export class NodeFile implements HostFile {
       const direct = await openPastCache(where, path, flags, options);
       fd = direct?.fd ?? openSync(where, flags, 0o644);
       const stats = fstatSync(fd, { bigint: true });
-      const isNear = isOnLocalFilesystem(where);
+      const filesystem = filesystemOf(where);
       checkKind(path, stats);
       if (access === 'create-new' && options.like !== undefined) {
         const { mode, uid, gid } = statSync(options.like);
@@ -107,16 +109,20 @@ export class NodeFile implements HostFile {
       // Only a file that nobody else writes is emptied.
       if (access === 'create' && stats.isFile()) ftruncateSync(fd);
       if (access.startsWith('create') && stats.isFile() && options.noCow === true) turnOffCow(fd);
-      const file = new NodeFile(
+      const isDevice = stats.isBlockDevice();
+      const isPatient = options.isPatient ?? false;
+      // A block device may be that of a server, however near its node lies.
+      const isPrompt = filesystem.isLocal && !isDevice && direct === undefined;
+      const wantsRoom = filesystem.wantsRoom && access !== 'read';
+      const file = new NodeFile({
         path,
         fd,
-        access === 'read',
-        stats.isBlockDevice(),
-        // A block device may be that of a server, however near its node lies.
-        isNear && !stats.isBlockDevice() && direct === undefined,
-        options.isPatient ?? false,
+        readOnly: access === 'read',
+        isDevice,
+        isPatient,
+        prompt: isPrompt ? promptIo(fd, isPatient, wantsRoom) : undefined,
         unlock,
-      );
+      });
       file.#neverFlush = options.neverFlush ?? false;
       if (direct !== undefined) file.#direct = file.#makeDirect(direct.blockBytes);
       return file;
@@ -264,13 +270,18 @@ export class NodeFile implements HostFile {
     const host = libc();
     if (host === null) return false;
     const result = this.#fallocated.then(() =>
-      this.#alone(() => host.fallocate(this.#fd, mode, offsetBytes, lengthBytes)),
+      this.#alone(() => host.fallocateAside(this.#fd, mode, offsetBytes, lengthBytes)),
     );
     this.#fallocated = result.catch(() => {});
     const isDone = (await result) === 0;
     this.#holes.forget();
     return isDone;
   }
+}
+
+function promptIo(fd: number, isPatient: boolean, wantsRoom: boolean): PromptIo {
+  if (!isPatient) return new PromptIo(fd);
+  return new PromptIo(fd, () => 0, wantsRoom ? new Room(fd) : undefined);
 }
 
 /** While a lock is waited for, another file may take the name: what is written to the old one would be lost. */

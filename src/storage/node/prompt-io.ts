@@ -1,6 +1,7 @@
 import { readSync, readvSync, writeSync, writevSync } from 'node:fs';
 import { nowMs } from '#base/node/now-ms.ts';
 import { totalLength } from '../pieces.ts';
+import type { Room } from './room.ts';
 
 /** What the host answers from its memory takes no longer than this, and so much for each byte. */
 const SLOW_MS = 0.15;
@@ -19,14 +20,17 @@ const TURN = 1024;
 export class PromptIo {
   readonly #fd: number;
   readonly #nowMs: () => number;
+  readonly #room: Room | undefined;
   #refuses = 0;
   #apart = FEWEST_APART;
   #quick = 0;
   #left = TURN;
 
-  constructor(fd: number, clock = nowMs) {
+  /** `room`: what is written shall have room first. */
+  constructor(fd: number, clock = nowMs, room?: Room) {
     this.#fd = fd;
     this.#nowMs = clock;
+    this.#room = room;
   }
 
   /** The bytes that were there; -1: not done, or failed: it is to be asked another way, and any error will show then. */
@@ -42,11 +46,12 @@ export class PromptIo {
   /** The bytes that were written; -1 as for `read`. */
   write(offsetBytes: number, from: readonly Uint8Array[]): number {
     const [first] = from;
-    return this.#do(from, () =>
-      first !== undefined && from.length === 1
+    return this.#do(from, () => {
+      this.#room?.take(offsetBytes, totalLength(from));
+      return first !== undefined && from.length === 1
         ? writeSync(this.#fd, first, 0, first.length, offsetBytes)
-        : writevSync(this.#fd, from, offsetBytes),
-    );
+        : writevSync(this.#fd, from, offsetBytes);
+    });
   }
 
   #do(pieces: readonly Uint8Array[], call: () => number): number {
