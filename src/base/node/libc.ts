@@ -8,6 +8,7 @@ export interface Libc {
   /** With a pointer. */
   ioctl(fd: number, request: number, argument: Uint8Array): number;
   fallocate(fd: number, mode: number, offset: number, length: number): number;
+  sync_file_range(fd: number, offset: number, length: number, flags: number): number;
   /** On a thread of libuv: it may have much to do. */
   fallocateAside(fd: number, mode: number, offset: number, length: number): Promise<number>;
 }
@@ -49,6 +50,9 @@ function load(): Libc | null {
     fcntl: library.func('int fcntl64(int fd, int command, void *argument)'),
     ioctl: library.func('int ioctl(int fd, unsigned long request, void *argument)'),
     fallocate,
+    sync_file_range: library.func(
+      'int sync_file_range(int fd, int64_t offset, int64_t length, unsigned int flags)',
+    ),
     fallocateAside: (...args) =>
       new Promise((resolve, reject) => {
         fallocate.async(...args, (error: Error | null, result: number) => {

@@ -1,7 +1,7 @@
 import { RequestError } from '#base/errors.ts';
 import { pathOfName } from '#storage/image-name.ts';
 import { copyHost } from '#storage/node/copy-host.ts';
-import { patientStorageHost } from '#storage/node/node-host.ts';
+import { flushedStorageHost, patientStorageHost } from '#storage/node/node-host.ts';
 import { openImage } from '#storage/open.ts';
 import { commitDisk } from '#storage/ops/commit.ts';
 import { closeAll, type ImageContext, openNamed, STATUS_OK, say, warn } from './context.ts';
@@ -33,7 +33,7 @@ export async function imageCommit(
     const link = chain[baseDepth];
     if (link === undefined || baseDepth === 0)
       throw new RequestError(`${file}: has no backing file to commit to; use convert`);
-    const base = await openImage(link.image.path, patientStorageHost, {
+    const base = await openImage(link.image.path, flushedStorageHost, {
       format: link.image.format,
       probe: true,
     });

@@ -1,9 +1,14 @@
 import { RequestError } from '#base/errors.ts';
 import { hostReason } from '#base/host-reason.ts';
-import { type DiskImage, ImageError, type SnapshotQuery } from '#storage/image.ts';
+import {
+  type DiskImage,
+  ImageError,
+  type SnapshotQuery,
+  type StorageHost,
+} from '#storage/image.ts';
 import { fileOfName, parseImageName } from '#storage/image-name.ts';
 import { overSubscribed, type ThinDisk } from '#storage/node/free-space.ts';
-import { patientStorageHost } from '#storage/node/node-host.ts';
+import { flushedStorageHost, patientStorageHost } from '#storage/node/node-host.ts';
 import { type OpenImageOptions, openImage } from '#storage/open.ts';
 import { splitList } from '#storage/ops/create.ts';
 import type { CliHost } from '../host.ts';
@@ -34,6 +39,7 @@ export interface OpenFlags {
   readonly withBacking?: boolean;
   /** Of qemu-img's forms: an id or a name, or snapshot.id=ID, snapshot.name=NAME or both with a comma. */
   readonly snapshot?: string | undefined;
+  readonly host?: StorageHost;
 }
 
 /** Opens an image that a user named; without a format it is probed. A raw disk's guest may have written what is found then. */
@@ -49,7 +55,8 @@ export async function openNamed(
     ...(flags.withBacking === undefined ? {} : { withBacking: flags.withBacking }),
     ...(flags.snapshot === undefined ? {} : { snapshot: snapshotQuery(flags.snapshot) }),
   };
-  const image = await openImage(file, patientStorageHost, options);
+  const { host = flags.writable === true ? flushedStorageHost : patientStorageHost } = flags;
+  const image = await openImage(file, host, options);
   const named = flags.format ?? parseImageName(file).format;
   if (named === undefined && flags.writable === true && image.format === 'raw')
     warn(

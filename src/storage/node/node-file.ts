@@ -21,12 +21,12 @@ import { type FileOptions, type HostFile, ImageError } from '../image.ts';
 import { totalLength } from '../pieces.ts';
 import { DirectIo } from './direct-io.ts';
 import { type DirectFile, openDirect } from './direct-open.ts';
-import { type FileExtent, Holes } from './holes.ts';
 import { filesystemOf } from './filesystem.ts';
+import { type FileExtent, Holes } from './holes.ts';
 import { IoQueue } from './io-queue.ts';
 import { turnOffCow } from './no-cow.ts';
 import { PromptIo } from './prompt-io.ts';
-import { Room } from './room.ts';
+import { WriteAdvice } from './write-advice.ts';
 import { deviceNumbers, lockForWriting, type OpenFile } from './write-lock.ts';
 
 /** Of fallocate(2): the range becomes a hole, and the file keeps its length. */
@@ -46,6 +46,8 @@ export interface NodeFileOptions extends FileOptions {
   readonly noCow?: boolean;
   /** The thread has nothing else to do than wait for what it writes, which it does itself then. */
   readonly isPatient?: boolean;
+  /** With `isPatient`: a flush will follow soon on what is written. */
+  readonly isFlushed?: boolean;
 }
 
 interface OpenedFile {
@@ -113,14 +115,13 @@ export class NodeFile implements HostFile {
       const isPatient = options.isPatient ?? false;
       // A block device may be that of a server, however near its node lies.
       const isPrompt = filesystem.isLocal && !isDevice && direct === undefined;
-      const wantsRoom = filesystem.wantsRoom && access !== 'read';
       const file = new NodeFile({
         path,
         fd,
         readOnly: access === 'read',
         isDevice,
         isPatient,
-        prompt: isPrompt ? promptIo(fd, isPatient, wantsRoom) : undefined,
+        prompt: isPrompt ? promptIo(fd, filesystem.wantsRoom, options) : undefined,
         unlock,
       });
       file.#neverFlush = options.neverFlush ?? false;
@@ -279,9 +280,11 @@ export class NodeFile implements HostFile {
   }
 }
 
-function promptIo(fd: number, isPatient: boolean, wantsRoom: boolean): PromptIo {
-  if (!isPatient) return new PromptIo(fd);
-  return new PromptIo(fd, () => 0, wantsRoom ? new Room(fd) : undefined);
+function promptIo(fd: number, wantsRoom: boolean, options: NodeFileOptions): PromptIo {
+  if (options.isPatient !== true) return new PromptIo(fd);
+  const isWritten = (options.access ?? 'read') !== 'read';
+  const advice = { room: wantsRoom, flush: options.isFlushed ?? false };
+  return new PromptIo(fd, () => 0, isWritten ? new WriteAdvice(fd, advice) : undefined);
 }
 
 /** While a lock is waited for, another file may take the name: what is written to the old one would be lost. */

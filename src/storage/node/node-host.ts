@@ -53,6 +53,9 @@ export const unsafeStorageHost: StorageHost = withOptions({ neverFlush: true });
 /** As `nodeStorageHost`, for who has nothing else to do than wait for what is written. */
 export const patientStorageHost: StorageHost = withOptions({ isPatient: true });
 
+/** As `patientStorageHost`, and flushes at the end. */
+export const flushedStorageHost: StorageHost = withOptions({ isPatient: true, isFlushed: true });
+
 function withOptions(more: Partial<NodeFileOptions>): StorageHost {
   return {
     ...nodeStorageHost,

@@ -1,7 +1,7 @@
 import { readSync, readvSync, writeSync, writevSync } from 'node:fs';
 import { nowMs } from '#base/node/now-ms.ts';
 import { totalLength } from '../pieces.ts';
-import type { Room } from './room.ts';
+import type { WriteAdvice } from './write-advice.ts';
 
 /** What the host answers from its memory takes no longer than this, and so much for each byte. */
 const SLOW_MS = 0.15;
@@ -20,17 +20,16 @@ const TURN = 1024;
 export class PromptIo {
   readonly #fd: number;
   readonly #nowMs: () => number;
-  readonly #room: Room | undefined;
+  readonly #advice: WriteAdvice | undefined;
   #refuses = 0;
   #apart = FEWEST_APART;
   #quick = 0;
   #left = TURN;
 
-  /** `room`: what is written shall have room first. */
-  constructor(fd: number, clock = nowMs, room?: Room) {
+  constructor(fd: number, clock = nowMs, advice?: WriteAdvice) {
     this.#fd = fd;
     this.#nowMs = clock;
-    this.#room = room;
+    this.#advice = advice;
   }
 
   /** The bytes that were there; -1: not done, or failed: it is to be asked another way, and any error will show then. */
@@ -47,10 +46,13 @@ export class PromptIo {
   write(offsetBytes: number, from: readonly Uint8Array[]): number {
     const [first] = from;
     return this.#do(from, () => {
-      this.#room?.take(offsetBytes, totalLength(from));
-      return first !== undefined && from.length === 1
-        ? writeSync(this.#fd, first, 0, first.length, offsetBytes)
-        : writevSync(this.#fd, from, offsetBytes);
+      this.#advice?.before(offsetBytes, totalLength(from));
+      const done =
+        first !== undefined && from.length === 1
+          ? writeSync(this.#fd, first, 0, first.length, offsetBytes)
+          : writevSync(this.#fd, from, offsetBytes);
+      this.#advice?.after(offsetBytes, done);
+      return done;
     });
   }
 

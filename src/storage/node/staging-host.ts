@@ -136,7 +136,15 @@ export class StagingHost implements StorageHost {
   }
 
   #with(name: string, options: FileOptions): NodeFileOptions {
-    return { ...options, name, neverFlush: !this.#flushes, noCow: this.#noCow, isPatient: true };
+    const isFlushed = this.#flushes;
+    return {
+      ...options,
+      name,
+      neverFlush: !isFlushed,
+      noCow: this.#noCow,
+      isPatient: true,
+      isFlushed,
+    };
   }
 
   readonly #removeAll = (): void => {

@@ -1,0 +1,47 @@
+import { type Libc, libc } from '#base/node/libc.ts';
+
+/** Of fallocate(2): the file keeps its length. */
+const FALLOC_FL_KEEP_SIZE = 0x1;
+/** Of sync_file_range(2). */
+const SYNC_FILE_RANGE_WRITE = 0x2;
+/** For less, the calls take as long as they save. */
+const LEAST_BYTES = 512 * 1024;
+
+export interface AdviceOptions {
+  /**
+   * Takes room before the write. ext4 counts and notes each block of 4 KiB that is written where none was taken, 0.3 µs; to
+   * take it for 4 MiB in one piece needs 20.
+   */
+  readonly room: boolean;
+  /** Has the host begin to write to its disk, for which a flush is going to wait. */
+  readonly flush: boolean;
+}
+
+/** Tells the host of large writes what makes them quick. Where it does not take that, it is told no more. */
+export class WriteAdvice {
+  readonly #fd: number;
+  readonly #host: Libc | null;
+  #room: boolean;
+  #flush: boolean;
+
+  constructor(fd: number, { room, flush }: AdviceOptions, host?: Libc) {
+    this.#fd = fd;
+    this.#host = host ?? (room || flush ? libc() : null);
+    this.#room = room;
+    this.#flush = flush;
+  }
+
+  /** Where there is no room, the write will tell. */
+  before(offsetBytes: number, lengthBytes: number): void {
+    if (this.#room && lengthBytes >= LEAST_BYTES)
+      this.#room =
+        this.#host?.fallocate(this.#fd, FALLOC_FL_KEEP_SIZE, offsetBytes, lengthBytes) === 0;
+  }
+
+  after(offsetBytes: number, lengthBytes: number): void {
+    if (this.#flush && lengthBytes >= LEAST_BYTES)
+      this.#flush =
+        this.#host?.sync_file_range(this.#fd, offsetBytes, lengthBytes, SYNC_FILE_RANGE_WRITE) ===
+        0;
+  }
+}
