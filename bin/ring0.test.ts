@@ -125,7 +125,7 @@ describe('the command', { timeout: 120_000 }, () => {
     writeFileSync(path.join(dir, 'raw'), new Uint8Array(512));
     const args = ['image', 'info', '-f', 'raw', path.join(dir, 'raw')];
     assert.equal(await bundle.main(args, { env: {}, stdout: undefined, stderr }), 70);
-    const [, file = '', line] = /\((src\/cli\/image\/\S+\.ts):(\d+):\d+\)/.exec(said) ?? [];
+    const [, file = '', line] = /\((src\/cli\/\S+\.ts):(\d+):\d+\)/.exec(said) ?? [];
     const failing = readFileSync(path.join(ROOT, file), 'utf8').split('\n')[Number(line) - 1];
     assert.match(failing ?? '', /stdout\.write/, said);
   });

@@ -6,7 +6,10 @@ import { main } from './main.ts';
 
 async function helpOf(...words: readonly string[]): Promise<string> {
   const stdout = new PassThrough();
-  assert.equal(await main([...words, '--help'], { ...processHost(), stdout }), 0);
+  assert.equal(
+    await main([...words, '--help'], { ...processHost(), stdout, printNow: undefined }),
+    0,
+  );
   return String(stdout.read());
 }
 

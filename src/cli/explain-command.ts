@@ -1,7 +1,7 @@
 import type { ExplainRequest } from '#control/explain.ts';
 import { formatExplanation } from './explain-report.ts';
 import { type ExplainFlags, parseExplainFlags } from './explain-request.ts';
-import type { CliHost } from './host.ts';
+import { type CliHost, print } from './host.ts';
 import { readInput } from './run-files.ts';
 
 /** Of output that goes to no terminal. */
@@ -22,7 +22,7 @@ export async function explainCommand(flags: ExplainFlags, host: CliHost): Promis
     flags.json === true
       ? `${JSON.stringify(explanation)}\n`
       : formatExplanation(explanation, host.stdout.columns ?? columnsOf(host.env));
-  host.stdout.write(text);
+  print(host, text);
   return 0;
 }
 

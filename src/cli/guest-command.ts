@@ -9,7 +9,7 @@ import {
   findDefaultGuest,
   type GuestHost,
 } from '#guests/default-guest.ts';
-import { type CliHost, progressWriter } from './host.ts';
+import { type CliHost, print, progressWriter } from './host.ts';
 import { catchInterrupts, Interrupted } from './interrupts.ts';
 
 export interface GuestFlags {
@@ -84,7 +84,8 @@ export async function guestList(flags: GuestFlags, host: CliHost): Promise<numbe
   if (guests.length === 0)
     host.stderr.write('ring0: no guest is cached; `ring0 guest fetch` gets the default one\n');
   for (const one of guests) {
-    host.stdout.write(
+    print(
+      host,
       `${one.name}  Linux ${one.kernelVersion}, busybox ${one.busyboxVersion}, ${formatSize(one.bytes)}, fetched ${one.fetchedAt.slice(0, 10)}\n`,
     );
   }
@@ -99,12 +100,12 @@ export async function guestPath(flags: GuestFlags, host: CliHost): Promise<numbe
       'guest path: the default guest is not cached; run `ring0 guest fetch` first',
     );
   if (flags.json) writeJson(guest, host);
-  else host.stdout.write(`${guest.kernel}\n${guest.initrd}\n`);
+  else print(host, `${guest.kernel}\n${guest.initrd}\n`);
   return 0;
 }
 
 function writeJson(value: DefaultGuest | readonly DefaultGuest[], host: CliHost): void {
-  host.stdout.write(`${JSON.stringify(value, undefined, 2)}\n`);
+  print(host, `${JSON.stringify(value, undefined, 2)}\n`);
 }
 
 async function bytesOf(guest: DefaultGuest): Promise<number> {

@@ -1,4 +1,4 @@
-import { fstatSync } from 'node:fs';
+import { fstatSync, writeSync } from 'node:fs';
 import { getSystemErrorMessage } from 'node:util';
 import { errnoOf } from '#base/host-reason.ts';
 import type { ExplainRequest, Explanation } from '#control/explain.ts';
@@ -10,11 +10,16 @@ export interface CliHost extends TerminalStreams {
   readonly env: NodeJS.ProcessEnv;
   /** False: standard error is no terminal. It is asked before its stream is made, which takes up to 15 ms. */
   mayBeTerminal?(): boolean;
+  /** Writes to standard output without its stream, and says how many bytes that took; what is left, and all that follows, is for the stream. */
+  printNow?: ((bytes: Uint8Array) => number) | undefined;
   createVm(config: VmConfig): Promise<Vm>;
   explain(request: ExplainRequest): Promise<Explanation>;
 }
 
+const STDOUT = 1;
 const STDERR = 2;
+/** What is printed without a stream: less than a pipe holds, so that a signal is heard while its reader sleeps. */
+const MOST_PRINTED_BYTES = 32 * 1024;
 /** As a shell reports a process that SIGPIPE ended; or an error. */
 const STATUS_OUTPUT_LOST = { gone: 141, other: 1 };
 
@@ -24,6 +29,7 @@ export function processHost(): CliHost {
   return {
     env: process.env,
     mayBeTerminal: () => fstatSync(STDERR).isCharacterDevice(),
+    printNow: printer(),
     // To make these streams takes 2 ms and 5, and not every command uses them.
     get stdin() {
       return process.stdin;
@@ -37,6 +43,29 @@ export function processHost(): CliHost {
     // Late, so that --help and errors do not wait for the engine to load.
     createVm: async (config) => (await import('#index.ts')).createVm(config),
     explain: async (request) => (await import('#index.ts')).explain(request),
+  };
+}
+
+/** The little that most commands print goes out without a stream, which takes 6 ms to make. */
+export function print(host: CliHost, text: string): void {
+  const bytes = Buffer.from(text);
+  const done = host.printNow?.(bytes) ?? 0;
+  if (done < bytes.length) host.stdout.write(bytes.subarray(done));
+}
+
+function printer(): (bytes: Uint8Array) => number {
+  let left = MOST_PRINTED_BYTES;
+  return (bytes) => {
+    left -= bytes.length;
+    if (left < 0) return 0;
+    let done = 0;
+    try {
+      done = writeSync(STDOUT, bytes);
+    } catch {
+      // The stream will say why.
+    }
+    if (done < bytes.length) left = 0;
+    return done;
   };
 }
 

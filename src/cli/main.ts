@@ -7,7 +7,7 @@ import { defineAppliance } from './appliance/commands.ts';
 import { addExamples } from './examples.ts';
 import type { ExplainFlags } from './explain-request.ts';
 import type { GuestBuildFlags, GuestFlags } from './guest-command.ts';
-import { type CliHost, processHost } from './host.ts';
+import { type CliHost, print, processHost } from './host.ts';
 import { defineImage, protectSizes, starter } from './image/commands.ts';
 import { type AddCommand, definingNamed } from './lazy-command.ts';
 import type { RunFlags } from './run-request.ts';
@@ -84,7 +84,7 @@ function makeProgram(host: CliHost, add: AddCommand, done: (status: number) => v
     .addHelpText('after', EXAMPLES)
     .exitOverride()
     // Errors are said once, in our words, by `reportError`.
-    .configureOutput({ writeOut: (text) => void host.stdout.write(text), writeErr: () => {} });
+    .configureOutput({ writeOut: (text) => print(host, text), writeErr: () => {} });
   add(program, 'run', 'run a guest until it powers off', (run) => {
     defineRun(run, host, done);
   });

@@ -2,6 +2,7 @@ import { RequestError } from '#base/errors.ts';
 import type { DiskImage, ImageFormat } from '#storage/image.ts';
 import { formatNamed } from '#storage/open.ts';
 import { parseCreateOptions, wholeSectors } from '#storage/ops/create.ts';
+import { print } from '../host.ts';
 import { closeAll, type ImageContext, openNamed, STATUS_OK } from './context.ts';
 import { isHelp } from './create.ts';
 import { flushesOf, sizeFlag } from './flags.ts';
@@ -22,7 +23,7 @@ export async function imageAmend(
   flushesOf(flags.cache, 'cache', true);
   if (isHelp(flags.options)) {
     const format = amendable(await formatNamed(flags.format ?? 'qcow2'));
-    context.host.stdout.write(optionsHelp(format, `Amend options for '${format.name}':`));
+    print(context.host, optionsHelp(format, `Amend options for '${format.name}':`));
     return STATUS_OK;
   }
   if (file === undefined) throw new RequestError('the file is missing; give it');

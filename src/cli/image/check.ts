@@ -2,6 +2,7 @@ import { RequestError } from '#base/errors.ts';
 import type { CheckResult } from '#storage/image.ts';
 import { nodeStorageHost } from '#storage/node/node-host.ts';
 import { checkImage } from '#storage/ops/check.ts';
+import { print } from '../host.ts';
 import { asRequestError, type ImageContext, STATUS_OK, say } from './context.ts';
 import { flushesOf } from './flags.ts';
 
@@ -47,9 +48,7 @@ export async function imageCheck(
   for (const message of [...(repaired?.messages ?? []), ...result.messages])
     context.host.stderr.write(`${message}\n`);
   if (flags.output === 'json')
-    context.host.stdout.write(
-      `${JSON.stringify(jsonOf(total, file, format.name), undefined, 4)}\n`,
-    );
+    print(context.host, `${JSON.stringify(jsonOf(total, file, format.name), undefined, 4)}\n`);
   else say(context, textOf(total).join('\n'));
   return statusOf(total);
 }

@@ -11,7 +11,7 @@ import { overSubscribed, type ThinDisk } from '#storage/node/free-space.ts';
 import { flushedStorageHost, patientStorageHost } from '#storage/node/node-host.ts';
 import { type OpenImageOptions, openImage } from '#storage/open.ts';
 import { splitList } from '#storage/ops/create.ts';
-import type { CliHost } from '../host.ts';
+import { type CliHost, print } from '../host.ts';
 import type { Progress } from './progress.ts';
 
 /** What a command on images works with. */
@@ -26,7 +26,7 @@ export interface ImageContext {
 export const STATUS_OK = 0;
 
 export function say(context: ImageContext, line: string): void {
-  if (!context.quiet) context.host.stdout.write(`${line}\n`);
+  if (!context.quiet) print(context.host, `${line}\n`);
 }
 
 export function warn(context: ImageContext, line: string): void {

@@ -8,6 +8,7 @@ import { concatenated, type SourceDisk } from '#storage/ops/concat.ts';
 import { copyDisk } from '#storage/ops/copy.ts';
 import { brokenBitmaps, copyBitmaps } from '#storage/ops/copy-bitmaps.ts';
 import { createImage, withFileOptions } from '#storage/ops/create.ts';
+import { print } from '../host.ts';
 import {
   closeAll,
   type ImageContext,
@@ -74,7 +75,7 @@ export async function imageConvert(
 ): Promise<number> {
   const format = withFileOptions(await formatNamed(flags.targetFormat));
   if (isHelp(flags.options)) {
-    context.host.stdout.write(optionsHelp(format));
+    print(context.host, optionsHelp(format));
     return STATUS_OK;
   }
   const target = files.at(-1);

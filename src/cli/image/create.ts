@@ -2,6 +2,7 @@ import { RequestError } from '#base/errors.ts';
 import type { CreateRequest, ImageFormat } from '#storage/image.ts';
 import { formatNamed } from '#storage/open.ts';
 import { createImage, wholeSectors, withFileOptions } from '#storage/ops/create.ts';
+import { print } from '../host.ts';
 import { type ImageContext, STATUS_OK, say, warnOfOverSubscription } from './context.ts';
 import { sizeFlag } from './flags.ts';
 import {
@@ -28,7 +29,7 @@ export async function imageCreate(
 ): Promise<number> {
   const format = withFileOptions(await formatNamed(flags.format));
   if (isHelp(flags.options)) {
-    context.host.stdout.write(optionsHelp(format));
+    print(context.host, optionsHelp(format));
     return STATUS_OK;
   }
   if (file === undefined)

@@ -1,6 +1,7 @@
 import type { DiskImage, ImageInfo, InfoValue, Snapshot } from '#storage/image.ts';
 import { fileOfName } from '#storage/image-name.ts';
 import { statsOf } from '#storage/node/paths.ts';
+import { print } from '../host.ts';
 import {
   closeAll,
   type ImageContext,
@@ -47,7 +48,7 @@ export async function imageInfo(
     flags.output === 'json'
       ? `${JSON.stringify(json, undefined, 4)}\n`
       : parts.map((part) => part.text).join('\n');
-  context.host.stdout.write(text);
+  print(context.host, text);
   await warnOfOverSubscription(context, disks);
   return STATUS_OK;
 }

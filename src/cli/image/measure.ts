@@ -2,6 +2,7 @@ import { RequestError } from '#base/errors.ts';
 import { formatNamed } from '#storage/open.ts';
 import { parseCreateOptions, wholeSectors, withFileOptions } from '#storage/ops/create.ts';
 import { bitmapBytesOf, dataBytesOf } from '#storage/ops/measure.ts';
+import { print } from '../host.ts';
 import { closeAll, type ImageContext, openNamed, STATUS_OK } from './context.ts';
 import { sizeFlag } from './flags.ts';
 
@@ -53,7 +54,8 @@ export async function imageMeasure(
     }
   }
   const { required, fullyAllocated } = format.measure({ sizeBytes, options }, dataBytes);
-  context.host.stdout.write(
+  print(
+    context.host,
     flags.output === 'json'
       ? `${JSON.stringify({ ...(bitmapBytes === undefined ? {} : { bitmaps: bitmapBytes }), required, 'fully-allocated': fullyAllocated }, undefined, 4)}\n`
       : `required size: ${required}\nfully allocated size: ${fullyAllocated}\n${bitmapBytes === undefined ? '' : `bitmaps size: ${bitmapBytes}\n`}`,

@@ -99,10 +99,12 @@ export class Mapping {
     if (this.#meta.isFull) await this.#meta.commit();
     const table = this.entryOffset(cluster);
     const entries: L2Entry[] = [];
-    for (let at = 0; at < this.#clusterBytes; at += this.#meta.l2.sliceBytes) {
-      const slice = await this.#meta.l2.load(table + at);
-      for (let entry = 0; entry < slice.bytes.length; entry += this.shape.entryBytes)
-        entries.push(this.decode({ slice, at: entry }));
+    for (let from = 0; from < this.#clusterBytes; from += this.#meta.l2.sliceBytes) {
+      const slice = await this.#meta.l2.load(table + from);
+      for (let at = 0; at < slice.bytes.length; at += this.shape.entryBytes) {
+        const entry = this.decode({ slice, at });
+        if (isPlaced(entry)) entries.push(entry);
+      }
     }
     // All of it or, where a part cannot be read, nothing.
     for (const entry of entries) release(entry);
