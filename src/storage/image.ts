@@ -136,6 +136,8 @@ export interface Extent {
   readonly compressed?: boolean;
   /** Of zeros: for the image they are data, and their place is a hole of the host file. */
   readonly unwritten?: boolean;
+  /** Of data: their place is a hole of the host file. They read as zeros. */
+  readonly hole?: boolean;
 }
 
 export interface Snapshot {

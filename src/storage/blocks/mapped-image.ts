@@ -7,11 +7,13 @@ import {
   type ResizeOptions,
   type WriteZeroesOptions,
 } from '../image.ts';
+import { begun, settle } from '../settle.ts';
 import { isZero } from '../zeros.ts';
 import type { BlockMap, Place, Run } from './block-map.ts';
+import { findFlat } from './flat-map.ts';
 import { KeyLock } from './key-lock.ts';
 import { Requests } from './requests.ts';
-import { continues, isInPlace, isNext, writeSoon, zeroRun } from './runs.ts';
+import { continues, extentOf, isInPlace, isNext, writeSoon, zeroRun } from './runs.ts';
 
 const CHUNK_BYTES = 1 << 20;
 /** Units are allocated at once for so much. */
@@ -71,11 +73,16 @@ export class MappedImage implements DiskImage {
   }
 
   async #read(offsetBytes: number, into: Uint8Array): Promise<void> {
+    const reads: Promise<void>[] = [];
     for (let done = 0; done < into.length; ) {
-      const run = await this.#run(offsetBytes + done, into.length - done);
-      await this.#readRun(run, offsetBytes + done, into.subarray(done, done + run.lengthBytes));
+      const at = offsetBytes + done;
+      const run = await this.#run(at, into.length - done);
+      const part = into.subarray(done, done + run.lengthBytes);
       done += run.lengthBytes;
+      if (part.length === into.length) return await this.#readRun(run, at, part);
+      reads.push(begun(this.#readRun(run, at, part)));
     }
+    await settle(reads);
   }
 
   async write(offsetBytes: number, from: Uint8Array): Promise<void> {
@@ -191,15 +198,18 @@ export class MappedImage implements DiskImage {
   async extent(offsetBytes: number, lengthBytes: number): Promise<Extent> {
     checkRange(this, offsetBytes, lengthBytes);
     if (lengthBytes === 0) return { kind: 'unallocated', lengthBytes: 0 };
-    const run = await this.#requests.run(() => this.#run(offsetBytes, lengthBytes));
-    const { kind, file, hostOffsetBytes } = run;
-    if (run.compressed === true) return { kind, lengthBytes: run.lengthBytes, compressed: true };
-    return {
-      kind,
-      lengthBytes: run.lengthBytes,
-      ...(hostOffsetBytes === undefined ? {} : { hostOffsetBytes }),
-      ...(file === undefined || file.path === this.path ? {} : { hostPath: file.path }),
-    };
+    return await this.#requests.run(() => this.#extent(offsetBytes, lengthBytes));
+  }
+
+  async #extent(offsetBytes: number, lengthBytes: number): Promise<Extent> {
+    const first = await this.#map.find(offsetBytes, lengthBytes);
+    // What others wrote into a block of megabytes is often less than all of it.
+    const there =
+      first.kind === 'data' && isInPlace(first)
+        ? await findFlat(first.file, first.hostOffsetBytes, lengthBytes)
+        : undefined;
+    const run = await this.#run(offsetBytes, there?.lengthBytes ?? lengthBytes);
+    return { ...extentOf(run, this.path), ...(there?.kind === 'zero' ? { hole: true } : {}) };
   }
 
   info(): Promise<ImageInfo> {

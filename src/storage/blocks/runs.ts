@@ -1,4 +1,4 @@
-import type { HostFile } from '../image.ts';
+import type { Extent, HostFile } from '../image.ts';
 import { fillZeros } from '../zeros.ts';
 import type { Place, Run } from './block-map.ts';
 
@@ -22,6 +22,18 @@ export function continues(first: Run, lengthBytes: number, next: Run): boolean {
   return first.hostOffsetBytes === undefined
     ? next.hostOffsetBytes === undefined
     : next.hostOffsetBytes === first.hostOffsetBytes + lengthBytes;
+}
+
+/** As the image at `path` tells it. */
+export function extentOf(run: Run, path: string): Extent {
+  const { kind, lengthBytes, file, hostOffsetBytes } = run;
+  if (run.compressed === true) return { kind, lengthBytes, compressed: true };
+  return {
+    kind,
+    lengthBytes,
+    ...(hostOffsetBytes === undefined ? {} : { hostOffsetBytes }),
+    ...(file === undefined || file.path === path ? {} : { hostPath: file.path }),
+  };
 }
 
 /** Within the call where the host's memory takes it: the way to a thread and back costs more. */

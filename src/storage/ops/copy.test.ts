@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import { createImage, readAll } from '../formats/testing.ts';
+import { vpc } from '../formats/vpc/vpc.ts';
 import type { DiskImage } from '../image.ts';
 import { copyHost } from '../node/copy-host.ts';
 import { openImage } from '../open.ts';
@@ -8,6 +10,9 @@ import { concatenated } from './concat.ts';
 import { copyDisk } from './copy.ts';
 
 const UNIT = 4096;
+const MIB = 1 << 20;
+const BLOCK = 2 * MIB;
+const GRAIN = 4096;
 
 /** A raw disk of a unit for each letter, and what is left: `.` zeros, `d` data, `f` and `l` zeros but for their first or last byte. */
 async function diskOf(host: MemoryHost, path: string, units: string, restBytes: number) {
@@ -76,6 +81,45 @@ describe('copyDisk', () => {
     await copyDisk({ source, target, sparseBytes: UNIT, targetIsZero: true, host });
     assert.equal(order.join(' '), 'r0 r1 w0 r2 w1 r3 w2 r4 w3 w4');
   });
+
+  /** Of blocks of 2 MiB: the first of 4 KiB of data, the next two full of them. */
+  async function blockDisk(host: MemoryHost): Promise<DiskImage> {
+    await createImage(vpc, host, '/source', 5 * BLOCK);
+    const disk = await openImage('/source', host, { format: 'vpc' });
+    await disk.write(0, noise(UNIT, 1));
+    await disk.write(BLOCK, noise(2 * BLOCK, 2));
+    return disk;
+  }
+
+  for (const { sparseBytes, expected } of [
+    {
+      sparseBytes: UNIT,
+      // The host's pages lie elsewhere in the file than on the disk.
+      expected: [
+        `0+${2 * GRAIN}`,
+        `${BLOCK - GRAIN}+${5 * MIB - (BLOCK - GRAIN)}`,
+        `${5 * MIB}+${MIB}`,
+      ],
+    },
+    {
+      sparseBytes: 0,
+      expected: [`0+${2 * BLOCK}`, `${2 * BLOCK}+${2 * BLOCK}`, `${4 * BLOCK}+${BLOCK}`],
+    },
+  ])
+    it(`reads what lies apart in one piece, and no holes but with -S 0 (${sparseBytes})`, async () => {
+      const host = new MemoryHost();
+      const disk = await blockDisk(host);
+      const target = await diskOf(host, '/target', '', disk.sizeBytes);
+      const reads: string[] = [];
+      const whole = concatenated([disk]);
+      const read = (at: number, into: Uint8Array) => {
+        reads.push(`${at}+${into.length}`);
+        return whole.read(at, into);
+      };
+      await copyDisk({ source: { ...whole, read }, target, sparseBytes, targetIsZero: true });
+      assert.deepEqual(reads, expected);
+      assert.deepEqual(await readAll(target), await readAll(disk));
+    });
 
   it('fails when all writes have ended, also where one fails within the call', async () => {
     const disk = await diskOf(new MemoryHost(), '/source', 'd.d', 0);

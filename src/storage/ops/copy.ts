@@ -10,6 +10,11 @@ import type { Status } from './status.ts';
 /** So that progress is seen within a hole of a huge disk, and a signal is. */
 const MAX_RUN_BYTES = 2 ** 36;
 
+/** Data begin and end at a multiple: fewer zeros than lie between two are read with what is around them. */
+const GRAIN_BYTES = 4096;
+/** Where chunks end, so that what they become in the target is not cut. */
+const CHUNK_UNIT_BYTES = 1 << 20;
+
 /** So that a signal is heard while the rate is kept. */
 const MAX_SLEEP_MS = 100;
 
@@ -65,7 +70,9 @@ class Copy {
   readonly #flight: Flight;
   readonly #buffers: Uint8Array[] = [];
   readonly #pace: Pace;
+  /** What is compressed in one piece. */
   readonly #unitBytes: number;
+  readonly #grainBytes: number;
   readonly #isZero: (bytes: Uint8Array) => boolean;
   readonly #startMs: number;
   readonly #soon: (task: () => void) => void;
@@ -82,7 +89,9 @@ class Copy {
     this.#soon = request.host?.soon ?? ((task) => task());
     this.#pace = new Pace(request.parallel);
     this.#flight = new Flight(this.#pace.parallel);
-    this.#unitBytes = request.compressed === true ? request.target.unitBytes : 1;
+    const unitBytes = request.compressed === true ? request.target.unitBytes : undefined;
+    this.#unitBytes = unitBytes ?? 1;
+    this.#grainBytes = unitBytes ?? GRAIN_BYTES;
     if (request.compressed === true && request.target.writeCompressed === undefined)
       throw new ImageError(
         'unsupported',
@@ -104,32 +113,53 @@ class Copy {
     await this.#flight.drain();
   }
 
-  /** Starts on the run that lies at `at`, cut at `lengthBytes`; resolves with how much that is. */
+  /** Starts on what lies at `at`, cut at `lengthBytes`; resolves with how much that is. */
   async #run(at: number, lengthBytes: number): Promise<number> {
     const status = await this.#request.source.status(at, lengthBytes);
-    if (this.#isShared(status) || (status.kind === 'zero' && this.#request.sparseBytes > 0)) {
-      const toEnd = at + status.lengthBytes === this.#request.source.sizeBytes;
-      const whole = toEnd
-        ? status.lengthBytes
-        : status.lengthBytes - (status.lengthBytes % this.#unitBytes);
-      if (whole > 0) {
-        await this.#skip(at, whole, this.#isShared(status));
-        return whole;
-      }
+    const skipped = this.#skipped(at, at + status.lengthBytes, status);
+    if (skipped > 0) {
+      await this.#skip(at, skipped, this.#isShared(status));
+      return skipped;
     }
-    // A chunk starts at a unit: it takes in whatever lies in its last one, too.
-    const units = Math.ceil(status.lengthBytes / this.#unitBytes) * this.#unitBytes;
-    const runBytes = Math.min(units, lengthBytes);
-    for (let done = 0; done < runBytes; ) {
+    const dataBytes = await this.#dataFrom(at, status.lengthBytes, lengthBytes);
+    const end = at + Math.min(dataBytes, lengthBytes);
+    let from = at;
+    while (from < end) {
+      const isRest = end - from <= this.#pace.readBytes;
+      // It goes with what follows it.
+      if (isRest && from > at) break;
       this.#request.signal?.throwIfAborted();
-      const length = Math.min(this.#inUnits(this.#pace.readBytes), runBytes - done);
+      const start = from;
+      const length = (isRest ? end : this.#cut(from)) - from;
       this.#startedBytes += length;
-      const from = at + done;
-      await this.#flight.add(() => this.#copyChunk(from, length));
-      done += length;
+      await this.#flight.add(() => this.#copyChunk(start, length));
+      from += length;
       await this.#keepRate();
     }
-    return runBytes;
+    return from - at;
+  }
+
+  /** How much of what lies from `at` to `end`, all of it alike, need not be read. */
+  #skipped(at: number, end: number, status: Status): number {
+    const { source, sparseBytes } = this.#request;
+    const isShared = this.#isShared(status);
+    if (!isShared && (sparseBytes === 0 || !isZeros(status))) return 0;
+    const unit = isShared ? this.#unitBytes : this.#grainBytes;
+    return Math.max(0, (end === source.sizeBytes ? end : downTo(end, unit)) - at);
+  }
+
+  /** How far data go on behind the first `knownBytes`, in one place or in several, until there is a chunk of them. */
+  async #dataFrom(at: number, knownBytes: number, mostBytes: number): Promise<number> {
+    let end = at + knownBytes;
+    while (end - at < this.#pace.readBytes && end - at < mostBytes) {
+      const next = await this.#request.source.status(end, at + mostBytes - end);
+      if (this.#isShared(next)) break;
+      // What lies in the last grain is taken in.
+      const start = upTo(end, this.#grainBytes);
+      if (this.#skipped(start, end + next.lengthBytes, next) > 0) return start - at;
+      end += next.lengthBytes;
+    }
+    return upTo(end, this.#unitBytes) - at;
   }
 
   #isShared(status: Status): boolean {
@@ -156,7 +186,7 @@ class Copy {
     this.#turn = new Promise((resolve) => {
       endTurn = resolve;
     });
-    const buffer = this.#buffers.pop() ?? quickBytes(this.#inUnits(MOST_READ_BYTES));
+    const buffer = this.#buffers.pop() ?? quickBytes(Math.max(MOST_READ_BYTES, this.#unitBytes));
     try {
       const bytes = buffer.subarray(0, lengthBytes);
       await this.#read(at, bytes);
@@ -174,9 +204,10 @@ class Copy {
     this.#done(lengthBytes);
   }
 
-  /** As many whole units as go into so many bytes, one at least. */
-  #inUnits(bytes: number): number {
-    return Math.max(1, Math.floor(bytes / this.#unitBytes)) * this.#unitBytes;
+  /** Where a chunk ends that begins at `from`, if more follows. */
+  #cut(from: number): number {
+    const unit = Math.max(this.#unitBytes, CHUNK_UNIT_BYTES);
+    return Math.max(downTo(from + this.#pace.readBytes, unit), from + this.#unitBytes);
   }
 
   async #read(at: number, into: Uint8Array): Promise<void> {
@@ -238,6 +269,18 @@ interface Piece {
   readonly from: number;
   readonly to: number;
   readonly zero: boolean;
+}
+
+function downTo(bytes: number, unitBytes: number): number {
+  return bytes - (bytes % unitBytes);
+}
+
+function upTo(bytes: number, unitBytes: number): number {
+  return Math.ceil(bytes / unitBytes) * unitBytes;
+}
+
+function isZeros({ kind, hole }: Status): boolean {
+  return kind === 'zero' || hole === true;
 }
 
 /** Runs of zeros and of data, cut at multiples of `sparseBytes` on the disk. */

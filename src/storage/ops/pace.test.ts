@@ -21,6 +21,12 @@ it('a copy has more and smaller reads under way from a slow source, until that i
   assert.deepEqual(state(), [2, 4]);
 });
 
+it('a few bytes that take as long as a call are no sign of a slow source', () => {
+  const pace = new Pace(undefined);
+  for (let read = 0; read < 10; read++) pace.learn(4096, 0.4);
+  assert.equal(pace.isSlow, false);
+});
+
 it('as many reads as are asked for', () => {
   const pace = new Pace(5);
   pace.learn(4 * MIB, 100);

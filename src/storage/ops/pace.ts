@@ -1,5 +1,7 @@
 /** A source that reads less than this at once is waiting for a disk or a network. */
 const SLOW_BYTES_PER_MS = 1 << 20;
+/** Besides what a call takes, of a few bytes too. */
+const CALL_MS = 0.5;
 /** So many slow reads more than quick ones make a slow source, which stays one for as many quick ones. */
 const SLOW_READS = 2;
 const MOST_READS = 6;
@@ -34,7 +36,7 @@ export class Pace {
   }
 
   learn(bytes: number, ms: number): void {
-    const change = bytes < ms * SLOW_BYTES_PER_MS ? 1 : -1;
+    const change = bytes < (ms - CALL_MS) * SLOW_BYTES_PER_MS ? 1 : -1;
     this.#slowReads = Math.max(0, Math.min(MOST_READS, this.#slowReads + change));
   }
 }

@@ -15,6 +15,7 @@ export interface Status {
   readonly compressed?: boolean;
   /** As in the extent of an image. */
   readonly unwritten?: boolean;
+  readonly hole?: boolean;
 }
 
 /** A run of the disk, and where it starts. */
@@ -33,7 +34,7 @@ export async function statusAt(
   for (let depth = 0; ; depth++) {
     const extent = await image.extent(offsetBytes, length);
     length = extent.lengthBytes;
-    const { kind, hostOffsetBytes, compressed, unwritten } = extent;
+    const { kind, hostOffsetBytes, compressed, unwritten, hole } = extent;
     const taken =
       hostOffsetBytes === undefined
         ? {}
@@ -48,6 +49,7 @@ export async function statusAt(
         ...taken,
         ...(compressed === true ? { compressed } : {}),
         ...(unwritten === true ? { unwritten } : {}),
+        ...(hole === true ? { hole } : {}),
       };
     const { backing } = image;
     const zeros = { lengthBytes: length, kind: 'zero', depth, present: false } as const;
