@@ -52,6 +52,14 @@ async function rebase(image: DiskImage, host: StorageHost, name?: string): Promi
   await image.setBacking?.(name, name === undefined ? undefined : 'raw');
 }
 
+/** Data with zeros between them: each is copied by itself. */
+async function writePieces(image: DiskImage): Promise<void> {
+  for (let at = 0; at < SIZE_BYTES; at += 64 * KIB) {
+    await image.write(at, noise(48 * KIB, at));
+    await image.writeZeroes(at + 48 * KIB, 16 * KIB);
+  }
+}
+
 async function commit(host: StorageHost): Promise<void> {
   const top = await openImage('/d', host, { format: 'qcow2' });
   const base = await openImage('/base', host, { format: 'raw' });
@@ -81,14 +89,17 @@ const OPERATIONS: readonly Operation[] = [
   {
     name: 'commit, which cuts the file behind its first clusters',
     options: OVER_BASE,
-    prepare: (image) => image.write(0, noise(SIZE_BYTES, 9)),
+    prepare: writePieces,
     change: commit,
     points: 30,
   },
   {
     name: 'commit of an image with a snapshot',
     options: OVER_BASE,
-    prepare: (image) => image.snapshots?.create('kept'),
+    prepare: async (image) => {
+      await writePieces(image);
+      await image.snapshots?.create('kept');
+    },
     change: commit,
     points: 30,
   },
