@@ -4,9 +4,11 @@ import { copyHost } from '#storage/node/copy-host.ts';
 import { flushedStorageHost, patientStorageHost } from '#storage/node/node-host.ts';
 import { openImage } from '#storage/open.ts';
 import { commitDisk } from '#storage/ops/commit.ts';
+import { concatenated } from '#storage/ops/concat.ts';
 import { closeAll, type ImageContext, openNamed, STATUS_OK, say, warn } from './context.ts';
 import { flushesOf, rateFlag } from './flags.ts';
 import { chainOf, type NamedImage } from './names.ts';
+import { readOnOneThread } from './threads.ts';
 
 export interface CommitFlags {
   readonly format?: string;
@@ -33,6 +35,7 @@ export async function imageCommit(
     const link = chain[baseDepth];
     if (link === undefined || baseDepth === 0)
       throw new RequestError(`${file}: has no backing file to commit to; use convert`);
+    await readOnOneThread([top], concatenated([top]), link.image.path);
     const base = await openImage(link.image.path, flushedStorageHost, {
       format: link.image.format,
       probe: true,
