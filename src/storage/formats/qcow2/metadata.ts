@@ -316,9 +316,11 @@ export class Metadata {
 
   /** Where the clusters from `first` on end that have one reference each. */
   async #endOfUnshared(first: number, end: number): Promise<number> {
-    let last = first;
-    while (last < end && (await this.counts.get(last)) === 1) last++;
-    return last;
+    for (let last = first; last < end; last++) {
+      const count = this.counts.get(last);
+      if ((count instanceof Promise ? await count : count) !== 1) return last;
+    }
+    return end;
   }
 }
 
