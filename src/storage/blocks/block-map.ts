@@ -49,11 +49,13 @@ export interface BlockMap {
   /** Fills `into` from `offsetBytes` of the disk on, all of it in one run that is `compressed`. */
   readCompressed?(run: Run, offsetBytes: number, into: Uint8Array): Promise<void>;
   /** Room for all of a unit. A unit of which parts are data already stays where it is. */
-  allocate?(unit: number): Promise<Place>;
+  allocate?(unit: number): Place | Promise<Place>;
   /** Room that `allocate` gave and that could not be written to: whoever asks next gets it. */
   abandon?(place: Place): void;
   /** All of the unit is data now, and is in `place`. Durable after `commit`. */
   link?(unit: number, place: Place): Promise<void>;
+  /** As `link`, of `count` units whose places lie one behind the other. */
+  linkRun?(unit: number, count: number, place: Place): Promise<void>;
   /** Writes a whole unit in the format's own way, compressed; where this is, `allocate` and `link` are not called. */
   writeUnit?(unit: number, from: Uint8Array): Promise<void>;
   /** Makes a unit that is not data read as zeros whatever the backing image has; false: the format has no way to say so. */

@@ -13,7 +13,7 @@ import type { BlockMap, Place, Run } from './block-map.ts';
 import { findFlat } from './flat-map.ts';
 import { KeyLock } from './key-lock.ts';
 import { Requests } from './requests.ts';
-import { continues, extentOf, isInPlace, isNext, writeSoon, zeroRun } from './runs.ts';
+import { adjoining, continues, extentOf, isInPlace, writeSoon, zeroRun } from './runs.ts';
 
 const CHUNK_BYTES = 1 << 20;
 /** Units are allocated at once for so much. */
@@ -365,12 +365,18 @@ export class MappedImage implements DiskImage {
       await this.#orAbandon(places, async () => {
         for (const [index, unit] of units.entries()) {
           const at = offsetBytes + index * this.unitBytes;
-          places.push(await (isMixed ? this.#placeOf(unit, at) : this.#allocate(unit, at)));
+          const place = isMixed ? this.#placeOf(unit, at) : this.#allocate(unit, at);
+          // A wait for each of many small units takes longer than all else here.
+          places.push(place instanceof Promise ? await place : place);
         }
         await this.#writePlaces(places, from);
       });
-      for (const [index, unit] of units.entries())
-        await this.#map.link?.(unit, places[index] ?? this.#never());
+      for (const { place, start, count } of adjoining(places, this.unitBytes)) {
+        if (this.#map.linkRun !== undefined) await this.#map.linkRun(first + start, count, place);
+        else
+          for (let one = start; one < start + count; one++)
+            await this.#map.link?.(first + one, places[one] ?? place);
+      }
     });
   }
 
@@ -381,22 +387,17 @@ export class MappedImage implements DiskImage {
     return { file: run.file, hostOffsetBytes: run.hostOffsetBytes, zeroed: false };
   }
 
-  async #allocate(unit: number, offsetBytes: number): Promise<Place> {
-    const place = await this.#map.allocate?.(unit);
+  #allocate(unit: number, offsetBytes: number): Place | Promise<Place> {
+    const place = this.#map.allocate?.(unit);
     if (place === undefined) throw this.#fixed(offsetBytes);
     return place;
   }
 
   /** Units that lie side by side are written at once. */
   async #writePlaces(places: readonly Place[], from: Uint8Array): Promise<void> {
-    for (let start = 0; start < places.length; ) {
-      const place = places[start] ?? this.#never();
-      let count = 1;
-      while (isNext(place, count * this.unitBytes, places[start + count])) count++;
-      const end = (start + count) * this.unitBytes;
-      const units = from.subarray(start * this.unitBytes, end);
+    for (const { place, start, count } of adjoining(places, this.unitBytes)) {
+      const units = from.subarray(start * this.unitBytes, (start + count) * this.unitBytes);
       await writeSoon(place.file, place.hostOffsetBytes, units);
-      start += count;
     }
   }
 
@@ -408,10 +409,6 @@ export class MappedImage implements DiskImage {
       for (const place of places.toReversed()) if (place.isNew === true) this.#map.abandon?.(place);
       throw error;
     }
-  }
-
-  #never(): never {
-    throw new Error('a place is missing');
   }
 
   /** Writes into one unit that may not be allocated yet. */

@@ -41,6 +41,26 @@ describe('MetadataCache', () => {
     assert.deepEqual(await bytesOf(file, 0, 4096), expected);
   });
 
+  for (const littleEndian of [true, false])
+    it(`writes and counts numbers with a step between them, over pages (${littleEndian ? 'little' : 'big'}-endian)`, async () => {
+      const file = await fileWith(new Uint8Array(2048));
+      const options = { ...OPTIONS, littleEndian };
+      const cache = new MetadataCache(file, options);
+      const [at, count, first, step] = [512 - 3 * 8, 70, 2 ** 32 - 2 * 65536, 65536];
+      await cache.setRun64(at, count, first, step, 1);
+      await cache.commit();
+      const again = new MetadataCache(file, options);
+      for (let one = 0; one < count; one++)
+        assert.equal(await again.u64(at + one * 8), first + one * step);
+      assert.equal(await again.u64(at + count * 8), 0);
+      assert.equal(again.run64(at, count, step), 3, 'to the end of its page');
+      assert.equal(again.run64(512, 5, step), 5);
+      assert.equal(again.run64(512, 99, 0), 1);
+      assert.equal(again.run64(1024, 99, step), 3, 'to the last that follows');
+      assert.equal(again.run64(at + count * 8, 9, 0), 9);
+      assert.equal(again.run64(1 << 20, 9, 0), 1, 'what is not in memory');
+    });
+
   it('keeps each change, whenever commits come in between', async () => {
     for (let wait = 0; wait < 24; wait++) {
       const file = await fileWith(new Uint8Array(1024));

@@ -80,6 +80,24 @@ export class MetadataCache {
     return this.#u32(bytes, high) * 2 ** 32 + this.#u32(bytes, low);
   }
 
+  /** How many numbers from `offsetBytes` on, at most `most`, are each `step` more than the one before, as far as memory tells. */
+  run64(offsetBytes: number, most: number, step: number): number {
+    const { pageBytes, littleEndian } = this.#options;
+    const at = offsetBytes % pageBytes;
+    const page = this.#pages.get(offsetBytes - at);
+    if (page === undefined) return 1;
+    const view = viewOf(page.bytes);
+    const first = this.#u64(page.bytes, at);
+    const end = Math.min(pageBytes, at + most * 8);
+    let next = at + 8;
+    for (let expected = first + step; next < end; next += 8, expected += step) {
+      const low = view.getUint32(littleEndian ? next : next + 4, littleEndian);
+      const high = view.getUint32(littleEndian ? next + 4 : next, littleEndian);
+      if (high * 2 ** 32 + low !== expected) break;
+    }
+    return (next - at) / 8;
+  }
+
   async setU32(offsetBytes: number, value: number, stage: Stage): Promise<void> {
     const at = offsetBytes % this.#options.pageBytes;
     await this.#change(offsetBytes, stage, ({ bytes }) =>
@@ -92,6 +110,28 @@ export class MetadataCache {
     await this.#change(offsetBytes, stage, ({ bytes }) =>
       viewOf(bytes).setBigUint64(at, BigInt(value), this.#options.littleEndian),
     );
+  }
+
+  /** As setU64 of `count` numbers, each `step` more than the one before. */
+  async setRun64(
+    offsetBytes: number,
+    count: number,
+    first: number,
+    step: number,
+    stage: Stage,
+  ): Promise<void> {
+    const { pageBytes, littleEndian } = this.#options;
+    for (let done = 0; done < count; ) {
+      const at = (offsetBytes + done * 8) % pageBytes;
+      const here = Math.min(count - done, (pageBytes - at) / 8);
+      const start = first + done * step;
+      await this.#change(offsetBytes + done * 8, stage, ({ bytes }) => {
+        const view = viewOf(bytes);
+        for (let one = 0; one < here; one++)
+          view.setBigUint64(at + one * 8, BigInt(start + one * step), littleEndian);
+      });
+      done += here;
+    }
   }
 
   /** Changes bytes that may span pages. */

@@ -8,12 +8,24 @@ export function isInPlace(run: Run): run is DataRun {
   return run.compressed !== true && run.file !== undefined && run.hostOffsetBytes !== undefined;
 }
 
-export function isNext(place: Place, distanceBytes: number, next: Place | undefined): boolean {
-  return (
-    next !== undefined &&
-    next.file === place.file &&
-    next.hostOffsetBytes === place.hostOffsetBytes + distanceBytes
-  );
+/** Places of units, those that lie one behind the other together: the first of them, its index, and how many. */
+export function* adjoining(
+  places: readonly Place[],
+  unitBytes: number,
+): Generator<{ readonly place: Place; readonly start: number; readonly count: number }> {
+  for (let start = 0; start < places.length; ) {
+    const place = places[start];
+    if (place === undefined) return;
+    let count = 1;
+    while (isAt(places[start + count], place.file, place.hostOffsetBytes + count * unitBytes))
+      count++;
+    yield { place, start, count };
+    start += count;
+  }
+}
+
+function isAt(place: Place | undefined, file: HostFile, hostOffsetBytes: number): boolean {
+  return place?.file === file && place.hostOffsetBytes === hostOffsetBytes;
 }
 
 export function continues(first: Run, lengthBytes: number, next: Run): boolean {

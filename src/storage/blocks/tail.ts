@@ -34,15 +34,19 @@ export class Tail implements FreedRoom {
       .sort((a, b) => a - b);
   }
 
-  async take(lengthBytes: number): Promise<Place> {
-    return this.#ready.pop() ?? (await this.takeEnd(lengthBytes));
+  take(lengthBytes: number): Place | Promise<Place> {
+    return this.#ready.pop() ?? this.takeEnd(lengthBytes);
   }
 
   /** Room at the end. It waits for a change of the file's length that is under way, which would cut it off. */
-  async takeEnd(lengthBytes: number): Promise<Place> {
+  takeEnd(lengthBytes: number): Place | Promise<Place> {
     const place = this.takeNew(lengthBytes);
-    await this.#extending?.catch(() => {});
-    return place;
+    return (
+      this.#extending?.then(
+        () => place,
+        () => place,
+      ) ?? place
+    );
   }
 
   /** Room at the end that is written by a commit, or while no request is under way. */

@@ -59,28 +59,39 @@ describe('copyDisk', () => {
         assert.deepEqual(await to, await from);
       });
 
-  it('asks for the next chunk before it writes one within the call', async () => {
-    const host = { ...copyHost, nowMs: () => 0 };
-    const chunks = 5;
-    const disk = await diskOf(new MemoryHost(), '/source', 'd', chunks * (4 << 20) - UNIT);
-    const order: string[] = [];
-    const source = {
-      ...concatenated([disk]),
-      status: async (_at: number, lengthBytes: number) =>
-        ({ kind: 'data', lengthBytes, depth: 0, decidedAt: 0, present: true }) as const,
-      read: async (at: number, into: Uint8Array) => {
-        order.push(`r${at >> 22}`);
-        into.fill(1);
-        await new Promise((resolve) => setTimeout(resolve, 1));
-      },
-    };
-    const target = {
-      ...{ path: '/target', format: 'raw', sizeBytes: disk.sizeBytes, unitBytes: 1 },
+  const writers = {
+    'within the call': (order: string[]) => ({
       tryWrite: (at: number) => order.push(`w${at >> 22}`) > 0,
-    } as unknown as DiskImage;
-    await copyDisk({ source, target, sparseBytes: UNIT, targetIsZero: true, host });
-    assert.equal(order.join(' '), 'r0 r1 w0 r2 w1 r3 w2 r4 w3 w4');
-  });
+    }),
+    'by and by': (order: string[]) => ({
+      write: async (at: number) => {
+        order.push(`w${at >> 22}`);
+      },
+    }),
+  };
+  for (const [how, writer] of Object.entries(writers))
+    it(`asks for the next chunk before it writes one ${how}`, async () => {
+      const host = { ...copyHost, nowMs: () => 0 };
+      const chunks = 5;
+      const disk = await diskOf(new MemoryHost(), '/source', 'd', chunks * (4 << 20) - UNIT);
+      const order: string[] = [];
+      const source = {
+        ...concatenated([disk]),
+        status: async (_at: number, lengthBytes: number) =>
+          ({ kind: 'data', lengthBytes, depth: 0, decidedAt: 0, present: true }) as const,
+        read: async (at: number, into: Uint8Array) => {
+          order.push(`r${at >> 22}`);
+          into.fill(1);
+          await new Promise((resolve) => setTimeout(resolve, 1));
+        },
+      };
+      const target = {
+        ...{ path: '/target', format: 'raw', sizeBytes: disk.sizeBytes, unitBytes: 1 },
+        ...writer(order),
+      } as unknown as DiskImage;
+      await copyDisk({ source, target, sparseBytes: UNIT, targetIsZero: true, host });
+      assert.equal(order.join(' '), 'r0 r1 w0 r2 w1 r3 w2 r4 w3 w4');
+    });
 
   /** Of blocks of 2 MiB: the first of 4 KiB of data, the next two full of them. */
   async function blockDisk(host: MemoryHost): Promise<DiskImage> {

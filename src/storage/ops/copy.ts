@@ -78,7 +78,7 @@ class Copy {
   readonly #soon: (task: () => void) => void;
   /** Of chunks to read and write. */
   #startedBytes = 0;
-  /** Resolves when the writes of all chunks before have started: neighbours become one call, and room is taken in order. */
+  /** Resolves when all chunks before are written or, compressed, have started to be: room is taken in order. */
   #turn: Promise<void> = Promise.resolve();
 
   constructor(request: CopyRequest) {
@@ -193,12 +193,13 @@ class Copy {
       if (this.#request.unordered !== true) await turn;
       const writing = this.#write(at, bytes);
       if (writing !== undefined) {
-        endTurn();
+        // What takes long on other threads has them all.
+        if (this.#request.compressed === true) endTurn();
         await writing;
       }
     } finally {
       this.#buffers.push(buffer);
-      // Written within the call, which keeps this thread: the next is read meanwhile, if that is asked for first.
+      // Writes keep this thread: the next chunk is read meanwhile, if that is asked for first.
       this.#soon(endTurn);
     }
     this.#done(lengthBytes);

@@ -59,7 +59,7 @@ export class BundleMap implements BlockMap {
     return { map, own: unit - startBytes / this.unitBytes };
   }
 
-  allocate(unit: number): Promise<Place> {
+  allocate(unit: number): Place | Promise<Place> {
     return this.#unitOf(unit).map.allocate();
   }
 

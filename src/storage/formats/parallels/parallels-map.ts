@@ -60,7 +60,7 @@ export class ParallelsMap implements BlockMap {
     return { kind: 'data', lengthBytes, file: this.#file, hostOffsetBytes: start + within };
   }
 
-  allocate(): Promise<Place> {
+  allocate(): Place | Promise<Place> {
     return this.tail.take(this.unitBytes);
   }
 

@@ -41,29 +41,36 @@ export class QedMap implements BlockMap {
   find(offsetBytes: number, lengthBytes: number): Run | Promise<Run> {
     const unit = Math.floor(offsetBytes / this.unitBytes);
     const within = offsetBytes % this.unitBytes;
-    const length = Math.min(lengthBytes, this.unitBytes - within);
-    const place = this.#l1Place(unit);
-    const table = this.#cache.u64(place);
+    const table = this.#cache.u64(this.#l1Place(unit));
     if (table instanceof Promise)
-      return table.then((value) => this.#findIn(value, unit, within, length));
-    return this.#findIn(table, unit, within, length);
+      return table.then((value) => this.#findIn(value, unit, within, lengthBytes));
+    return this.#findIn(table, unit, within, lengthBytes);
   }
 
   #findIn(table: number, unit: number, within: number, lengthBytes: number): Run | Promise<Run> {
-    if (table === 0) return { kind: 'unallocated', lengthBytes };
+    const { entries } = this.#header;
+    const left = entries - (unit % entries);
+    const length = Math.min(lengthBytes, left * this.unitBytes - within);
+    if (table === 0) return { kind: 'unallocated', lengthBytes: length };
     const place = this.#l2Place(table, unit);
     const entry = this.#cache.u64(place);
     if (entry instanceof Promise)
-      return entry.then((value) => this.#run(value, place, within, lengthBytes));
-    return this.#run(entry, place, within, lengthBytes);
+      return entry.then((value) => this.#run(value, place, within, length));
+    return this.#run(entry, place, within, length);
   }
 
-  #run(entry: number, place: number, within: number, lengthBytes: number): Run {
-    if (entry === 0) return { kind: 'unallocated', lengthBytes };
-    if (entry === v.ENTRY_ZERO) return { kind: 'zero', lengthBytes };
+  #run(entry: number, place: number, within: number, mostBytes: number): Run {
+    const isData = entry !== 0 && entry !== v.ENTRY_ZERO;
+    const most = Math.ceil((within + mostBytes) / this.unitBytes);
+    const alike = this.#cache.run64(place, most, isData ? this.unitBytes : 0);
+    const lengthOf = (units: number): number =>
+      Math.min(mostBytes, units * this.unitBytes - within);
+    if (!isData)
+      return { kind: entry === 0 ? 'unallocated' : 'zero', lengthBytes: lengthOf(alike) };
     this.#checkOffset(entry, this.unitBytes, place, 'a cluster');
-    const hostOffsetBytes = entry + within;
-    return { kind: 'data', lengthBytes, file: this.#file, hostOffsetBytes };
+    const inFile = Math.floor((this.#tail.endBytes - entry) / this.unitBytes);
+    const lengthBytes = lengthOf(Math.min(alike, inFile));
+    return { kind: 'data', lengthBytes, file: this.#file, hostOffsetBytes: entry + within };
   }
 
   #l1Place(unit: number): number {
@@ -82,7 +89,7 @@ export class QedMap implements BlockMap {
     throw badAt('corrupt', this.#file.path, place, `${what} at ${offset}, outside of the file`);
   }
 
-  allocate(): Promise<Place> {
+  allocate(): Place | Promise<Place> {
     return this.#tail.take(this.unitBytes);
   }
 
@@ -90,19 +97,31 @@ export class QedMap implements BlockMap {
     this.#tail.putBack(place.hostOffsetBytes);
   }
 
-  async link(unit: number, place: Place): Promise<void> {
-    await this.#setEntry(unit, place.hostOffsetBytes);
+  link(unit: number, place: Place): Promise<void> {
+    return this.linkRun(unit, 1, place);
+  }
+
+  async linkRun(unit: number, count: number, place: Place): Promise<void> {
+    const { entries } = this.#header;
+    for (let done = 0; done < count; ) {
+      const here = Math.min(count - done, entries - ((unit + done) % entries));
+      const first = place.hostOffsetBytes + done * this.unitBytes;
+      const at = await this.#entryPlace(unit + done);
+      await this.#cache.setRun64(at, here, first, this.unitBytes, 1);
+      done += here;
+    }
   }
 
   async markZero(unit: number): Promise<boolean> {
-    await this.#setEntry(unit, v.ENTRY_ZERO);
+    await this.#cache.setU64(await this.#entryPlace(unit), v.ENTRY_ZERO, 1);
     return true;
   }
 
-  async #setEntry(unit: number, entry: number): Promise<void> {
+  /** Of the entry of a unit, whose table is made if there is none. */
+  async #entryPlace(unit: number): Promise<number> {
     const place = this.#l1Place(unit);
     const table = (await this.#cache.u64(place)) || (await this.#addTable(place));
-    await this.#cache.setU64(this.#l2Place(table, unit), entry, 1);
+    return this.#l2Place(table, unit);
   }
 
   /** Units that are written at once may need the same new table. */

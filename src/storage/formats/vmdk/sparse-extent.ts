@@ -110,7 +110,7 @@ export class SparseExtent {
     }
   }
 
-  allocate(): Promise<Place> {
+  allocate(): Place | Promise<Place> {
     return this.tail.take(this.header.grainBytes);
   }
 

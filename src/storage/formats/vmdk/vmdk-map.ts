@@ -105,8 +105,8 @@ export class VmdkMap implements BlockMap {
     await content.sparse.readCompressed(run, offsetBytes - startBytes, into);
   }
 
-  async allocate(unit: number): Promise<Place> {
-    return await this.#grainOf(unit).sparse.allocate();
+  allocate(unit: number): Place | Promise<Place> {
+    return this.#grainOf(unit).sparse.allocate();
   }
 
   async link(unit: number, place: Place): Promise<void> {
