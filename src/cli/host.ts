@@ -10,7 +10,10 @@ export interface CliHost extends TerminalStreams {
   readonly env: NodeJS.ProcessEnv;
   /** False: standard error is no terminal. It is asked before its stream is made, which takes up to 15 ms. */
   mayBeTerminal?(): boolean;
-  /** Writes to standard output without its stream, and says how many bytes that took; what is left, and all that follows, is for the stream. */
+  /**
+   * Writes to standard output without its stream, and says how many bytes that took; what is left, and all that follows, is
+   * for the stream, as is all once there is one.
+   */
   printNow?: ((bytes: Uint8Array) => number) | undefined;
   createVm(config: VmConfig): Promise<Vm>;
   explain(request: ExplainRequest): Promise<Explanation>;
@@ -29,16 +32,17 @@ export function processHost(): CliHost {
   return {
     env: process.env,
     mayBeTerminal: () => fstatSync(STDERR).isCharacterDevice(),
-    printNow: printer(),
+    // What the stream still has comes first.
+    printNow: printer(() => stdout.isMade()),
     // To make these streams takes 2 ms and 5, and not every command uses them.
     get stdin() {
       return process.stdin;
     },
     get stdout() {
-      return stdout();
+      return stdout.get();
     },
     get stderr() {
-      return stderr();
+      return stderr.get();
     },
     // Late, so that --help and errors do not wait for the engine to load.
     createVm: async (config) => (await import('#index.ts')).createVm(config),
@@ -53,11 +57,11 @@ export function print(host: CliHost, text: string): void {
   if (done < bytes.length) host.stdout.write(bytes.subarray(done));
 }
 
-function printer(): (bytes: Uint8Array) => number {
+function printer(hasStream: () => boolean): (bytes: Uint8Array) => number {
   let left = MOST_PRINTED_BYTES;
   return (bytes) => {
     left -= bytes.length;
-    if (left < 0) return 0;
+    if (left < 0 || hasStream()) return 0;
     let done = 0;
     try {
       done = writeSync(STDOUT, bytes);
@@ -69,11 +73,14 @@ function printer(): (bytes: Uint8Array) => number {
   };
 }
 
-function once<T>(make: () => T): () => T {
+function once<T>(make: () => T): { readonly get: () => T; readonly isMade: () => boolean } {
   let made: { readonly value: T } | undefined;
-  return () => {
-    made ??= { value: make() };
-    return made.value;
+  return {
+    get: () => {
+      made ??= { value: make() };
+      return made.value;
+    },
+    isMade: () => made !== undefined,
   };
 }
 
