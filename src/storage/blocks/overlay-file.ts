@@ -11,7 +11,6 @@ export class OverlayFile implements HostFile {
   readonly truncate: HostFile['truncate'];
   readonly punch: HostFile['punch'];
   readonly reserve: HostFile['reserve'];
-  readonly extent: HostFile['extent'];
   readonly #file: HostFile;
   readonly #pageBytes: number;
   readonly #pages: ReadonlyMap<number, Uint8Array>;
@@ -36,7 +35,6 @@ export class OverlayFile implements HostFile {
     this.truncate = (bytes) => file.truncate(bytes);
     this.punch = (offsetBytes, lengthBytes) => file.punch(offsetBytes, lengthBytes);
     this.reserve = (...range) => file.reserve(...range);
-    this.extent = (offsetBytes, lengthBytes) => file.extent(offsetBytes, lengthBytes);
   }
 
   async read(offsetBytes: number, into: Uint8Array): Promise<number> {
@@ -55,5 +53,10 @@ export class OverlayFile implements HostFile {
 
   size(): Promise<number> {
     return Promise.resolve(this.#sizeBytes);
+  }
+
+  /** Pages may lie in holes of the file, and behind its end. */
+  extent(_offsetBytes: number, lengthBytes: number): ReturnType<HostFile['extent']> {
+    return Promise.resolve({ data: true, lengthBytes });
   }
 }
