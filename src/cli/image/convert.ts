@@ -244,7 +244,10 @@ async function fill(
       ...(shared === undefined ? {} : { sharedDepth: shared }),
       ...(bytesPerSecond === undefined ? {} : { bytesPerSecond }),
       ...(flags.salvage === true
-        ? { onBadChunk: (at: number) => warn(context, `unreadable at ${at}: zeros instead`) }
+        ? {
+            onLost: ({ offsetBytes, lengthBytes }) =>
+              warn(context, `unreadable at ${offsetBytes}: ${lengthBytes} bytes of zeros instead`),
+          }
         : {}),
     });
     if (request.bitmaps !== undefined && target.bitmaps !== undefined)

@@ -5,6 +5,7 @@ import { zeroTest } from '../zeros.ts';
 import type { SourceDisk } from './concat.ts';
 import { Flight } from './flight.ts';
 import { MOST_READ_BYTES, Pace } from './pace.ts';
+import { type Lost, readAround } from './salvage.ts';
 import type { Status } from './status.ts';
 
 /** So that progress is seen within a hole of a huge disk, and a signal is. */
@@ -37,8 +38,8 @@ export interface CopyRequest {
   readonly compressed?: boolean;
   readonly signal?: AbortSignal;
   readonly onProgress?: OnProgress;
-  /** Instead of failing, an unreadable chunk becomes zeros. */
-  readonly onBadChunk?: (offsetBytes: number, error: unknown) => void;
+  /** Told of what cannot be read and becomes zeros, instead of failing. */
+  readonly onLost?: (lost: Lost) => void;
   readonly bytesPerSecond?: number;
   readonly host?: CopyHost;
 }
@@ -212,16 +213,15 @@ class Copy {
   }
 
   async #read(at: number, into: Uint8Array): Promise<void> {
-    const { host, onBadChunk } = this.#request;
+    const { source, host, onLost, signal } = this.#request;
     const startMs = host?.nowMs() ?? 0;
     try {
-      await this.#request.source.read(at, into);
+      await source.read(at, into);
       this.#pace.learn(into.length, (host?.nowMs() ?? 0) - startMs);
       this.#flight.limit = this.#pace.parallel;
     } catch (error) {
-      if (onBadChunk === undefined) throw error;
-      onBadChunk(at, error);
-      into.fill(0);
+      if (onLost === undefined) throw error;
+      for (const lost of await readAround(source, at, into, signal)) onLost(lost);
     }
   }
 
