@@ -136,7 +136,7 @@ export interface Extent {
   readonly compressed?: boolean;
   /** Of zeros: for the image they are data, and their place is a hole of the host file. */
   readonly unwritten?: boolean;
-  /** Of data: their place is a hole of the host file. They read as zeros. */
+  /** Of data, also for QEMU's `map`: their place is a hole of the host file, so that nobody needs to read them. */
   readonly hole?: boolean;
 }
 

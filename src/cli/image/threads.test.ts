@@ -21,13 +21,15 @@ after(() => {
 const image = { path: dir } as unknown as DiskImage;
 const target = path.join(dir, 'target');
 
-/** A disk of 16 MiB, its first half zeros, that takes so long for each read. */
+/** A disk of 16 MiB, its first half zeros, some of them holes of the host file, that takes so long for each read. */
 function disk(ms: number, compressed = false): SourceDisk {
-  const half = 8 << 20;
+  const quarter = 4 << 20;
+  const half = 2 * quarter;
   return {
     sizeBytes: 2 * half,
     status: async (at: number) => ({
-      ...{ kind: at < half ? 'zero' : 'data', lengthBytes: half - (at % half) },
+      ...{ kind: at < quarter ? 'zero' : 'data', lengthBytes: quarter - (at % quarter) },
+      ...{ hole: at >= quarter && at < half },
       ...{ depth: 0, decidedAt: 0, present: true, compressed },
     }),
     read: async (at: number) => {

@@ -4,6 +4,7 @@ import { nowMs } from '#base/node/now-ms.ts';
 import type { DiskImage } from '#storage/image.ts';
 import { filesystemOf } from '#storage/node/filesystem.ts';
 import type { SourceDisk } from '#storage/ops/concat.ts';
+import { readsAsZeros } from '#storage/ops/status.ts';
 
 const SAMPLES = 8;
 const SAMPLE_BYTES = 64 * 1024;
@@ -62,8 +63,9 @@ async function dataFrom(
 ): Promise<{ at: number; lengthBytes: number; isCompressed: boolean } | undefined> {
   for (const start of [at, at + (await runAt(source, at)).lengthBytes]) {
     if (start >= source.sizeBytes) break;
-    const { kind, lengthBytes, compressed } = await runAt(source, start);
-    if (kind !== 'zero') return { at: start, lengthBytes, isCompressed: compressed === true };
+    const run = await runAt(source, start);
+    if (!readsAsZeros(run))
+      return { at: start, lengthBytes: run.lengthBytes, isCompressed: run.compressed === true };
   }
   return undefined;
 }

@@ -2,7 +2,7 @@ import { quickBytes } from '../aligned.ts';
 import { type DiskImage, SECTOR_BYTES } from '../image.ts';
 import type { OnProgress } from './copy.ts';
 import { Flight } from './flight.ts';
-import { type Status, statusAt } from './status.ts';
+import { readsAsZeros, type Status, statusAt } from './status.ts';
 
 const CHUNK_BYTES = 1 << 20;
 const PARALLEL = 4;
@@ -82,7 +82,7 @@ class Comparer {
       this.#note({ difference: 'status', offsetBytes: at });
       return length;
     }
-    if (one.kind === 'zero' && other.kind === 'zero') {
+    if (readsAsZeros(one) && readsAsZeros(other)) {
       this.#request.onProgress?.(length);
       return length;
     }
@@ -113,7 +113,7 @@ class Comparer {
     const free = this.#buffers.pop();
     const buffer = free?.buffer.byteLength === CHUNK_BYTES ? free : quickBytes(CHUNK_BYTES);
     const bytes = new Uint8Array(buffer.buffer, 0, lengthBytes);
-    if (status.kind === 'zero') bytes.fill(0);
+    if (readsAsZeros(status)) bytes.fill(0);
     else await image.read(at, bytes);
     return bytes;
   }

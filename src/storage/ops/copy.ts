@@ -6,12 +6,12 @@ import type { SourceDisk } from './concat.ts';
 import { Flight } from './flight.ts';
 import { MOST_READ_BYTES, Pace } from './pace.ts';
 import { type Lost, readAround } from './salvage.ts';
-import type { Status } from './status.ts';
+import { readsAsZeros, type Status } from './status.ts';
 
 /** So that progress is seen within a hole of a huge disk, and a signal is. */
-const MAX_RUN_BYTES = 2 ** 36;
+const MAX_STEP_BYTES = 2 ** 36;
 
-/** Data begin and end at a multiple: fewer zeros than lie between two are read with what is around them. */
+/** Zeros that are not read begin and end at a multiple: what is less is read with the data around it. */
 const GRAIN_BYTES = 4096;
 /** Where chunks end, so that what they become in the target is not cut. */
 const CHUNK_UNIT_BYTES = 1 << 20;
@@ -105,7 +105,7 @@ class Copy {
     try {
       for (let at = 0; at < sizeBytes; ) {
         this.#request.signal?.throwIfAborted();
-        at += await this.#run(at, Math.min(sizeBytes - at, MAX_RUN_BYTES));
+        at += await this.#step(at, Math.min(sizeBytes - at, MAX_STEP_BYTES));
       }
     } catch (error) {
       await this.#flight.drain();
@@ -115,52 +115,53 @@ class Copy {
   }
 
   /** Starts on what lies at `at`, cut at `lengthBytes`; resolves with how much that is. */
-  async #run(at: number, lengthBytes: number): Promise<number> {
+  async #step(at: number, lengthBytes: number): Promise<number> {
     const status = await this.#request.source.status(at, lengthBytes);
-    const skipped = this.#skipped(at, at + status.lengthBytes, status);
-    if (skipped > 0) {
-      await this.#skip(at, skipped, this.#isShared(status));
-      return skipped;
+    const skippable = this.#skippable(at, at + status.lengthBytes, status);
+    if (skippable > 0) {
+      await this.#skip(at, skippable, this.#isShared(status));
+      return skippable;
     }
-    const dataBytes = await this.#dataFrom(at, status.lengthBytes, lengthBytes);
-    const end = at + Math.min(dataBytes, lengthBytes);
-    let from = at;
-    while (from < end) {
-      const isRest = end - from <= this.#pace.readBytes;
-      // It goes with what follows it.
-      if (isRest && from > at) break;
+    const end = at + (await this.#dataBytes(at, status.lengthBytes, lengthBytes));
+    let done = at;
+    do {
       this.#request.signal?.throwIfAborted();
-      const start = from;
-      const length = (isRest ? end : this.#cut(from)) - from;
+      const from = done;
+      done = end - from > this.#pace.readBytes ? this.#chunkEnd(from) : end;
+      const length = done - from;
       this.#startedBytes += length;
-      await this.#flight.add(() => this.#copyChunk(start, length));
-      from += length;
+      await this.#flight.add(() => this.#copyChunk(from, length));
       await this.#keepRate();
-    }
-    return from - at;
+    } while (end - done > this.#pace.readBytes);
+    // The rest goes with what follows it.
+    return done - at;
   }
 
   /** How much of what lies from `at` to `end`, all of it alike, need not be read. */
-  #skipped(at: number, end: number, status: Status): number {
+  #skippable(at: number, end: number, status: Status): number {
     const { source, sparseBytes } = this.#request;
-    const isShared = this.#isShared(status);
-    if (!isShared && (sparseBytes === 0 || !isZeros(status))) return 0;
-    const unit = isShared ? this.#unitBytes : this.#grainBytes;
-    return Math.max(0, (end === source.sizeBytes ? end : downTo(end, unit)) - at);
+    if (!this.#isShared(status) && (sparseBytes === 0 || !readsAsZeros(status))) return 0;
+    const whole = end === source.sizeBytes ? end : downTo(end, this.#grainOf(status));
+    return Math.max(0, whole - at);
   }
 
-  /** How far data go on behind the first `knownBytes`, in one place or in several, until there is a chunk of them. */
-  async #dataFrom(at: number, knownBytes: number, mostBytes: number): Promise<number> {
+  /** How much there is to read from `at` on, the first `knownBytes` and what follows them, until that is enough for a chunk. */
+  async #dataBytes(at: number, knownBytes: number, mostBytes: number): Promise<number> {
+    const most = at + mostBytes;
     let end = at + knownBytes;
-    while (end - at < this.#pace.readBytes && end - at < mostBytes) {
-      const next = await this.#request.source.status(end, at + mostBytes - end);
-      if (this.#isShared(next)) break;
+    while (end - at < this.#pace.readBytes && end < most) {
+      const next = await this.#request.source.status(end, most - end);
       // What lies in the last grain is taken in.
-      const start = upTo(end, this.#grainBytes);
-      if (this.#skipped(start, end + next.lengthBytes, next) > 0) return start - at;
+      const start = upTo(end, this.#grainOf(next));
+      if (this.#skippable(start, end + next.lengthBytes, next) > 0) return start - at;
       end += next.lengthBytes;
     }
-    return upTo(end, this.#unitBytes) - at;
+    return Math.min(upTo(end, this.#unitBytes), most) - at;
+  }
+
+  /** Where what is skipped begins and ends: at a multiple. */
+  #grainOf(status: Status): number {
+    return this.#isShared(status) ? this.#unitBytes : this.#grainBytes;
   }
 
   #isShared(status: Status): boolean {
@@ -207,7 +208,7 @@ class Copy {
   }
 
   /** Where a chunk ends that begins at `from`, if more follows. */
-  #cut(from: number): number {
+  #chunkEnd(from: number): number {
     const unit = Math.max(this.#unitBytes, CHUNK_UNIT_BYTES);
     return Math.max(downTo(from + this.#pace.readBytes, unit), from + this.#unitBytes);
   }
@@ -278,10 +279,6 @@ function downTo(bytes: number, unitBytes: number): number {
 
 function upTo(bytes: number, unitBytes: number): number {
   return Math.ceil(bytes / unitBytes) * unitBytes;
-}
-
-function isZeros({ kind, hole }: Status): boolean {
-  return kind === 'zero' || hole === true;
 }
 
 /** Runs of zeros and of data, cut at multiples of `sparseBytes` on the disk. */

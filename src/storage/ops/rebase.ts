@@ -2,7 +2,7 @@ import { type DiskImage, SECTOR_BYTES } from '../image.ts';
 import { firstDifference } from './compare.ts';
 import type { OnProgress } from './copy.ts';
 import { Flight } from './flight.ts';
-import { readPadded, type Status, statusAt } from './status.ts';
+import { readPadded, readsAsZeros, type Status, statusAt } from './status.ts';
 
 const CHUNK_BYTES = 1 << 20;
 const PARALLEL = 4;
@@ -96,7 +96,7 @@ async function paddedStatus(
 
 /** Whether two runs hold the same without a look: zeros, or one place of one file. */
 function areSame(one: Status, other: Status): boolean {
-  if (one.kind === 'zero' || other.kind === 'zero') return one.kind === other.kind;
+  if (readsAsZeros(one) || readsAsZeros(other)) return readsAsZeros(one) && readsAsZeros(other);
   return (
     one.hostPath !== undefined &&
     one.hostPath === other.hostPath &&

@@ -18,6 +18,11 @@ export interface Status {
   readonly hole?: boolean;
 }
 
+/** Whether that is known without a look at the bytes. */
+export function readsAsZeros({ kind, hole }: Status): boolean {
+  return kind === 'zero' || hole === true;
+}
+
 /** A run of the disk, and where it starts. */
 export interface DiskRun extends Status {
   readonly offsetBytes: number;
