@@ -1,5 +1,11 @@
 import { createRequire } from 'node:module';
 
+/** Modes of `fallocate`. */
+export const FALLOC_FL_KEEP_SIZE = 0x1;
+export const FALLOC_FL_PUNCH_HOLE = 0x2; // with FALLOC_FL_KEEP_SIZE alone
+/** Of `sync_file_range`: writing begins, and its end is not waited for. */
+export const SYNC_FILE_RANGE_WRITE = 0x2;
+
 /** What of the host's C library Node has no call for. Results and arguments are those of Linux's manual pages; -1: it failed. */
 export interface Libc {
   lseek(fd: number, offset: number, whence: number): number;
@@ -9,7 +15,7 @@ export interface Libc {
   ioctl(fd: number, request: number, argument: Uint8Array): number;
   fallocate(fd: number, mode: number, offset: number, length: number): number;
   sync_file_range(fd: number, offset: number, length: number, flags: number): number;
-  /** On a thread of libuv: it may have much to do. */
+  /** `fallocate` on a thread of libuv, for what may have much to do. */
   fallocateAside(fd: number, mode: number, offset: number, length: number): Promise<number>;
 }
 

@@ -15,7 +15,7 @@ import {
   statSync,
 } from 'node:fs';
 import { getSystemErrorMessage } from 'node:util';
-import { libc } from '#base/node/libc.ts';
+import { FALLOC_FL_KEEP_SIZE, FALLOC_FL_PUNCH_HOLE, libc } from '#base/node/libc.ts';
 import { promised } from '#base/node/promised.ts';
 import { type FileOptions, type HostFile, ImageError } from '../image.ts';
 import { totalLength } from '../pieces.ts';
@@ -29,8 +29,7 @@ import { PromptIo } from './prompt-io.ts';
 import { WriteAdvice } from './write-advice.ts';
 import { deviceNumbers, lockForWriting, type OpenFile } from './write-lock.ts';
 
-/** Of fallocate(2): the range becomes a hole, and the file keeps its length. */
-const FALLOC_FL_PUNCH_HOLE = 0x3;
+const PUNCH = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
 
 /** What was to be done with a file, in errors. */
 const ACTION = { read: 'open', write: 'open', create: 'create', 'create-new': 'create' } as const;
@@ -50,12 +49,13 @@ export interface NodeFileOptions extends FileOptions {
   readonly isFlushed?: boolean;
 }
 
-interface OpenedFile {
+interface Opened {
   readonly path: string;
   readonly fd: number;
   readonly readOnly: boolean;
   readonly isDevice: boolean;
   readonly isPatient: boolean;
+  readonly neverFlush: boolean;
   readonly prompt: PromptIo | undefined;
   readonly unlock: () => Promise<void>;
 }
@@ -72,18 +72,19 @@ export class NodeFile implements HostFile {
   readonly #unlock: () => Promise<void>;
   readonly #isDevice: boolean;
   readonly #holes = new Holes();
-  #neverFlush = false;
+  readonly #neverFlush: boolean;
   #direct: DirectIo | undefined;
   /** The last call of fallocate(2): the host does one at a time for a file, and koffi 256 in all. */
   #fallocated: Promise<unknown> = Promise.resolve();
 
-  private constructor(opened: OpenedFile) {
+  private constructor(opened: Opened) {
     this.path = opened.path;
     this.readOnly = opened.readOnly;
     this.#fd = opened.fd;
     this.#prompt = opened.prompt;
     this.#queue = new IoQueue(opened.fd, opened.prompt, opened.isPatient);
     this.#isDevice = opened.isDevice;
+    this.#neverFlush = opened.neverFlush;
     this.#unlock = opened.unlock;
   }
 
@@ -97,6 +98,7 @@ export class NodeFile implements HostFile {
       const direct = await openPastCache(where, path, flags, options);
       fd = direct?.fd ?? openSync(where, flags, 0o644);
       const stats = fstatSync(fd, { bigint: true });
+      const isDevice = stats.isBlockDevice();
       const filesystem = filesystemOf(where);
       checkKind(path, stats);
       if (access === 'create-new' && options.like !== undefined) {
@@ -105,14 +107,12 @@ export class NodeFile implements HostFile {
         fchmodSync(fd, mode & 0o7777);
       }
       const wantsLock = options.lock ?? access !== 'read';
-      const [device, inode] = stats.isBlockDevice() ? [0n, stats.rdev] : [stats.dev, stats.ino];
+      const [device, inode] = isDevice ? [0n, stats.rdev] : [stats.dev, stats.ino];
       const lock = { path, fd, device, inode };
       const unlock = wantsLock ? await lockNamed(where, lock, stats) : async () => {};
       // Only a file that nobody else writes is emptied.
       if (access === 'create' && stats.isFile()) ftruncateSync(fd);
       if (access.startsWith('create') && stats.isFile() && options.noCow === true) turnOffCow(fd);
-      const isDevice = stats.isBlockDevice();
-      const isPatient = options.isPatient ?? false;
       // A block device may be that of a server, however near its node lies.
       const isPrompt = filesystem.isLocal && !isDevice && direct === undefined;
       const file = new NodeFile({
@@ -120,11 +120,11 @@ export class NodeFile implements HostFile {
         fd,
         readOnly: access === 'read',
         isDevice,
-        isPatient,
+        isPatient: options.isPatient ?? false,
+        neverFlush: options.neverFlush ?? false,
         prompt: isPrompt ? promptIo(fd, filesystem.wantsRoom, options) : undefined,
         unlock,
       });
-      file.#neverFlush = options.neverFlush ?? false;
       if (direct !== undefined) file.#direct = file.#makeDirect(direct.blockBytes);
       return file;
     } catch (error) {
@@ -207,7 +207,7 @@ export class NodeFile implements HostFile {
   }
 
   async punch(offsetBytes: number, lengthBytes: number): Promise<boolean> {
-    return await this.#fallocate(FALLOC_FL_PUNCH_HOLE, offsetBytes, lengthBytes);
+    return await this.#fallocate(PUNCH, offsetBytes, lengthBytes);
   }
 
   async reserve(sizeBytes: number, fromBytes = 0): Promise<boolean> {

@@ -1,9 +1,5 @@
-import { type Libc, libc } from '#base/node/libc.ts';
+import { FALLOC_FL_KEEP_SIZE, type Libc, libc, SYNC_FILE_RANGE_WRITE } from '#base/node/libc.ts';
 
-/** Of fallocate(2): the file keeps its length. */
-const FALLOC_FL_KEEP_SIZE = 0x1;
-/** Of sync_file_range(2). */
-const SYNC_FILE_RANGE_WRITE = 0x2;
 /** For less, the calls take as long as they save. */
 const LEAST_BYTES = 512 * 1024;
 
