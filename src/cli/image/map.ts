@@ -1,6 +1,7 @@
 import { RequestError } from '#base/errors.ts';
 import { fileOfName } from '#storage/image-name.ts';
 import { type DiskRun, runsOf } from '#storage/ops/status.ts';
+import { print } from '../host.ts';
 import { closeAll, type ImageContext, openNamed, STATUS_OK } from './context.ts';
 import { sizeFlag } from './flags.ts';
 import { chainOf } from './names.ts';
@@ -21,19 +22,18 @@ export async function imageMap(
   const start = sizeFlag(flags.startOffset, 'start-offset') ?? 0;
   const most = sizeFlag(flags.maxLength, 'max-length') ?? Number.MAX_SAFE_INTEGER;
   const image = await openNamed(file, context, { format: flags.format });
-  const { stdout } = context.host;
   try {
     const chain = await chainOf(image, file);
     const nameOf = new Map(chain.map((one) => [one.image.path, one.name]));
     const end = Math.min(image.sizeBytes, start + most);
     if (flags.output === 'human')
-      stdout.write('Offset          Length          Mapped to       File\n');
+      print(context.host, 'Offset          Length          Mapped to       File\n');
     let separator = '[';
     for await (const run of runsOf(image, start, end)) {
       context.signal.throwIfAborted();
       const { offsetBytes, lengthBytes, kind, hostOffsetBytes } = run;
       if (flags.output === 'json') {
-        stdout.write(`${separator}${jsonOf(run)}`);
+        print(context.host, `${separator}${jsonOf(run)}`);
         separator = ',\n';
       } else if (kind === 'data') {
         if (hostOffsetBytes === undefined)
@@ -41,12 +41,15 @@ export async function imageMap(
             `${file}: at ${offsetBytes} it is compressed, which has no place in the file; use --output json`,
           );
         const name = nameOf.get(run.hostPath ?? '') ?? run.hostPath ?? fileOfName(file);
-        stdout.write(`${hex(offsetBytes)}${hex(lengthBytes)}${hex(hostOffsetBytes)}${name}\n`);
+        print(
+          context.host,
+          `${hex(offsetBytes)}${hex(lengthBytes)}${hex(hostOffsetBytes)}${name}\n`,
+        );
       }
     }
     // As qemu-img, which tells of the end of an empty disk.
     const none = `[{ "start": ${start}, "length": 0, "depth": 0, "present": false, "zero": false, "data": false}`;
-    if (flags.output === 'json') stdout.write(`${separator === '[' ? none : ''}]\n`);
+    if (flags.output === 'json') print(context.host, `${separator === '[' ? none : ''}]\n`);
     return STATUS_OK;
   } finally {
     await closeAll([image]);
