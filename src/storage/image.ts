@@ -335,6 +335,8 @@ export interface ImageFormat {
   /** Opens, read-only, the disk as it was at a snapshot inside the image. Else as `open`. */
   openSnapshot?(file: HostFile, context: OpenContext, which: SnapshotQuery): Promise<DiskImage>;
   readonly createOptions: readonly CreateOption[];
+  /** Whether whatever is written to an image that was made with these options is compressed. */
+  compressesAll?(options: CreateRequest['options']): boolean;
   /** What `amend` of its images changes. */
   readonly amendOptions?: readonly CreateOption[];
   /** Fills an empty file, and flushes it; the caller closes it, and removes it when this throws. */

@@ -52,8 +52,6 @@ export interface ConvertFlags extends BackingFlags {
 }
 
 const MAX_COROUTINES = 16;
-/** A subformat of VMDK, all of which is compressed. */
-const STREAM = 'streamOptimized';
 
 interface Request {
   readonly flags: ConvertFlags;
@@ -63,6 +61,8 @@ interface Request {
   readonly sparseBytes: number;
   readonly parallel: number | undefined;
   readonly bytesPerSecond: number | undefined;
+  /** Whether a new image is on its disk at the end. */
+  readonly flushes: boolean;
   /** What is copied, too. */
   bitmaps: BitmapStore | undefined;
 }
@@ -151,6 +151,7 @@ function requestOf(target: string, format: ImageFormat, flags: ConvertFlags): Re
     parallel:
       flags.coroutines === undefined ? undefined : countFlag(flags.coroutines, 'm', MAX_COROUTINES),
     bytesPerSecond: rateFlag(flags.rate),
+    flushes: flushesOf(flags.cache, 't', false),
     bitmaps: undefined,
   };
 }
@@ -179,7 +180,7 @@ async function convert(
 ): Promise<void> {
   const { flags, target, format, options } = request;
   const source = concatenated(sources);
-  const compresses = flags.compress === true || options.get('subformat') === STREAM;
+  const compresses = flags.compress === true || format.compressesAll?.(options) === true;
   if (!compresses && flags.salvage !== true) await readOnOneThread(sources, source, target);
   if (!flags.create) {
     const image = await openNamed(target, context, { format: format.name, writable: true });
@@ -189,7 +190,7 @@ async function convert(
   const { sizeBytes } = source;
   const shared = await sharedDepth(request, sources);
   await warnOfOverSubscription(context, [{ file: target, sizeBytes }]);
-  await withStaging(flushesOf(flags.cache, 't', false), options, async (host) => {
+  await withStaging(request.flushes, options, async (host) => {
     await createImage(target, host, format, { sizeBytes, options });
     const image = await openTarget(target, format, host);
     await fill(request, source, image, shared, context);

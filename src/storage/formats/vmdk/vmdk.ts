@@ -56,6 +56,7 @@ export const vmdk: ImageFormat = {
     },
     { name: 'zeroed_grain', type: 'bool', about: 'let grains of zeros take no room' },
   ],
+  compressesAll: (options) => options.get('subformat') === 'streamOptimized',
   create,
   // Loaded with the first check: most who open an image make none.
   check: async (...given) => (await import('./check.ts')).check(...given),
