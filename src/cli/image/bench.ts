@@ -3,7 +3,7 @@ import type { DiskImage } from '#storage/image.ts';
 import { patientStorageHost } from '#storage/node/node-host.ts';
 import { Flight } from '#storage/ops/flight.ts';
 import { closeAll, type ImageContext, openNamed, STATUS_OK, say } from './context.ts';
-import { countFlag, flushesOf, sizeFlag } from './flags.ts';
+import { countFlag, flushesOf, sectorsFlag } from './flags.ts';
 
 export interface BenchFlags {
   readonly format?: string;
@@ -39,12 +39,12 @@ export async function imageBench(
   flags: BenchFlags,
   context: ImageContext,
 ): Promise<number> {
-  flushesOf(flags.cache, 't', true);
+  flushesOf(flags.cache, 'cache', true);
   const load = loadOf(flags);
   const image = await openNamed(file, context, {
     format: flags.format,
     writable: load.write,
-    // What is not flushed between the requests is not to be waited for.
+    // What nobody asks to be flushed while it runs must not slow it.
     host: patientStorageHost,
   });
   try {
@@ -65,18 +65,18 @@ export async function imageBench(
 }
 
 function loadOf(flags: BenchFlags): Load {
-  const bufferBytes = sectors(flags.bufferSize, 's');
-  if (bufferBytes === 0) throw new RequestError('a request has at least 512 bytes', 's');
-  const stepBytes = flags.stepSize === undefined ? 0 : sectors(flags.stepSize, 'S');
+  const bufferBytes = sectorsFlag(flags.bufferSize, 'buffer-size');
+  if (bufferBytes === 0) throw new RequestError('a request has at least 512 bytes', 'buffer-size');
+  const stepBytes = flags.stepSize === undefined ? 0 : sectorsFlag(flags.stepSize, 'step-size');
   const pattern = Number(flags.pattern);
   if (!Number.isInteger(pattern) || pattern < 0 || pattern > 255)
     throw new RequestError(`'${flags.pattern}' is no byte; give 0 to 255`, 'pattern');
   return {
-    count: countFlag(flags.count, 'c', MAX_COUNT),
-    depth: countFlag(flags.depth, 'd', MAX_DEPTH),
+    count: countFlag(flags.count, 'count', MAX_COUNT),
+    depth: countFlag(flags.depth, 'depth', MAX_DEPTH),
     bufferBytes,
     stepBytes: stepBytes === 0 ? bufferBytes : stepBytes,
-    offsetBytes: sectors(flags.offset, 'o'),
+    offsetBytes: sectorsFlag(flags.offset, 'offset'),
     pattern,
     flushInterval:
       flags.flushInterval === undefined
@@ -84,13 +84,6 @@ function loadOf(flags: BenchFlags): Load {
         : countFlag(flags.flushInterval, 'flush-interval', MAX_COUNT),
     write: flags.write ?? false,
   };
-}
-
-function sectors(text: string, field: string): number {
-  const bytes = sizeFlag(text, field) ?? 0;
-  if (bytes % 512 !== 0)
-    throw new RequestError(`'${text}' is no multiple of 512, a sector; give one`, field);
-  return bytes;
 }
 
 async function drive(image: DiskImage, load: Load, signal: AbortSignal): Promise<void> {

@@ -25,7 +25,7 @@ export async function imageCommit(
   flags: CommitFlags,
   context: ImageContext,
 ): Promise<number> {
-  flushesOf(flags.cache, 't', true);
+  flushesOf(flags.cache, 'cache', true);
   const bytesPerSecond = rateFlag(flags.rate);
   // For writing and with its lock, so that nobody changes it on the way.
   const top = await openNamed(file, context, { format: flags.format, writable: true });

@@ -82,7 +82,7 @@ export async function imageConvert(
   const sources = files.slice(0, -1);
   if (target === undefined || sources.length === 0)
     throw new RequestError('give the files to convert, and the file to write after them');
-  flushesOf(flags.sourceCache, 'T', false);
+  flushesOf(flags.sourceCache, 'source-cache', false);
   const request = requestOf(target, format, flags);
   const opened: DiskImage[] = [];
   try {
@@ -139,7 +139,7 @@ function requestOf(target: string, format: ImageFormat, flags: ConvertFlags): Re
   )
     throw new RequestError(
       'compressed data take no room that is reserved; leave preallocation out',
-      'c',
+      'compress',
     );
   if (flags.create) checkCreatable(format);
   return {
@@ -149,9 +149,11 @@ function requestOf(target: string, format: ImageFormat, flags: ConvertFlags): Re
     options,
     sparseBytes: sparseFlag(flags.sparse ?? '4k'),
     parallel:
-      flags.coroutines === undefined ? undefined : countFlag(flags.coroutines, 'm', MAX_COROUTINES),
+      flags.coroutines === undefined
+        ? undefined
+        : countFlag(flags.coroutines, 'coroutines', MAX_COROUTINES),
     bytesPerSecond: rateFlag(flags.rate),
-    flushes: flushesOf(flags.cache, 't', false),
+    flushes: flushesOf(flags.cache, 'cache', false),
     bitmaps: undefined,
   };
 }

@@ -28,7 +28,7 @@ export async function imageDd(
     throw new RequestError('both if=FILE and of=FILE are needed');
   const blockBytes = sizeFlag(given.get('bs')) ?? 512;
   if (blockBytes === 0 || blockBytes > 2 ** 31 - 1)
-    throw new RequestError('give from 1 to 2147483647 bytes', 'bs');
+    throw new RequestError('bs: give from 1 to 2147483647 bytes');
   const skip = (sizeFlag(given.get('skip')) ?? 0) * blockBytes;
   const count = sizeFlag(given.get('count'));
   if (skip % 512 !== 0) throw new RequestError('skip times bs is no whole sector of 512 bytes');

@@ -1,4 +1,5 @@
 import { RequestError } from '#base/errors.ts';
+import { SECTOR_BYTES } from '#storage/image.ts';
 import { parseImageSize } from '#storage/ops/create.ts';
 
 /** @throws {RequestError} when the text is no size. */
@@ -7,6 +8,17 @@ export function sizeFlag(text: string | undefined, field?: string): number | und
   const bytes = parseImageSize(text);
   if (bytes === undefined)
     throw new RequestError(`'${text}' is not a size; give a number with K, M, G, T, P or E`, field);
+  return bytes;
+}
+
+/** As `sizeFlag`, of whole sectors. */
+export function sectorsFlag(text: string, field: string): number {
+  const bytes = sizeFlag(text, field) ?? 0;
+  if (bytes % SECTOR_BYTES !== 0)
+    throw new RequestError(
+      `'${text}' is no multiple of ${SECTOR_BYTES}, a sector; give one`,
+      field,
+    );
   return bytes;
 }
 

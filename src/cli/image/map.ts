@@ -3,7 +3,7 @@ import { fileOfName } from '#storage/image-name.ts';
 import { type DiskRun, runsOf } from '#storage/ops/status.ts';
 import { print } from '../host.ts';
 import { closeAll, type ImageContext, openNamed, STATUS_OK } from './context.ts';
-import { sizeFlag } from './flags.ts';
+import { sectorsFlag } from './flags.ts';
 import { chainOf } from './names.ts';
 
 export interface MapFlags {
@@ -19,8 +19,11 @@ export async function imageMap(
   flags: MapFlags,
   context: ImageContext,
 ): Promise<number> {
-  const start = sizeFlag(flags.startOffset, 'start-offset') ?? 0;
-  const most = sizeFlag(flags.maxLength, 'max-length') ?? Number.MAX_SAFE_INTEGER;
+  const start = sectorsFlag(flags.startOffset ?? '0', 'start-offset');
+  const most =
+    flags.maxLength === undefined
+      ? Number.MAX_SAFE_INTEGER
+      : sectorsFlag(flags.maxLength, 'max-length');
   const image = await openNamed(file, context, { format: flags.format });
   try {
     const chain = await chainOf(image, file);

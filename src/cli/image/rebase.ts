@@ -20,8 +20,8 @@ export async function imageRebase(
   flags: RebaseFlags,
   context: ImageContext,
 ): Promise<number> {
-  flushesOf(flags.cache, 't', true);
-  flushesOf(flags.sourceCache, 'T', true);
+  flushesOf(flags.cache, 'cache', true);
+  flushesOf(flags.sourceCache, 'source-cache', true);
   const alone = flags.backing === '';
   if (!alone && flags.backingFormat === undefined)
     throw new RequestError(
