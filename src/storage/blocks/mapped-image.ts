@@ -74,13 +74,17 @@ export class MappedImage implements DiskImage {
 
   async #read(offsetBytes: number, into: Uint8Array): Promise<void> {
     const reads: Promise<void>[] = [];
-    for (let done = 0; done < into.length; ) {
-      const at = offsetBytes + done;
-      const run = await this.#run(at, into.length - done);
-      const part = into.subarray(done, done + run.lengthBytes);
-      done += run.lengthBytes;
-      if (part.length === into.length) return await this.#readRun(run, at, part);
-      reads.push(begun(this.#readRun(run, at, part)));
+    try {
+      for (let done = 0; done < into.length; ) {
+        const run = await this.#run(offsetBytes + done, into.length - done);
+        const part = into.subarray(done, done + run.lengthBytes);
+        if (part.length === into.length) return await this.#readRun(run, offsetBytes, part);
+        reads.push(begun(this.#readRun(run, offsetBytes + done, part)));
+        done += run.lengthBytes;
+      }
+    } catch (error) {
+      // Those before it have the bytes until they end.
+      reads.push(begun(Promise.reject(error)));
     }
     await settle(reads);
   }
