@@ -4,6 +4,7 @@ import { DEFAULT_APPEND, DEFAULT_CPU_MODEL } from '#control/config.ts';
 import { DEFAULT_GUEST_APPEND } from '#guests/default-append.ts';
 import manifest from '../../package.json' with { type: 'json' };
 import { defineAppliance } from './appliance/commands.ts';
+import { errorLine } from './error-line.ts';
 import { addExamples } from './examples.ts';
 import type { ExplainFlags } from './explain-request.ts';
 import type { GuestBuildFlags, GuestFlags } from './guest-command.ts';
@@ -252,21 +253,12 @@ function reportError(error: unknown, host: CliHost, command: string): number {
   if (error instanceof CommanderError && error.exitCode === 0) return 0; // --help, --version
   const request = error instanceof CommanderError ? explained(error, command) : error;
   if (request instanceof RequestError) {
-    const flag = request.field === undefined ? '' : `--${request.field}: `;
-    host.stderr.write(`ring0: ${flag}${oneLine(request.message)}\n`);
+    host.stderr.write(errorLine(request));
     return STATUS_BAD_REQUEST;
   }
   const detail = error instanceof Error ? (error.stack ?? error.message) : String(error);
   host.stderr.write(`ring0: internal error, please report it: ${detail}\n`);
   return STATUS_INTERNAL_ERROR;
-}
-
-/** Names may have characters that are no text: a terminal would obey them. */
-function oneLine(message: string): string {
-  return message.replace(
-    /\p{Cc}/gu,
-    (one) => `\\u${one.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  );
 }
 
 function explained(error: CommanderError, command: string): RequestError {

@@ -187,6 +187,11 @@ describe('ring0 image', () => {
       if (hasQemu) assert.deepEqual(qemu('compare', ...files), { status, stdout: said });
     });
 
+  it('says what it cannot compare in one line of text', async () => {
+    const { status, stderr } = await ring0Image('compare', 'no\ne', at('disk.raw'));
+    assert.deepEqual([status, stderr], [2, 'ring0: no\\u000ae: no such file\n']);
+  });
+
   const mistakes = [
     { argv: ['info', 'none'], message: /none: no such file/ },
     { argv: ['info', ''], message: /'': no such file/ },

@@ -1,6 +1,8 @@
+import { RequestError } from '#base/errors.ts';
 import type { DiskImage } from '#storage/image.ts';
 import { sameBytes } from '#storage/node/same-bytes.ts';
 import { compareDisks } from '#storage/ops/compare.ts';
+import { errorLine } from '../error-line.ts';
 import { asRequestError, closeAll, type ImageContext, openNamed, say } from './context.ts';
 import { flushesOf } from './flags.ts';
 
@@ -43,8 +45,8 @@ export async function imageCompare(
   } catch (error) {
     if (context.signal.aborted) throw error;
     const known = asRequestError(error);
-    if (!(known instanceof Error) || known.name !== 'RequestError') throw error;
-    context.host.stderr.write(`ring0: ${known.message}\n`);
+    if (!(known instanceof RequestError)) throw error;
+    context.host.stderr.write(errorLine(known));
     return STATUS_ERROR;
   } finally {
     await closeAll(images);

@@ -11,6 +11,7 @@ import { overSubscribed, type ThinDisk } from '#storage/node/free-space.ts';
 import { flushedStorageHost, patientStorageHost } from '#storage/node/node-host.ts';
 import { type OpenImageOptions, openImage } from '#storage/open.ts';
 import { splitList } from '#storage/ops/create.ts';
+import { oneLine } from '../error-line.ts';
 import { type CliHost, print } from '../host.ts';
 import type { Progress } from './progress.ts';
 
@@ -30,7 +31,7 @@ export function say(context: ImageContext, line: string): void {
 }
 
 export function warn(context: ImageContext, line: string): void {
-  context.host.stderr.write(`ring0: warning: ${line}\n`);
+  context.host.stderr.write(`ring0: warning: ${oneLine(line)}\n`);
 }
 
 export interface OpenFlags {
