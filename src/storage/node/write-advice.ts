@@ -6,7 +6,7 @@ const LEAST_BYTES = 512 * 1024;
 export interface AdviceOptions {
   /**
    * Takes room before the write. ext4 counts and notes each block of 4 KiB that is written where none was taken, 0.3 µs; to
-   * take it for 4 MiB in one piece needs 20.
+   * take it for 4 MiB in one piece needs 20 µs.
    */
   readonly room: boolean;
   /** Has the host begin to write to its disk, for which a flush is going to wait. */
