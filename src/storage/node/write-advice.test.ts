@@ -66,6 +66,16 @@ describe('advice on large writes', () => {
     closeSync(fd);
   });
 
+  it('takes no more room once a write failed', () => {
+    const readable = openSync(path.join(dir, 'c'), 'r');
+    const { host, calls } = asked(0);
+    const advice = new WriteAdvice(readable, { room: true, flush: true }, host);
+    const io = new PromptIo(readable, () => 0, advice);
+    for (const at of [0, MIB]) assert.equal(io.write(at, [noise(MIB, 1)]), -1);
+    assert.deepEqual(calls, [['fallocate', readable, 1, 0, MIB]]);
+    closeSync(readable);
+  });
+
   const wanted = [
     { wants: { room: true, flush: false }, calls: ['fallocate'] },
     { wants: { room: false, flush: true }, calls: ['sync_file_range'] },

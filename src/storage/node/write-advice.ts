@@ -19,6 +19,8 @@ export class WriteAdvice {
   readonly #host: Libc | null;
   #room: boolean;
   #flush: boolean;
+  /** A write that failed leaves the room that was taken for it: there is to be no more of that. */
+  #wasWritten = true;
 
   constructor(fd: number, { room, flush }: AdviceOptions, host?: Libc) {
     this.#fd = fd;
@@ -29,12 +31,16 @@ export class WriteAdvice {
 
   /** Where there is no room, the write will tell. */
   before(offsetBytes: number, lengthBytes: number): void {
-    if (this.#room && lengthBytes >= LEAST_BYTES)
-      this.#room =
-        this.#host?.fallocate(this.#fd, FALLOC_FL_KEEP_SIZE, offsetBytes, lengthBytes) === 0;
+    if (!this.#room || lengthBytes < LEAST_BYTES) return;
+    this.#room =
+      this.#wasWritten &&
+      this.#host?.fallocate(this.#fd, FALLOC_FL_KEEP_SIZE, offsetBytes, lengthBytes) === 0;
+    this.#wasWritten = false;
   }
 
+  /** Not called where the write failed. */
   after(offsetBytes: number, lengthBytes: number): void {
+    this.#wasWritten = true;
     if (this.#flush && lengthBytes >= LEAST_BYTES)
       this.#flush =
         this.#host?.sync_file_range(this.#fd, offsetBytes, lengthBytes, SYNC_FILE_RANGE_WRITE) ===
