@@ -134,6 +134,19 @@ describe('copyDisk', () => {
       assert.deepEqual(await readAll(target), await readAll(disk));
     });
 
+  it('leaves zeros out that are all that lies in a place, with a larger -S too', async () => {
+    const disk = await diskOf(new MemoryHost(), '/source', 'd.d', 0);
+    const source = {
+      ...concatenated([disk]),
+      status: async () =>
+        ({ kind: 'data', lengthBytes: UNIT, depth: 0, decidedAt: 0, present: true }) as const,
+    };
+    const target = await diskOf(new MemoryHost(), '/target', '', disk.sizeBytes);
+    await copyDisk({ source, target, sparseBytes: 16 * UNIT, targetIsZero: true });
+    assert.equal((await target.extent(UNIT, UNIT)).kind, 'zero');
+    assert.deepEqual(await readAll(target), await readAll(disk));
+  });
+
   it('loses, where a source is salvaged, what cannot be read and nothing around it', async () => {
     const disk = await diskOf(new MemoryHost(), '/source', 'dddddddddddd', 0);
     const whole = concatenated([disk]);

@@ -149,7 +149,9 @@ class Copy {
   async #dataBytes(at: number, knownBytes: number, mostBytes: number): Promise<number> {
     const most = at + mostBytes;
     let end = at + knownBytes;
-    while (end - at < this.#pace.readBytes && end < most) {
+    // With a larger -S a place of zeros alone is found however few they are.
+    const joins = this.#request.sparseBytes <= GRAIN_BYTES;
+    while (joins && end - at < this.#pace.readBytes && end < most) {
       const next = await this.#request.source.status(end, most - end);
       // What lies in the last grain is taken in.
       const start = upTo(end, this.#grainOf(next));
