@@ -102,6 +102,13 @@ describe('the command', { timeout: 120_000 }, () => {
     assert.equal(inShell(`${map} > /dev/full`).status, 1);
   });
 
+  it('hears a signal while a full pipe takes nothing that it prints', () => {
+    writeFileSync(path.join(dir, 'small'), new Uint8Array(512));
+    const info = `timeout --preserve-status 1 ${RING0} image info -f raw small`;
+    const line = `{ head -c 65536 /dev/zero; ${info}; echo $? >&2; } | sleep 3`;
+    assert.equal(run('sh', '-c', line).stderr, '143\n');
+  });
+
   it('ends by Ctrl-C, and leaves no half file', async () => {
     writeFileSync(path.join(dir, 'source'), new Uint8Array(8 << 20).fill(1));
     const args = ['image', 'convert', '-p', '-r', '1M', 'source', 'target'];

@@ -1,4 +1,4 @@
-import { fstatSync, writeSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, writeSync } from 'node:fs';
 import { getSystemErrorMessage } from 'node:util';
 import { errnoOf } from '#base/host-reason.ts';
 import type { ExplainRequest, Explanation } from '#control/explain.ts';
@@ -21,7 +21,7 @@ export interface CliHost extends TerminalStreams {
 
 const STDOUT = 1;
 const STDERR = 2;
-/** What is printed without a stream: less than a pipe holds, so that a signal is heard while its reader sleeps. */
+/** What is printed without a stream. */
 const MOST_PRINTED_BYTES = 32 * 1024;
 /** As a shell reports a process that SIGPIPE ended; or an error. */
 const STATUS_OUTPUT_LOST = { gone: 141, other: 1 };
@@ -64,13 +64,27 @@ function printer(hasStream: () => boolean): (bytes: Uint8Array) => number {
     if (left < 0 || hasStream()) return 0;
     let done = 0;
     try {
-      done = writeSync(STDOUT, bytes);
+      done = writeNow(bytes);
     } catch {
       // The stream will say why.
     }
     if (done < bytes.length) left = 0;
     return done;
   };
+}
+
+/** Not where that may wait for a reader: no signal would be heard meanwhile. The bytes that were written. */
+function writeNow(bytes: Uint8Array): number {
+  const stats = fstatSync(STDOUT);
+  if (stats.isSocket()) return 0;
+  if (!stats.isFIFO()) return writeSync(STDOUT, bytes);
+  // Another way into the pipe: that of STDOUT waits, for all who share it.
+  const fd = openSync(`/proc/self/fd/${STDOUT}`, constants.O_WRONLY | constants.O_NONBLOCK);
+  try {
+    return writeSync(fd, bytes);
+  } finally {
+    closeSync(fd);
+  }
 }
 
 function once<T>(make: () => T): { readonly get: () => T; readonly isMade: () => boolean } {
