@@ -28,3 +28,30 @@ it('a read of a damaged disk ends when all its parts have', async () => {
   await assert.rejects(image.read(0, new Uint8Array(3 * SECTOR_BYTES)), { kind: 'corrupt' });
   assert.equal(underWay, 0);
 });
+
+it('unpacks no more than four compressed runs at once, each of which takes memory', async () => {
+  let now = 0;
+  let most = 0;
+  const map: BlockMap = {
+    ...{ unitBytes: 512, sizeBytes: 64 * 512 },
+    find: () => ({ kind: 'data', lengthBytes: 512, compressed: true }),
+    readCompressed: async (_run, offsetBytes, into) => {
+      most = Math.max(most, ++now);
+      await new Promise((resolve) => setTimeout(resolve, 1));
+      into.fill(offsetBytes / 512);
+      now--;
+    },
+    commit: () => Promise.resolve(),
+    info: () => ({}),
+    close: () => Promise.resolve(),
+  };
+  const parts = { format: 'dmg', path: '/d', readOnly: true, backing: undefined, map };
+  const bytes = new Uint8Array(64 * 512);
+  await new MappedImage(parts).read(0, bytes);
+  assert.equal(most, 4);
+  const expected = Array.from({ length: 64 }, (_, run) => run);
+  assert.deepEqual(
+    expected.map((run) => bytes[run * 512 + 511]),
+    expected,
+  );
+});

@@ -16,6 +16,8 @@ import { Requests } from './requests.ts';
 import { adjoining, continues, extentOf, isInPlace, writeSoon, zeroRun } from './runs.ts';
 
 const CHUNK_BYTES = 1 << 20;
+/** Compressed runs read at once: each takes memory of its own, in hostile images much for little. */
+const MOST_UNPACKED = 4;
 /** Units are allocated at once for so much. */
 const MAX_BATCH_BYTES = 4 << 20;
 
@@ -80,6 +82,7 @@ export class MappedImage implements DiskImage {
         const part = into.subarray(done, done + run.lengthBytes);
         if (part.length === into.length) return await this.#readRun(run, offsetBytes, part);
         reads.push(begun(this.#readRun(run, offsetBytes + done, part)));
+        if (run.compressed === true && reads.length >= MOST_UNPACKED) await settle(reads.splice(0));
         done += run.lengthBytes;
       }
     } catch (error) {
