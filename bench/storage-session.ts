@@ -40,7 +40,7 @@ const SHORT_SECONDS = 3;
 const SHORT_RUNS = 4;
 
 /** Formats that both can write. */
-const FORMATS = ['raw', 'qcow2', 'vdi', 'vpc', 'vhdx', 'vmdk'] as const;
+const FORMATS = ['raw', 'qcow2', 'vdi', 'vpc', 'vhdx', 'vmdk', 'parallels', 'qed'] as const;
 type Format = (typeof FORMATS)[number];
 
 /** Requests of 4 KiB, 16 under way. The long step lands in another unit of any format each time. */
