@@ -36,11 +36,6 @@ export interface Bundle {
   readonly levels: number;
 }
 
-export function isBundle(head: Uint8Array): boolean {
-  const text = new TextDecoder().decode(head.subarray(0, 1024));
-  return /^\uFEFF?\s*(<\?xml[^>]*\?>\s*)?<Parallels_disk_image\b/.test(text);
-}
-
 /** @throws {ImageError} `corrupt`, `unsupported`. */
 export function parseBundle(text: string, path: string): Bundle {
   const bad = (what: string, kind: 'corrupt' | 'unsupported' = 'corrupt'): ImageError =>

@@ -18,6 +18,12 @@ export function isParallels(head: Uint8Array): boolean {
   return magic === v.MAGIC || magic === v.MAGIC_EXT;
 }
 
+/** Whether this is a bundle's descriptor, in UTF-8, perhaps with its mark. */
+export function isBundle(head: Uint8Array): boolean {
+  const text = latin1Text(head.subarray(0, 1024));
+  return /^(\xef\xbb\xbf)?\s*(<\?xml[^>]*\?>\s*)?<Parallels_disk_image\b/.test(text);
+}
+
 /** @throws {ImageError} `bad-format`, `unsupported`, `corrupt`. */
 export async function readHeader(file: HostFile): Promise<Header> {
   const bytes = await readExactly(file, 0, v.HEADER_BYTES, 'header');

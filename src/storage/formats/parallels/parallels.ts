@@ -13,9 +13,7 @@ import {
   type OpenContext,
   SECTOR_BYTES,
 } from '../../image.ts';
-import { openBundle, readBundle } from './bundle.ts';
-import { isBundle } from './bundle-xml.ts';
-import { type Header, isParallels, readHeader } from './header.ts';
+import { type Header, isBundle, isParallels, readHeader } from './header.ts';
 import * as v from './layout.ts';
 import { ParallelsMap } from './parallels-map.ts';
 
@@ -79,6 +77,9 @@ async function create(file: HostFile, request: CreateRequest): Promise<void> {
   await file.flush();
 }
 
+/** Late: what reads their XML takes 12 ms to load. */
+const bundles = () => import('./bundle.ts');
+
 /** All the expanding disks of a bundle, or the one that the file is. */
 async function check(
   file: HostFile,
@@ -88,6 +89,7 @@ async function check(
   const head = new Uint8Array(HEAD_BYTES);
   await file.read(0, head);
   if (!isBundle(head)) return await checkDisk(file, request);
+  const { readBundle } = await bundles();
   const { parts } = await readBundle(file);
   const results: CheckResult[] = [];
   for (const { name } of parts.flatMap(({ files }) => files.filter(({ isPlain }) => !isPlain))) {
@@ -148,7 +150,7 @@ export const parallels: ImageFormat = {
     const { readOnly } = context;
     const head = new Uint8Array(HEAD_BYTES);
     await file.read(0, head);
-    if (isBundle(head)) return await openBundle(file, context);
+    if (isBundle(head)) return await (await bundles()).openBundle(file, context);
     try {
       const header = await readHeader(file);
       const map = new ParallelsMap(file, header, await file.size(), readOnly);
