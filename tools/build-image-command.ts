@@ -27,7 +27,7 @@ const LAUNCHER = 'bin/ring0';
 const LICENSE = 'node_modules/commander/LICENSE';
 /** Modules whose `import()` brings others into the script; those of main.ts are other commands. */
 const FOLLOWED = /\/src\/(cli\/image|storage)\//;
-const FORMATS = ['qcow2', 'vdi', 'vpc', 'vhdx', 'vmdk'];
+const FORMATS = ['qcow2', 'vdi', 'vpc', 'vhdx', 'vmdk', 'parallels', 'qed'];
 
 interface Bundle {
   openBundle(): Script;
