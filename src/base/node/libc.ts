@@ -6,6 +6,9 @@ export const FALLOC_FL_PUNCH_HOLE = 0x2; // with FALLOC_FL_KEEP_SIZE alone
 /** Of `sync_file_range`: writing begins, and its end is not waited for. */
 export const SYNC_FILE_RANGE_WRITE = 0x2;
 
+/** Of `madvise`: large pages, where the host has them. */
+export const MADV_HUGEPAGE = 14;
+
 /** What of the host's C library Node has no call for. Results and arguments are those of Linux's manual pages; -1: it failed. */
 export interface Libc {
   lseek(fd: number, offset: number, whence: number): number;
@@ -14,6 +17,7 @@ export interface Libc {
   /** With a pointer. */
   ioctl(fd: number, request: number, argument: Uint8Array): number;
   fallocate(fd: number, mode: number, offset: number, length: number): number;
+  madvise(memory: Uint8Array, length: number, advice: number): number;
   sync_file_range(fd: number, offset: number, length: number, flags: number): number;
   /** `fallocate` on a thread of libuv, for what may have much to do. */
   fallocateAside(fd: number, mode: number, offset: number, length: number): Promise<number>;
@@ -56,6 +60,7 @@ function load(): Libc | null {
     fcntl: library.func('int fcntl64(int fd, int command, void *argument)'),
     ioctl: library.func('int ioctl(int fd, unsigned long request, void *argument)'),
     fallocate,
+    madvise: library.func('int madvise(void *memory, size_t length, int advice)'),
     sync_file_range: library.func(
       'int sync_file_range(int fd, int64_t offset, int64_t length, unsigned int flags)',
     ),

@@ -48,6 +48,8 @@ export interface CopyRequest {
 export interface CopyHost {
   /** Tells at once whether bytes of one length are the same. */
   sameBytes(a: Uint8Array, b: Uint8Array): boolean;
+  /** Memory to read into and write from, again and again. */
+  memory(lengthBytes: number): Uint8Array;
   /** Does something once what was asked of the host before is under way. */
   soon(task: () => void): void;
   /** A steady clock. */
@@ -77,6 +79,7 @@ class Copy {
   readonly #isZero: (bytes: Uint8Array) => boolean;
   readonly #startMs: number;
   readonly #soon: (task: () => void) => void;
+  readonly #memory: (lengthBytes: number) => Uint8Array;
   /** Of chunks to read and write. */
   #startedBytes = 0;
   /** Resolves when all chunks before are written or, compressed, have started to be: room is taken in order. */
@@ -88,6 +91,7 @@ class Copy {
     this.#startMs = request.bytesPerSecond === undefined ? 0 : performance.now();
     this.#isZero = zeroTest(request.host?.sameBytes);
     this.#soon = request.host?.soon ?? ((task) => task());
+    this.#memory = request.host?.memory ?? quickBytes;
     this.#pace = new Pace(request.parallel);
     this.#flight = new Flight(this.#pace.parallel);
     const unitBytes = request.compressed === true ? request.target.unitBytes : undefined;
@@ -190,7 +194,7 @@ class Copy {
     this.#turn = new Promise((resolve) => {
       endTurn = resolve;
     });
-    const buffer = this.#buffers.pop() ?? quickBytes(Math.max(MOST_READ_BYTES, this.#unitBytes));
+    const buffer = this.#buffers.pop() ?? this.#memory(Math.max(MOST_READ_BYTES, this.#unitBytes));
     try {
       const bytes = buffer.subarray(0, lengthBytes);
       await this.#read(at, bytes);
