@@ -65,18 +65,14 @@ interface Work {
 }
 
 function allWork(): Work[] {
-  const conversions = FORMATS.flatMap((from) => FORMATS.map((to) => conversion(DISK, from, to)));
+  const conversions = [DISK, LARGE].flatMap((disk) =>
+    FORMATS.flatMap((from) => FORMATS.map((to) => conversion(disk, from, to))),
+  );
   const compressed = [
     conversion(DISK, 'raw', 'qcow2', '-zlib', ['-c']),
     conversion(DISK, 'raw', 'qcow2', '-zstd', ['-c', '-o', 'compression_type=zstd']),
   ];
   const small = [conversion(SMALL, 'raw', 'qcow2'), conversion(SMALL, 'qcow2', 'raw')];
-  const large = [
-    ...FORMATS.map((from) => conversion(LARGE, from, 'raw')),
-    ...FORMATS.slice(1).map((to) => conversion(LARGE, 'raw', to)),
-    conversion(LARGE, 'vpc', 'qcow2'),
-    conversion(LARGE, 'vhdx', 'qcow2'),
-  ];
   const loads = (['raw', 'qcow2'] as const).flatMap((format) =>
     LOADS.map(
       ({ name, flags }): Work => ({
@@ -88,7 +84,7 @@ function allWork(): Work[] {
       }),
     ),
   );
-  return [...conversions, ...compressed, ...small, ...large, ...loads];
+  return [...conversions, ...compressed, ...small, ...loads];
 }
 
 function conversion(

@@ -84,8 +84,12 @@ describe('the command', { timeout: 120_000 }, () => {
     symlinkSync(path.join(ROOT, 'node_modules'), path.join(packed, 'node_modules'));
     const create = () => run(path.join(packed, 'bin/ring0'), 'image', 'create', '-q', 'disk', '1M');
     assert.deepEqual([create().status, existsSync(path.join(dir, 'disk'))], [0, true]);
+    const startsSources = () => assert.match(create().stderr, /Cannot find module/);
     mkdirSync(path.join(packed, 'src'));
-    assert.match(create().stderr, /Cannot find module/);
+    startsSources();
+    // Another version's.
+    writeFileSync(path.join(packed, 'build/image.bundle'), "(function () { 'use strict'; })");
+    startsSources();
   });
 
   it('ends when all its output has gone out, or was lost', () => {

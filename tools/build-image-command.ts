@@ -30,7 +30,7 @@ const FOLLOWED = /\/src\/(cli\/image|storage)\//;
 const FORMATS = ['qcow2', 'vdi', 'vpc', 'vhdx', 'vmdk', 'parallels', 'qed'];
 
 interface Bundle {
-  openBundle(): Script;
+  openBundle(): Script | undefined;
   runBundle(script: Script): { readonly main: typeof main; readonly sources: readonly Source[] };
   isCurrent(sources: readonly Source[]): boolean;
 }
@@ -96,7 +96,8 @@ async function bundle(): Promise<{ readonly text: string; readonly map: string }
 
 function isBuilt(): boolean {
   try {
-    return isCurrent(runBundle(openBundle()).sources);
+    const script = openBundle();
+    return script !== undefined && isCurrent(runBundle(script).sources);
   } catch {
     return false;
   }
@@ -140,9 +141,10 @@ for (const flag of flags.split(' ')) setFlagsFromString(flag);
 if (!isBuilt()) {
   const { text, map } = await bundle();
   const code = await codeOf(new Script(text, { filename: OUT }));
-  const textBytes = Buffer.alloc(4);
-  textBytes.writeUInt32LE(text.length);
+  const lengths = Buffer.alloc(8);
+  lengths.writeUInt32LE(text.length, 0);
+  lengths.writeUInt32LE(code.length, 4);
   mkdirSync(BUILD, { recursive: true });
   put(join(BUILD, 'image.map'), map);
-  put(OUT, Buffer.concat([Buffer.from(text), code, textBytes]));
+  put(OUT, Buffer.concat([lengths, Buffer.from(text), code]));
 }
