@@ -6,8 +6,13 @@ import { CountCodec } from './refcount-block.ts';
 import { type Slice, TableCache } from './table-cache.ts';
 
 const CACHE_BYTES = 4 << 20;
-/** The file grows ahead by at least this much, and by an eighth: growing costs a call of the host. */
+/** Where it grows by little again and again, the file grows ahead by at least this much, and by an eighth: that costs a call of the host. */
 const GROW_BYTES = 8 << 20;
+const MOST_GROW_BYTES = 1 << 30;
+/** Commands ask for more at once. XFS writes all of a file to its disk that is cut back when it is closed. */
+const LITTLE_BYTES = (2 << 20) - 1;
+/** A few tables between large pieces. */
+const FEW_GROWTHS = 4;
 
 /** Neighbouring clusters of the host file. */
 export interface ClusterRun {
@@ -40,6 +45,8 @@ export class Refcounts {
   #isChanging = false;
   /** Clusters that the file has room for. */
   #end: number;
+  /** One behind the other, by little each. */
+  #littleGrowths = 0;
 
   constructor(
     file: HostFile,
@@ -92,10 +99,10 @@ export class Refcounts {
     });
   }
 
-  /** Makes that `take` finds something. @throws {ImageError} `no-space`, `io`. */
-  prepare(): Promise<void> {
+  /** Makes that `take` finds something, best of all `want` clusters. @throws {ImageError} `no-space`, `io`. */
+  prepare(want = 1): Promise<void> {
     return this.#mutex.run(async () => {
-      while (!(await this.#findFree()));
+      while (!(await this.#findFree(want)));
     });
   }
 
@@ -316,10 +323,11 @@ export class Refcounts {
   }
 
   /** A step towards a free cluster; true: one is found. */
-  async #findFree(): Promise<boolean> {
+  async #findFree(want: number): Promise<boolean> {
     if (this.#scan() !== undefined) return true;
     if (this.#hint >= this.#end) {
-      await this.#growFile(this.#hint + 1);
+      const most = MOST_GROW_BYTES / this.#clusterBytes;
+      await this.#growFile(this.#hint + Math.min(want, most));
       return false;
     }
     const place = this.#placeOf(this.#hint);
@@ -383,7 +391,10 @@ export class Refcounts {
   async #growFile(clusters: number): Promise<void> {
     if (clusters <= this.#end) return;
     const needed = clusters * this.#clusterBytes;
-    const ahead = Math.max(GROW_BYTES, Math.min(needed / 8, 1 << 30));
+    const isLittle = needed - this.#end * this.#clusterBytes <= LITTLE_BYTES;
+    this.#littleGrowths = isLittle ? this.#littleGrowths + 1 : 0;
+    const ahead =
+      this.#littleGrowths > FEW_GROWTHS ? Math.max(GROW_BYTES, Math.min(needed / 8, MOST_GROW_BYTES)) : 0;
     const bytes = Math.ceil((needed + ahead) / this.#clusterBytes) * this.#clusterBytes;
     await this.#file.truncate(bytes);
     const size = await this.#file.size();

@@ -15,7 +15,8 @@ type Plan =
   | { readonly kind: 'complete'; readonly lengthBytes: number }
   | { readonly kind: 'wait'; readonly until: Promise<void> }
   | { readonly kind: 'load' }
-  | { readonly kind: 'space' };
+  /** Clusters must be found first. */
+  | { readonly kind: 'space'; readonly clusters: number };
 
 const RESERVE_BYTES = 4 << 20;
 /** No more than refcounts are likely to give at once: what is looked through beyond that is looked through again. */
@@ -102,7 +103,7 @@ export class Writer {
         await this.#mapping.makeWritable(cluster);
         return 0;
       default:
-        await this.#meta.counts.prepare();
+        await this.#meta.counts.prepare(plan.clusters);
         return 0;
     }
   }
@@ -171,7 +172,8 @@ export class Writer {
       return { kind: 'write', hostOffset: entry.hostOffset + within, lengthBytes: here };
     if (this.#isVacant(cluster, entry)) {
       const isFresh = this.#isExternal ? false : this.#meta.counts.isNextFresh;
-      if (isFresh === undefined) return { kind: 'space' };
+      if (isFresh === undefined)
+        return { kind: 'space', clusters: Math.ceil((within + length) / clusterBytes) };
       if (isFresh) return this.#fresh(cluster, within, length, isAhead);
     }
     const stays = entry.copied;
@@ -207,7 +209,7 @@ export class Writer {
     const clusterBytes = this.#clusterBytes;
     const wanted = Math.ceil((within + length) / clusterBytes);
     const run = this.#meta.counts.take(this.#vacant(cluster, wanted));
-    if (run === undefined) return { kind: 'space' };
+    if (run === undefined) return { kind: 'space', clusters: wanted };
     const host = run.start * clusterBytes;
     this.#guard(host, run.count * clusterBytes);
     const end = within + Math.min(length, run.count * clusterBytes - within);
@@ -333,7 +335,7 @@ export class Writer {
     for (;;) {
       const run = this.#meta.counts.take(count);
       if (run === undefined) {
-        await this.#meta.counts.prepare();
+        await this.#meta.counts.prepare(count);
         continue;
       }
       this.#guard(run.start * this.#clusterBytes, run.count * this.#clusterBytes);
