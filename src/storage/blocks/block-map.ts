@@ -18,6 +18,8 @@ export interface Place {
   readonly zeroed: boolean;
   /** Whether nobody had it before. */
   readonly isNew?: boolean;
+  /** To be called before large room at the end of its file is written to, but not to its end. */
+  readonly reachEnd?: () => Promise<void>;
 }
 
 /** Room that a unit had, and has no more. */

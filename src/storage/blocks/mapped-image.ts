@@ -443,6 +443,7 @@ export class MappedImage implements DiskImage {
     const start = unit * this.unitBytes;
     const end = Math.min(start + this.unitBytes, this.sizeBytes);
     const hostOf = (at: number): number => place.hostOffsetBytes + at - start;
+    if (offsetBytes + from.length < end) await place.reachEnd?.();
     for (let at = start; at < end; ) {
       if (at === offsetBytes) {
         await writeSoon(place.file, hostOf(at), from);

@@ -1,6 +1,9 @@
-import type { HostFile } from '../image.ts';
+import { type HostFile, SECTOR_BYTES } from '../image.ts';
 import { fillZeros } from '../zeros.ts';
 import type { Freed, FreedRoom, Place } from './block-map.ts';
+
+/** For less, a sector of zeros takes as long as it may save. */
+const LARGE_BYTES = 1 << 20;
 
 /** Hands out room: what was freed, and else at the end of a file. */
 export class Tail implements FreedRoom {
@@ -55,7 +58,16 @@ export class Tail implements FreedRoom {
     this.#endBytes += lengthBytes;
     this.#growing = true;
     const zeroed = hostOffsetBytes >= this.#writtenBytes;
-    return { file: this.#file, hostOffsetBytes, zeroed, isNew: true };
+    const place = { file: this.#file, hostOffsetBytes, zeroed, isNew: true };
+    return lengthBytes < LARGE_BYTES ? place : { ...place, reachEnd: this.#reacher(this.#endBytes) };
+  }
+
+  /** A sector of zeros makes the file longer at once. XFS, where its length alone is changed, waits until its disk has all data. */
+  #reacher(endBytes: number): () => Promise<void> {
+    return async () => {
+      if ((await this.#file.size()) < endBytes)
+        await this.#file.write(endBytes - SECTOR_BYTES, new Uint8Array(SECTOR_BYTES));
+    };
   }
 
   /** Room at the end that reads as zeros, for the units that a fixed image gets. */

@@ -107,7 +107,9 @@ export class VpcMap implements BlockMap {
     const start = place.hostOffsetBytes;
     // The old footer lies where the bitmap goes.
     const zeroed = place.zeroed || start + bitmapBytes >= this.#state.fileBytes;
-    return { ...place, hostOffsetBytes: start + bitmapBytes, zeroed };
+    // The footer comes behind it, and needs no other end.
+    const { file, isNew = false } = place;
+    return { file, hostOffsetBytes: start + bitmapBytes, zeroed, isNew };
   }
 
   get #slotBytes(): number {
