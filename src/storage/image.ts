@@ -134,9 +134,10 @@ export interface Extent {
   /** The host file, where that is not the image's own. */
   readonly hostPath?: string;
   readonly compressed?: boolean;
-  /** Of zeros: for the image they are data, and their place is a hole of the host file. */
-  readonly unwritten?: boolean;
-  /** Of data, also for QEMU's `map`: their place is a hole of the host file, so that nobody needs to read them. */
+  /**
+   * For the image they are data, and their place is a hole of the host file, so that nobody needs to read them. `zero` where
+   * QEMU looks there, too, and else `data`: that is what `map`, `measure` and `compare -s` tell.
+   */
   readonly hole?: boolean;
 }
 

@@ -1,10 +1,9 @@
 import { RequestError } from '#base/errors.ts';
-import { fileOfName } from '#storage/image-name.ts';
-import { type DiskRun, runsOf } from '#storage/ops/status.ts';
+import { type DiskRun, isData, runsOf } from '#storage/ops/status.ts';
 import { print } from '../host.ts';
 import { closeAll, type ImageContext, openNamed, STATUS_OK } from './context.ts';
 import { sectorsFlag } from './flags.ts';
-import { chainOf } from './names.ts';
+import { chainOf, fileNameIn } from './names.ts';
 
 export interface MapFlags {
   readonly format?: string;
@@ -27,7 +26,6 @@ export async function imageMap(
   const image = await openNamed(file, context, { format: flags.format });
   try {
     const chain = await chainOf(image, file);
-    const nameOf = new Map(chain.map((one) => [one.image.path, one.name]));
     const end = Math.min(image.sizeBytes, start + most);
     if (flags.output === 'human')
       print(context.host, 'Offset          Length          Mapped to       File\n');
@@ -43,7 +41,7 @@ export async function imageMap(
           throw new RequestError(
             `${file}: at ${offsetBytes} it is compressed, which has no place in the file; use --output json`,
           );
-        const name = nameOf.get(run.hostPath ?? '') ?? run.hostPath ?? fileOfName(file);
+        const name = fileNameIn(chain, run);
         print(
           context.host,
           `${hex(offsetBytes)}${hex(lengthBytes)}${hex(hostOffsetBytes)}${name}\n`,
@@ -60,10 +58,9 @@ export async function imageMap(
 }
 
 function jsonOf(run: DiskRun): string {
-  const { offsetBytes, lengthBytes, depth, present, kind, unwritten, hostOffsetBytes } = run;
-  const isData = kind === 'data' || unwritten === true;
+  const { offsetBytes, lengthBytes, depth, present, kind, hostOffsetBytes } = run;
   const place = hostOffsetBytes === undefined ? '' : `, "offset": ${hostOffsetBytes}`;
-  return `{ "start": ${offsetBytes}, "length": ${lengthBytes}, "depth": ${depth}, "present": ${present}, "zero": ${kind === 'zero'}, "data": ${isData}${place}}`;
+  return `{ "start": ${offsetBytes}, "length": ${lengthBytes}, "depth": ${depth}, "present": ${present}, "zero": ${kind === 'zero'}, "data": ${isData(run)}${place}}`;
 }
 
 /** C's `%#-16x`, which gives 0 no prefix. */

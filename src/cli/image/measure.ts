@@ -45,7 +45,8 @@ export async function imageMeasure(
       if (
         format.name === 'qcow2' &&
         options.get('compat') !== '0.10' &&
-        image.bitmaps !== undefined
+        image.bitmaps !== undefined &&
+        (await image.info()).specific?.['compat'] !== '0.10'
       )
         bitmapBytes = bitmapBytesOf(await image.bitmaps.list(), sizeBytes, unitBytes);
       dataBytes = await dataBytesOf(image, format.name === 'raw' ? 512 : unitBytes, context.signal);

@@ -1,6 +1,7 @@
 import path from 'node:path';
 import type { DiskImage } from '#storage/image.ts';
 import { fileOfName } from '#storage/image-name.ts';
+import type { Status } from '#storage/ops/status.ts';
 
 /** The name that a user would use for the backing file `name` of the image that is called `file`. */
 export function backingDisplayName(file: string, name: string): string {
@@ -30,4 +31,14 @@ export async function chainOf(image: DiskImage, file: string): Promise<NamedImag
     });
   }
   return chain;
+}
+
+/** The name of the file that a run of the disk lies in; of one beside its image as that is named. */
+export function fileNameIn(chain: readonly NamedImage[], { depth, hostPath }: Status): string {
+  const { image, name } = chain[depth] ?? chain[0] ?? {};
+  if (image === undefined || name === undefined) return hostPath ?? '';
+  if (hostPath === undefined || hostPath === image.path) return name;
+  const within = path.relative(path.dirname(path.resolve(image.path)), hostPath);
+  const isBeside = path.isAbsolute(hostPath) && !within.startsWith('..');
+  return isBeside ? path.join(path.dirname(name), within) : hostPath;
 }

@@ -8,6 +8,8 @@ export interface Run {
   readonly file?: HostFile;
   readonly hostOffsetBytes?: number;
   readonly compressed?: boolean;
+  /** The image gave the disk this place from the start: what is a hole of the host file there are its zeros. */
+  readonly fixed?: boolean;
 }
 
 /** Room for a unit. */

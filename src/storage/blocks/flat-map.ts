@@ -1,24 +1,25 @@
 import { type HostFile, type ImageInfo, SECTOR_BYTES } from '../image.ts';
 import type { BlockMap, Run } from './block-map.ts';
 
+interface FlatParts {
+  readonly startBytes: number;
+  readonly sizeBytes: number;
+  readonly info: ImageInfo;
+  /** As in {@link Run}. */
+  readonly fixed?: boolean;
+  /** Gives the disk another size, on the file. */
+  readonly resize?: (sizeBytes: number) => Promise<void>;
+}
+
 /** A disk that lies in its file in one piece. */
 export class FlatMap implements BlockMap {
   readonly unitBytes = SECTOR_BYTES;
   readonly resize?: (sizeBytes: number) => Promise<void>;
   readonly #file: HostFile;
-  readonly #parts: { readonly startBytes: number; readonly info: ImageInfo };
+  readonly #parts: FlatParts;
   #sizeBytes: number;
 
-  constructor(
-    file: HostFile,
-    parts: {
-      readonly startBytes: number;
-      readonly sizeBytes: number;
-      readonly info: ImageInfo;
-      /** Gives the disk another size, on the file. */
-      readonly resize?: (sizeBytes: number) => Promise<void>;
-    },
-  ) {
+  constructor(file: HostFile, parts: FlatParts) {
     this.#file = file;
     this.#parts = parts;
     this.#sizeBytes = parts.sizeBytes;
@@ -35,7 +36,8 @@ export class FlatMap implements BlockMap {
   }
 
   find(offsetBytes: number, lengthBytes: number): Promise<Run> {
-    return findFlat(this.#file, this.#parts.startBytes + offsetBytes, lengthBytes);
+    const { startBytes, fixed } = this.#parts;
+    return findFlat(this.#file, startBytes + offsetBytes, lengthBytes, fixed);
   }
 
   commit(): Promise<void> {
@@ -55,11 +57,12 @@ export class FlatMap implements BlockMap {
   }
 }
 
-/** The run from `hostOffsetBytes` on of bytes that stand in a file as they are. */
+/** The run from `hostOffsetBytes` on of bytes that stand in a file as they are; `fixed` as in {@link Run}. */
 export async function findFlat(
   file: HostFile,
   hostOffsetBytes: number,
   lengthBytes: number,
+  fixed = false,
 ): Promise<Run> {
   const run = await file.extent(hostOffsetBytes, lengthBytes);
   const sectors = run.lengthBytes / SECTOR_BYTES;
@@ -71,5 +74,6 @@ export async function findFlat(
     lengthBytes: Math.min(lengthBytes, whole),
     file,
     hostOffsetBytes,
+    fixed,
   };
 }

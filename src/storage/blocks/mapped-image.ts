@@ -216,7 +216,7 @@ export class MappedImage implements DiskImage {
         ? await findFlat(first.file, first.hostOffsetBytes, lengthBytes)
         : undefined;
     const run = await this.#run(offsetBytes, there?.lengthBytes ?? lengthBytes);
-    return { ...extentOf(run, this.path), ...(there?.kind === 'zero' ? { hole: true } : {}) };
+    return extentOf(run, this.path, there);
   }
 
   info(): Promise<ImageInfo> {

@@ -36,15 +36,18 @@ export function continues(first: Run, lengthBytes: number, next: Run): boolean {
     : next.hostOffsetBytes === first.hostOffsetBytes + lengthBytes;
 }
 
-/** As the image at `path` tells it. */
-export function extentOf(run: Run, path: string): Extent {
+/** As the image at `path` tells it; `there` is what the host has in the place of data, if somebody looked. */
+export function extentOf(run: Run, path: string, there?: Run): Extent {
   const { kind, lengthBytes, file, hostOffsetBytes } = run;
   if (run.compressed === true) return { kind, lengthBytes, compressed: true };
+  if (file === undefined || hostOffsetBytes === undefined) return { kind, lengthBytes };
+  const isFixedHole = run.fixed === true && (there ?? run).kind === 'zero';
   return {
-    kind,
+    kind: isFixedHole ? 'zero' : kind,
     lengthBytes,
-    ...(hostOffsetBytes === undefined ? {} : { hostOffsetBytes }),
-    ...(file === undefined || file.path === path ? {} : { hostPath: file.path }),
+    hostOffsetBytes,
+    ...(file.path === path ? {} : { hostPath: file.path }),
+    ...(isFixedHole || there?.kind === 'zero' ? { hole: true } : {}),
   };
 }
 

@@ -2,7 +2,7 @@ import { quickBytes } from '../aligned.ts';
 import { type DiskImage, SECTOR_BYTES } from '../image.ts';
 import type { OnProgress } from './copy.ts';
 import { Flight } from './flight.ts';
-import { readsAsZeros, type Status, statusAt } from './status.ts';
+import { isData, readsAsZeros, type Status, statusAt } from './status.ts';
 
 const CHUNK_BYTES = 1 << 20;
 const PARALLEL = 4;
@@ -76,9 +76,7 @@ class Comparer {
       ? { kind: 'zero', lengthBytes, depth: 0, decidedAt: 0, present: false }
       : await statusAt(second, at, one.lengthBytes);
     const length = Math.min(one.lengthBytes, other.lengthBytes);
-    const isAlike =
-      one.kind === other.kind && one.present === other.present && one.unwritten === other.unwritten;
-    if (strict && !isAlike) {
+    if (strict && !areAlike(one, other)) {
       this.#note({ difference: 'status', offsetBytes: at });
       return length;
     }
@@ -122,6 +120,16 @@ class Comparer {
     if (this.#found === undefined || found.offsetBytes < this.#found.offsetBytes)
       this.#found = found;
   }
+}
+
+/** Whether two images say the same of a run, and both have a place for it or none. */
+function areAlike(one: Status, other: Status): boolean {
+  return (
+    one.kind === other.kind &&
+    one.present === other.present &&
+    isData(one) === isData(other) &&
+    (one.hostOffsetBytes === undefined) === (other.hostOffsetBytes === undefined)
+  );
 }
 
 /** Index of the first byte that differs; both are of one length. */

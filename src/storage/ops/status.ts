@@ -14,8 +14,12 @@ export interface Status {
   readonly hostPath?: string;
   readonly compressed?: boolean;
   /** As in the extent of an image. */
-  readonly unwritten?: boolean;
   readonly hole?: boolean;
+}
+
+/** Whether an image has given it room. */
+export function isData({ kind, hole }: Status): boolean {
+  return kind === 'data' || hole === true;
 }
 
 /** Whether that is known without a look at the bytes. */
@@ -39,7 +43,7 @@ export async function statusAt(
   for (let depth = 0; ; depth++) {
     const extent = await image.extent(offsetBytes, length);
     length = extent.lengthBytes;
-    const { kind, hostOffsetBytes, compressed, unwritten, hole } = extent;
+    const { kind, hostOffsetBytes, compressed, hole } = extent;
     const taken =
       hostOffsetBytes === undefined
         ? {}
@@ -53,7 +57,6 @@ export async function statusAt(
         present: true,
         ...taken,
         ...(compressed === true ? { compressed } : {}),
-        ...(unwritten === true ? { unwritten } : {}),
         ...(hole === true ? { hole } : {}),
       };
     const { backing } = image;
@@ -74,7 +77,7 @@ function continues(first: Status, next: Status): boolean {
     next.decidedAt === first.decidedAt &&
     next.present === first.present &&
     next.compressed === first.compressed &&
-    next.unwritten === first.unwritten &&
+    isData(next) === isData(first) &&
     next.hostPath === first.hostPath &&
     next.hostOffsetBytes === expected
   );

@@ -180,7 +180,7 @@ export class Qcow2Image implements DiskImage {
     const there = await findFlat(data, hostOffsetBytes, lengthBytes);
     const length = there.lengthBytes;
     if (there.kind === 'data') return { kind, lengthBytes: length, ...place };
-    return { kind: 'zero', lengthBytes: length, unwritten: true, ...place };
+    return { kind: 'zero', lengthBytes: length, hole: true, ...place };
   }
 
   async info(): Promise<ImageInfo> {

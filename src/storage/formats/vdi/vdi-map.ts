@@ -56,8 +56,11 @@ export class VdiMap implements BlockMap {
   }
 
   #run(entry: number, offsetBytes: number, lengthBytes: number): Run {
+    const { type } = this.#header;
+    // Without a parent it says itself that it is zeros.
+    if (entry === v.ENTRY_ZERO || (entry === v.ENTRY_FREE && type !== v.TYPE_DIFFERENCING))
+      return { kind: 'zero', lengthBytes };
     if (entry === v.ENTRY_FREE) return { kind: 'unallocated', lengthBytes };
-    if (entry === v.ENTRY_ZERO) return { kind: 'zero', lengthBytes };
     if (entry >= this.#allocated) {
       const place = this.#header.mapOffset + Math.floor(offsetBytes / this.unitBytes) * 4;
       throw badAt(
@@ -69,7 +72,8 @@ export class VdiMap implements BlockMap {
     }
     const hostOffsetBytes =
       this.#hostOffset(entry) + this.#header.blockExtra + (offsetBytes % this.unitBytes);
-    return { kind: 'data', lengthBytes, file: this.#file, hostOffsetBytes };
+    const fixed = type === v.TYPE_FIXED;
+    return { kind: 'data', lengthBytes, file: this.#file, hostOffsetBytes, fixed };
   }
 
   #hostOffset(index: number): number {

@@ -70,7 +70,7 @@ export class VmdkMap implements BlockMap {
     if (content.kind === 'sparse') return content.sparse.find(within, length);
     if (content.kind === 'zero') return { kind: 'zero', lengthBytes: length };
     const hostOffsetBytes = content.offsetBytes + within;
-    return findFlat(content.file, hostOffsetBytes, length);
+    return findFlat(content.file, hostOffsetBytes, length, true);
   }
 
   #extentAt(offsetBytes: number): Extent {

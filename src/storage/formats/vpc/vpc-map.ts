@@ -61,12 +61,17 @@ export class VpcMap implements BlockMap {
   }
 
   #run(entry: number, offsetBytes: number, lengthBytes: number): Run | Promise<Run> {
-    if (entry === v.ENTRY_FREE) return { kind: 'unallocated', lengthBytes };
+    if (entry === v.ENTRY_FREE) return { kind: this.#unsaid, lengthBytes };
     const unit = Math.floor(offsetBytes / this.unitBytes);
     const start = this.#blockStart(entry, unit);
     const data = start + this.#header.bitmapBytes + (offsetBytes % this.unitBytes);
     const run: Run = { kind: 'data', lengthBytes, file: this.#file, hostOffsetBytes: data };
     return this.#whole.has(unit) ? run : this.#partialRun(unit, start, run);
+  }
+
+  /** What there is of no block, or sector: without a parent the image says itself that it is zeros. */
+  get #unsaid(): 'zero' | 'unallocated' {
+    return this.#footer.type === v.TYPE_DIFFERENCING ? 'unallocated' : 'zero';
   }
 
   #blockStart(entry: number, unit: number): number {
@@ -93,7 +98,7 @@ export class VpcMap implements BlockMap {
     let sector = first + 1;
     while (sector < end && isSet(sector) === isSet(first)) sector++;
     const lengthBytes = (sector - first) * SECTOR_BYTES;
-    return isSet(first) ? { ...run, lengthBytes } : { kind: 'unallocated', lengthBytes };
+    return isSet(first) ? { ...run, lengthBytes } : { kind: this.#unsaid, lengthBytes };
   }
 
   async allocate(unit: number): Promise<Place> {

@@ -46,7 +46,7 @@ async function openFixed(file: HostFile, footer: Footer): Promise<BlockMap> {
   const there = Math.max(0, (await file.size()) - v.FOOTER_BYTES);
   const sizeBytes = Math.min(footer.sizeBytes, there);
   const resize = (toBytes: number): Promise<void> => moveFooter(file, footer, toBytes);
-  return new FlatMap(file, { startBytes: 0, sizeBytes, info: {}, resize });
+  return new FlatMap(file, { startBytes: 0, sizeBytes, info: {}, fixed: true, resize });
 }
 
 /** The new footer is there before the old one, which becomes a part of the disk, goes. */
