@@ -8,6 +8,7 @@ import { concatenated, type SourceDisk } from '#storage/ops/concat.ts';
 import { copyDisk } from '#storage/ops/copy.ts';
 import { brokenBitmaps, copyBitmaps } from '#storage/ops/copy-bitmaps.ts';
 import { createImage, withFileOptions } from '#storage/ops/create.ts';
+import { type Lost, SalvagedDisk } from '#storage/ops/salvage.ts';
 import { print } from '../host.ts';
 import {
   closeAll,
@@ -181,7 +182,8 @@ async function convert(
   context: ImageContext,
 ): Promise<void> {
   const { flags, target, format, options } = request;
-  const source = concatenated(sources);
+  const whole = concatenated(sources);
+  const source = flags.salvage === true ? salvaged(whole, context) : whole;
   const compresses = flags.compress === true || format.compressesAll?.(options) === true;
   if (!compresses && flags.salvage !== true) await readOnOneThread(sources, source, target);
   if (!flags.create) {
@@ -197,6 +199,12 @@ async function convert(
     const image = await openTarget(target, format, host);
     await fill(request, source, image, shared, context);
   });
+}
+
+function salvaged(source: SourceDisk, context: ImageContext): SourceDisk {
+  const tell = ({ offsetBytes, lengthBytes }: Lost): void =>
+    warn(context, `unreadable at ${offsetBytes}: ${lengthBytes} bytes of zeros instead`);
+  return new SalvagedDisk(source, tell, context.signal);
 }
 
 /** With its backing file, which may be of any format: the image that we made ourselves names it. */
@@ -246,12 +254,6 @@ async function fill(
       ...(request.parallel === undefined ? {} : { parallel: request.parallel }),
       ...(shared === undefined ? {} : { sharedDepth: shared }),
       ...(bytesPerSecond === undefined ? {} : { bytesPerSecond }),
-      ...(flags.salvage === true
-        ? {
-            onLost: ({ offsetBytes, lengthBytes }) =>
-              warn(context, `unreadable at ${offsetBytes}: ${lengthBytes} bytes of zeros instead`),
-          }
-        : {}),
     });
     if (request.bitmaps !== undefined && target.bitmaps !== undefined)
       await copyBitmaps(request.bitmaps, target.bitmaps);

@@ -147,44 +147,6 @@ describe('copyDisk', () => {
     assert.deepEqual(await readAll(target), await readAll(disk));
   });
 
-  it('loses, where a source is salvaged, what cannot be read and nothing around it', async () => {
-    const disk = await diskOf(new MemoryHost(), '/source', 'dddddddddddd', 0);
-    const whole = concatenated([disk]);
-    // A sector, the last one of a unit and the first of the next, and a unit that is compressed.
-    const bad = [
-      { offsetBytes: UNIT + 512, lengthBytes: 512 },
-      { offsetBytes: 4 * UNIT - 512, lengthBytes: 1024 },
-      { offsetBytes: 8 * UNIT, lengthBytes: UNIT },
-    ];
-    const source = {
-      ...whole,
-      status: async (at: number, lengthBytes: number) => {
-        const compressed = Math.floor(at / UNIT) === 8;
-        const end = compressed ? 9 * UNIT : at < 8 * UNIT ? 8 * UNIT : disk.sizeBytes;
-        const length = Math.min(lengthBytes, end - at);
-        const status = { kind: 'data', depth: 0, decidedAt: 0, present: true } as const;
-        return { ...status, lengthBytes: length, compressed };
-      },
-      read: async (at: number, into: Uint8Array) => {
-        for (const { offsetBytes, lengthBytes } of bad)
-          if (at < offsetBytes + lengthBytes && at + into.length > offsetBytes)
-            throw new Error('unreadable');
-        await whole.read(at, into);
-      },
-    };
-    const expected = await readAll(disk);
-    for (const { offsetBytes, lengthBytes } of bad)
-      expected.fill(0, offsetBytes, offsetBytes + lengthBytes);
-    const target = await diskOf(new MemoryHost(), '/target', '', disk.sizeBytes);
-    const lost: unknown[] = [];
-    await copyDisk({
-      ...{ source, target, sparseBytes: UNIT, targetIsZero: true },
-      onLost: (one) => lost.push(one),
-    });
-    assert.deepEqual(lost, bad);
-    assert.deepEqual(await readAll(target), expected);
-  });
-
   it('fails when all writes have ended, also where one fails within the call', async () => {
     const disk = await diskOf(new MemoryHost(), '/source', 'd.d', 0);
     let underWay = 0;

@@ -5,7 +5,6 @@ import { zeroTest } from '../zeros.ts';
 import type { SourceDisk } from './concat.ts';
 import { Flight } from './flight.ts';
 import { MOST_READ_BYTES, Pace } from './pace.ts';
-import { type Lost, readAround } from './salvage.ts';
 import { readsAsZeros, type Status } from './status.ts';
 
 /** So that progress is seen within a hole of a huge disk, and a signal is. */
@@ -38,8 +37,6 @@ export interface CopyRequest {
   readonly compressed?: boolean;
   readonly signal?: AbortSignal;
   readonly onProgress?: OnProgress;
-  /** Told of what cannot be read and becomes zeros, instead of failing. */
-  readonly onLost?: (lost: Lost) => void;
   readonly bytesPerSecond?: number;
   readonly host?: CopyHost;
 }
@@ -220,16 +217,11 @@ class Copy {
   }
 
   async #read(at: number, into: Uint8Array): Promise<void> {
-    const { source, host, onLost, signal } = this.#request;
+    const { source, host } = this.#request;
     const startMs = host?.nowMs() ?? 0;
-    try {
-      await source.read(at, into);
-      this.#pace.learn(into.length, (host?.nowMs() ?? 0) - startMs);
-      this.#flight.limit = this.#pace.parallel;
-    } catch (error) {
-      if (onLost === undefined) throw error;
-      for (const lost of await readAround(source, at, into, signal)) onLost(lost);
-    }
+    await source.read(at, into);
+    this.#pace.learn(into.length, (host?.nowMs() ?? 0) - startMs);
+    this.#flight.limit = this.#pace.parallel;
   }
 
   /** Undefined: it is done. */
