@@ -268,6 +268,11 @@ export interface DiskImage {
   writeCompressed?(offsetBytes: number, from: Uint8Array): Promise<void>;
   /** Writes another backing file's name, or none, into the image. What reads from it is not looked at. */
   setBacking?(name: string | undefined, format: string | undefined): Promise<void>;
+  /**
+   * Writes into the image, durably, which state its backing file is in now: else it is refused when that was written to.
+   * Only where the format keeps that, and the image is open for writing and has a backing image.
+   */
+  adoptBacking?(): Promise<void>;
   /** Changes what the image was created with, by `amendOptions` of its format. Afterwards it can only be closed. */
   amend?(options: CreateRequest['options']): Promise<void>;
   /** Drops all data, so that everything is unallocated. */

@@ -1,4 +1,4 @@
-import type { HostFile, ImageInfo } from '../image.ts';
+import type { DiskImage, HostFile, ImageInfo } from '../image.ts';
 
 /** A run of the disk, all of it of one kind. */
 export interface Run {
@@ -83,6 +83,8 @@ export interface BlockMap {
   /** All is committed and compact. When the disk gets smaller, the units behind its new end have been freed, if possible. */
   resize?(sizeBytes: number): Promise<void>;
   setBacking?(name: string | undefined, format: string | undefined): Promise<void>;
+  /** As {@link DiskImage.adoptBacking}. */
+  adoptBacking?(): Promise<void>;
   /** Commits, unless opened for reading, and closes the files. */
   close(): Promise<void>;
 }

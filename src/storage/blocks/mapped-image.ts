@@ -13,7 +13,8 @@ import type { BlockMap, Place, Run } from './block-map.ts';
 import { findFlat } from './flat-map.ts';
 import { KeyLock } from './key-lock.ts';
 import { Requests } from './requests.ts';
-import { adjoining, continues, extentOf, isInPlace, writeSoon, zeroRun } from './runs.ts';
+import { RunReader } from './run-reader.ts';
+import { adjoining, extentOf, isInPlace, writeSoon, zeroRun } from './runs.ts';
 
 const CHUNK_BYTES = 1 << 20;
 /** Compressed runs read at once: each takes memory of its own, in hostile images much for little. */
@@ -39,7 +40,9 @@ export class MappedImage implements DiskImage {
   readonly resize?: (sizeBytes: number, options?: ResizeOptions) => Promise<void>;
   readonly writeCompressed?: (offsetBytes: number, from: Uint8Array) => Promise<void>;
   readonly setBacking?: (name: string | undefined, format: string | undefined) => Promise<void>;
+  readonly adoptBacking?: () => Promise<void>;
   readonly #map: BlockMap;
+  readonly #runs: RunReader;
   readonly #locks = new KeyLock();
   readonly #requests = new Requests();
   #releasing: Promise<void> = Promise.resolve();
@@ -53,6 +56,7 @@ export class MappedImage implements DiskImage {
     this.backing = parts.backing;
     this.unitBytes = map.unitBytes;
     this.#map = map;
+    this.#runs = new RunReader(map, parts.backing);
     if (map.resize !== undefined)
       this.resize = (sizeBytes, options = {}) =>
         this.#requests.alone(() => this.#resize(sizeBytes, options));
@@ -63,6 +67,9 @@ export class MappedImage implements DiskImage {
         await this.#startChange(0, 0);
         await map.setBacking?.(name, format);
       };
+    // Not for what it says itself: that stays the same.
+    if (map.adoptBacking !== undefined && parts.backing !== undefined && !parts.readOnly)
+      this.adoptBacking = () => this.#requests.alone(async () => await map.adoptBacking?.());
   }
 
   get sizeBytes(): number {
@@ -78,10 +85,10 @@ export class MappedImage implements DiskImage {
     const reads: Promise<void>[] = [];
     try {
       for (let done = 0; done < into.length; ) {
-        const run = await this.#run(offsetBytes + done, into.length - done);
+        const run = await this.#runs.find(offsetBytes + done, into.length - done);
         const part = into.subarray(done, done + run.lengthBytes);
-        if (part.length === into.length) return await this.#readRun(run, offsetBytes, part);
-        reads.push(begun(this.#readRun(run, offsetBytes + done, part)));
+        if (part.length === into.length) return await this.#runs.read(run, offsetBytes, part);
+        reads.push(begun(this.#runs.read(run, offsetBytes + done, part)));
         if (run.compressed === true && reads.length >= MOST_UNPACKED) await settle(reads.splice(0));
         done += run.lengthBytes;
       }
@@ -99,7 +106,7 @@ export class MappedImage implements DiskImage {
   async #write(offsetBytes: number, from: Uint8Array): Promise<void> {
     for (let done = 0; done < from.length; ) {
       const at = offsetBytes + done;
-      const run = await this.#run(at, from.length - done);
+      const run = await this.#runs.find(at, from.length - done);
       if (isInPlace(run)) {
         await writeSoon(run.file, run.hostOffsetBytes, from.subarray(done, done + run.lengthBytes));
         done += run.lengthBytes;
@@ -128,9 +135,9 @@ export class MappedImage implements DiskImage {
   async #writeZeroes(offsetBytes: number, lengthBytes: number, mayUnmap: boolean): Promise<void> {
     for (let done = 0; done < lengthBytes; ) {
       const at = offsetBytes + done;
-      const run = await this.#run(at, lengthBytes - done);
+      const run = await this.#runs.find(at, lengthBytes - done);
       let length = run.lengthBytes;
-      const isZero = this.#readsAsZeros(run, at);
+      const isZero = this.#runs.readsAsZeros(run, at);
       if (!isZero && isInPlace(run)) {
         const isFreed = mayUnmap && (await this.#freeUnit(at, lengthBytes - done));
         length = isFreed ? this.#unitLength(at) : mayUnmap ? this.#upToFree(run, at) : length;
@@ -150,7 +157,7 @@ export class MappedImage implements DiskImage {
   async #discard(offsetBytes: number, lengthBytes: number): Promise<void> {
     for (let done = 0; done < lengthBytes; ) {
       const at = offsetBytes + done;
-      const run = await this.#run(at, lengthBytes - done);
+      const run = await this.#runs.find(at, lengthBytes - done);
       if (run.kind !== 'data' || !isInPlace(run)) done += run.lengthBytes;
       else if (await this.#freeUnit(at, lengthBytes - done)) done += this.#unitLength(at);
       else {
@@ -215,7 +222,7 @@ export class MappedImage implements DiskImage {
       first.kind === 'data' && isInPlace(first)
         ? await findFlat(first.file, first.hostOffsetBytes, lengthBytes)
         : undefined;
-    const run = await this.#run(offsetBytes, there?.lengthBytes ?? lengthBytes);
+    const run = await this.#runs.find(offsetBytes, there?.lengthBytes ?? lengthBytes);
     return extentOf(run, this.path, there);
   }
 
@@ -294,7 +301,7 @@ export class MappedImage implements DiskImage {
   async #freeFrom(sizeBytes: number): Promise<void> {
     if (this.#map.free === undefined) return;
     for (let at = Math.ceil(sizeBytes / this.unitBytes) * this.unitBytes; at < this.sizeBytes; ) {
-      const run = await this.#run(at, this.sizeBytes - at);
+      const run = await this.#runs.find(at, this.sizeBytes - at);
       const isBare = run.kind !== 'data' && run.lengthBytes >= this.#unitLength(at);
       if (!isBare) await this.#map.free(at / this.unitBytes, false);
       const units = isBare ? Math.max(1, Math.floor(run.lengthBytes / this.unitBytes)) : 1;
@@ -321,39 +328,6 @@ export class MappedImage implements DiskImage {
     return Math.min(this.unitBytes, this.sizeBytes - offsetBytes);
   }
 
-  /** The longest run from `offsetBytes` on that one call of the host can serve. */
-  async #run(offsetBytes: number, lengthBytes: number): Promise<Run> {
-    const found = this.#map.find(offsetBytes, lengthBytes);
-    const first = found instanceof Promise ? await found : found;
-    if (first.compressed === true) return first;
-    let length = first.lengthBytes;
-    while (length < lengthBytes) {
-      const following = this.#map.find(offsetBytes + length, lengthBytes - length);
-      const next = following instanceof Promise ? await following : following;
-      if (!continues(first, length, next)) break;
-      length += next.lengthBytes;
-    }
-    return { ...first, lengthBytes: length };
-  }
-
-  async #readRun(run: Run, offsetBytes: number, into: Uint8Array): Promise<void> {
-    if (run.kind === 'zero') into.fill(0);
-    else if (run.kind === 'unallocated') await this.#readBacking(offsetBytes, into);
-    else if (run.compressed === true) await this.#map.readCompressed?.(run, offsetBytes, into);
-    else await run.file?.read(run.hostOffsetBytes ?? 0, into);
-  }
-
-  async #readBacking(offsetBytes: number, into: Uint8Array): Promise<void> {
-    const there = Math.max(0, Math.min(into.length, (this.backing?.sizeBytes ?? 0) - offsetBytes));
-    into.fill(0, there);
-    if (there > 0) await this.backing?.read(offsetBytes, into.subarray(0, there));
-  }
-
-  #readsAsZeros(run: Run, offsetBytes: number): boolean {
-    if (run.kind === 'unallocated') return offsetBytes >= (this.backing?.sizeBytes ?? 0);
-    return run.kind === 'zero';
-  }
-
   /** How many whole units, all of them to be allocated at once, start at `offsetBytes`; 0: none. */
   #wholeUnits(offsetBytes: number, lengthBytes: number): number {
     if (offsetBytes % this.unitBytes !== 0 || this.#map.writeUnit !== undefined) return 0;
@@ -365,7 +339,7 @@ export class MappedImage implements DiskImage {
     const first = offsetBytes / this.unitBytes;
     const units = Array.from({ length: from.length / this.unitBytes }, (_, index) => first + index);
     await this.#locks.run(units, async () => {
-      const now = await this.#run(offsetBytes, from.length);
+      const now = await this.#runs.find(offsetBytes, from.length);
       const places: Place[] = [];
       // Somebody else has written to some of them meanwhile: these stay where they are.
       const isMixed = isInPlace(now) || now.lengthBytes < from.length;
@@ -388,7 +362,7 @@ export class MappedImage implements DiskImage {
   }
 
   async #placeOf(unit: number, offsetBytes: number): Promise<Place> {
-    const run = await this.#run(offsetBytes, this.unitBytes);
+    const run = await this.#runs.find(offsetBytes, this.unitBytes);
     if (!isInPlace(run) || run.lengthBytes < this.unitBytes)
       return await this.#allocate(unit, offsetBytes);
     return { file: run.file, hostOffsetBytes: run.hostOffsetBytes, zeroed: false };
@@ -422,7 +396,7 @@ export class MappedImage implements DiskImage {
   #writeUnit(offsetBytes: number, from: Uint8Array): Promise<void> {
     const unit = Math.floor(offsetBytes / this.unitBytes);
     return this.#locks.run([unit], async () => {
-      const now = await this.#run(offsetBytes, from.length);
+      const now = await this.#runs.find(offsetBytes, from.length);
       if (isInPlace(now) && now.lengthBytes === from.length)
         return await writeSoon(now.file, now.hostOffsetBytes, from);
       if (this.#map.writeUnit !== undefined)
@@ -451,10 +425,10 @@ export class MappedImage implements DiskImage {
         continue;
       }
       const stop = at < offsetBytes ? offsetBytes : end;
-      const run = await this.#run(at, Math.min(stop - at, CHUNK_BYTES));
-      if (!isInPlace(run) && !(place.zeroed && this.#readsAsZeros(run, at))) {
+      const run = await this.#runs.find(at, Math.min(stop - at, CHUNK_BYTES));
+      if (!isInPlace(run) && !(place.zeroed && this.#runs.readsAsZeros(run, at))) {
         const bytes = new Uint8Array(run.lengthBytes);
-        await this.#readRun(run, at, bytes);
+        await this.#runs.read(run, at, bytes);
         if (!place.zeroed || !isZero(bytes)) await place.file.write(hostOf(at), bytes);
       }
       at += run.lengthBytes;
@@ -477,7 +451,7 @@ export class MappedImage implements DiskImage {
       offsetBytes === start &&
       lengthBytes === Math.min(this.unitBytes, this.sizeBytes - offsetBytes);
     const markZero = async (): Promise<boolean> => {
-      const run = await this.#run(offsetBytes, lengthBytes);
+      const run = await this.#runs.find(offsetBytes, lengthBytes);
       if (run.kind === 'data' || run.lengthBytes < lengthBytes) return false;
       return (await this.#map.markZero?.(unit)) ?? false;
     };

@@ -11,6 +11,14 @@ import * as v from './layout.ts';
 /** All of an entry that is free. */
 const FREE_BYTE = 0xff;
 
+interface VdiState {
+  readonly fileBytes: number;
+  readonly readOnly: boolean;
+  readonly info: ImageInfo;
+  /** Which state the parent is in now. */
+  readonly parentState: (() => Promise<Uint8Array>) | undefined;
+}
+
 /**
  * One table, an entry for each block: which of the blocks behind the table it is. New blocks come last, because other
  * programs take the header's count of blocks for the first free one.
@@ -19,20 +27,18 @@ export class VdiMap implements BlockMap {
   readonly unitBytes: number;
   readonly #file: HostFile;
   readonly #readOnly: boolean;
+  readonly #parentState: VdiState['parentState'];
   #header: Header;
   readonly #cache: MetadataCache;
   readonly tail: Tail;
   readonly #info: ImageInfo;
   #allocated: number;
 
-  constructor(
-    file: HostFile,
-    header: Header,
-    state: { readonly fileBytes: number; readonly readOnly: boolean; readonly info: ImageInfo },
-  ) {
+  constructor(file: HostFile, header: Header, state: VdiState) {
     this.unitBytes = header.blockBytes;
     this.#file = file;
     this.#readOnly = state.readOnly;
+    this.#parentState = state.parentState;
     this.#info = state.info;
     this.#header = header;
     this.#allocated = header.allocated;
@@ -137,6 +143,13 @@ export class VdiMap implements BlockMap {
   /** Differencing images know by this that their parent has changed. */
   async beforeChange(): Promise<void> {
     await this.#cache.set(v.H_UUID_MODIFY, randomUuid(), 0);
+  }
+
+  async adoptBacking(): Promise<void> {
+    const state = await this.#parentState?.();
+    if (state === undefined) return;
+    await this.#cache.set(v.H_UUID_PARENT_MODIFY, state, 0);
+    await this.commit();
   }
 
   commit(): Promise<void> {

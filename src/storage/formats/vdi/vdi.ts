@@ -9,6 +9,7 @@ import {
   type ImageFormat,
   type ImageInfo,
   type OpenContext,
+  type StorageHost,
 } from '../../image.ts';
 import { create, layoutOf } from './create.ts';
 import { type Header, readHeader } from './header.ts';
@@ -30,7 +31,16 @@ async function open(file: HostFile, context: OpenContext): Promise<DiskImage> {
       if (backing !== undefined) await checkParent(file, header, backingName, context);
     }
     const info = infoOf(header, backingName);
-    const map = new VdiMap(file, header, { fileBytes: await file.size(), readOnly, info });
+    const parentState =
+      backingName === undefined
+        ? undefined
+        : () => modificationOf(file.path, backingName, context.host);
+    const map = new VdiMap(file, header, {
+      fileBytes: await file.size(),
+      readOnly,
+      info,
+      parentState,
+    });
     return new MappedImage({ format: FORMAT, path: file.path, readOnly, backing, map });
   } catch (error) {
     await file.close();
@@ -46,18 +56,22 @@ async function checkParent(
   name: string,
   { host }: OpenContext,
 ): Promise<void> {
-  const parent = await host.openFile(host.resolve(file.path, name));
-  try {
-    const { uuidModify } = await readHeader(parent);
-    if (sameBytes(uuidModify, header.uuidParentModify)) return;
-  } finally {
-    await parent.close();
-  }
+  if (sameBytes(await modificationOf(file.path, name, host), header.uuidParentModify)) return;
   throw new ImageError(
     'corrupt',
     `${file.path}: its parent ${name} was changed after this image was made; go back to the parent as it was`,
     { path: file.path, offsetBytes: v.H_UUID_PARENT_MODIFY },
   );
+}
+
+/** Which state the image is in that is called `name` in the one at `path`. */
+async function modificationOf(path: string, name: string, host: StorageHost): Promise<Uint8Array> {
+  const file = await host.openFile(host.resolve(path, name));
+  try {
+    return (await readHeader(file)).uuidModify;
+  } finally {
+    await file.close();
+  }
 }
 
 function infoOf(header: Header, backingName: string | undefined): ImageInfo {

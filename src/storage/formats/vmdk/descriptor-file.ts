@@ -1,6 +1,6 @@
 import { type HostFile, ImageError, type StorageHost } from '../../image.ts';
 import { type NewEnd, resizedDescriptor } from './descriptor.ts';
-import { type Located, readDescriptor } from './parent.ts';
+import { type Located, readDescriptor, readIdentity } from './parent.ts';
 
 /** The descriptor of an open disk, in a file of its own or within the sparse one. */
 export class DescriptorFile {
@@ -22,10 +22,26 @@ export class DescriptorFile {
   /** Images that differ from this one know by its identifier that it has changed. */
   async changeId(): Promise<void> {
     const { descriptor, offsetBytes } = this.#located;
-    if (descriptor.cid.length !== 8) return;
     const value = crypto.getRandomValues(new Uint32Array(1))[0] ?? 0;
-    const cid = Math.min(value, 0xffff_fffe).toString(16).padStart(8, '0');
-    await this.#files[0]?.write(offsetBytes + descriptor.cidAt, new TextEncoder().encode(cid));
+    const cid = Math.min(value, 0xffff_fffe).toString(16);
+    await this.#setId(descriptor.cid, offsetBytes + descriptor.cidAt, cid);
+  }
+
+  /** Says that the parent as it is now is the one that this image differs from. */
+  async adoptParent(): Promise<void> {
+    const [file] = this.#files;
+    const { descriptor, offsetBytes } = this.#located;
+    const { parentCid, parentCidAt, parentName } = descriptor;
+    if (file === undefined || parentCid === undefined || parentName === undefined) return;
+    const { cid } = await readIdentity(file, parentName, this.#host);
+    await this.#setId(parentCid, offsetBytes + parentCidAt, cid);
+    await file.flush();
+  }
+
+  /** Only over one of the usual length: what follows it stays where it is. */
+  async #setId(old: string, at: number, id: string): Promise<void> {
+    if (old.length !== 8) return;
+    await this.#files[0]?.write(at, new TextEncoder().encode(id.padStart(8, '0')));
   }
 
   /** What `setSize` wrote does not hold. */

@@ -16,6 +16,8 @@ export interface Descriptor {
   /** Where in the text the identifier stands. */
   readonly cidAt: number;
   readonly parentCid: string | undefined;
+  /** Where in the text the parent's identifier stands. */
+  readonly parentCidAt: number;
   readonly parentName: string | undefined;
   readonly extents: readonly ExtentLine[];
 }
@@ -36,7 +38,8 @@ export function parseDescriptor(text: string, path: string, baseBytes: number): 
   const cid = fieldOf('CID');
   if (cid === undefined || !/^[0-9a-f]{1,8}$/i.test(cid.value))
     throw badAt('corrupt', path, baseBytes, 'the descriptor has no CID');
-  const parentCid = fieldOf('parentCID')?.value.toLowerCase();
+  const parentField = fieldOf('parentCID');
+  const parentCid = parentField?.value.toLowerCase();
   const hasParent = parentCid !== undefined && parentCid !== NO_PARENT;
   const parentName = fieldOf('parentFileNameHint')?.value;
   if (hasParent && parentName === undefined)
@@ -46,6 +49,7 @@ export function parseDescriptor(text: string, path: string, baseBytes: number): 
     cid: cid.value.toLowerCase(),
     cidAt: cid.at,
     parentCid: hasParent ? parentCid : undefined,
+    parentCidAt: parentField?.at ?? 0,
     parentName: hasParent ? parentName : undefined,
     extents: parseExtents(text, path, baseBytes),
   };

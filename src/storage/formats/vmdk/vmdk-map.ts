@@ -137,6 +137,10 @@ export class VmdkMap implements BlockMap {
     await this.#parts.changeId();
   }
 
+  adoptBacking(): Promise<void> {
+    return this.#parts.text.adoptParent();
+  }
+
   async commit(): Promise<void> {
     const { extents, files, text } = this.#parts;
     await text.settle();

@@ -1,0 +1,47 @@
+import type { DiskImage } from '../image.ts';
+import type { BlockMap, Run } from './block-map.ts';
+import { continues } from './runs.ts';
+
+/** Finds the runs of a disk, and reads them where they lie. */
+export class RunReader {
+  readonly #map: BlockMap;
+  readonly #backing: DiskImage | undefined;
+
+  constructor(map: BlockMap, backing: DiskImage | undefined) {
+    this.#map = map;
+    this.#backing = backing;
+  }
+
+  /** The longest run from `offsetBytes` on that one call of the host can serve. */
+  async find(offsetBytes: number, lengthBytes: number): Promise<Run> {
+    const found = this.#map.find(offsetBytes, lengthBytes);
+    const first = found instanceof Promise ? await found : found;
+    if (first.compressed === true) return first;
+    let length = first.lengthBytes;
+    while (length < lengthBytes) {
+      const following = this.#map.find(offsetBytes + length, lengthBytes - length);
+      const next = following instanceof Promise ? await following : following;
+      if (!continues(first, length, next)) break;
+      length += next.lengthBytes;
+    }
+    return { ...first, lengthBytes: length };
+  }
+
+  async read(run: Run, offsetBytes: number, into: Uint8Array): Promise<void> {
+    if (run.kind === 'zero') into.fill(0);
+    else if (run.kind === 'unallocated') await this.#readBacking(offsetBytes, into);
+    else if (run.compressed === true) await this.#map.readCompressed?.(run, offsetBytes, into);
+    else await run.file?.read(run.hostOffsetBytes ?? 0, into);
+  }
+
+  async #readBacking(offsetBytes: number, into: Uint8Array): Promise<void> {
+    const there = Math.max(0, Math.min(into.length, (this.#backing?.sizeBytes ?? 0) - offsetBytes));
+    into.fill(0, there);
+    if (there > 0) await this.#backing?.read(offsetBytes, into.subarray(0, there));
+  }
+
+  readsAsZeros(run: Run, offsetBytes: number): boolean {
+    if (run.kind === 'unallocated') return offsetBytes >= (this.#backing?.sizeBytes ?? 0);
+    return run.kind === 'zero';
+  }
+}
