@@ -275,8 +275,8 @@ export interface DiskImage {
   adoptBacking?(): Promise<void>;
   /** Changes what the image was created with, by `amendOptions` of its format. Afterwards it can only be closed. */
   amend?(options: CreateRequest['options']): Promise<void>;
-  /** Drops all data, so that everything is unallocated. */
-  makeEmpty?(): Promise<void>;
+  /** Drops all data, so that everything is unallocated. `onProgress` is told of bytes of the disk since the last call. */
+  makeEmpty?(onProgress?: (bytes: number) => void): Promise<void>;
 }
 
 export interface ResizeOptions {

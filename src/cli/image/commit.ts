@@ -19,6 +19,9 @@ export interface CommitFlags {
   readonly rate?: string;
 }
 
+/** What emptying an image takes, of what copying it does: 10 s for 1 TiB in clusters of 64 KiB, a 64th of it at 1.7 GB/s. */
+const EMPTYING_SHARE = 1 / 64;
+
 /** `ring0 image commit`: an image's changes into its backing file. */
 export async function imageCommit(
   file: string,
@@ -40,7 +43,9 @@ export async function imageCommit(
       format: link.image.format,
       probe: true,
     });
-    context.progress.start(top.sizeBytes);
+    const isEmptied = flags.drop !== true && flags.base === undefined;
+    const emptying = isEmptied && top.makeEmpty !== undefined ? EMPTYING_SHARE : 0;
+    context.progress.start(top.sizeBytes * (1 + emptying));
     try {
       await commitDisk({
         top,
@@ -54,12 +59,10 @@ export async function imageCommit(
     } finally {
       await closeAll([base]);
     }
+    if (isEmptied) await top.makeEmpty?.((bytes) => context.progress.add(bytes * emptying));
     context.progress.end();
-    if (flags.drop !== true && flags.base === undefined) {
-      if (top.makeEmpty === undefined)
-        warn(context, `${file}: ${top.format} images cannot be emptied; it keeps its data`);
-      else await top.makeEmpty();
-    }
+    if (isEmptied && top.makeEmpty === undefined)
+      warn(context, `${file}: ${top.format} images cannot be emptied; it keeps its data`);
     say(context, 'Image committed.');
   } finally {
     await closeAll([top]);

@@ -278,10 +278,18 @@ export class Qcow2Image implements DiskImage {
     await amend(disk, amendment);
   }
 
-  async makeEmpty(): Promise<void> {
+  async makeEmpty(onProgress?: (bytes: number) => void): Promise<void> {
+    const { clusters } = this.#mapping;
+    let done = 0;
+    const reach = (cluster: number): void => {
+      const bytes = Math.min(cluster * this.unitBytes, this.sizeBytes);
+      onProgress?.(bytes - done);
+      done = bytes;
+    };
     await this.#alone(async () => {
-      await this.#zeroing.unmap(0, this.#mapping.clusters);
+      await this.#zeroing.unmap(0, clusters, reach);
       await this.#meta.settle();
+      reach(clusters);
     }, true);
   }
 

@@ -78,11 +78,19 @@ export class Zeroing {
     });
   }
 
-  /** Makes clusters unallocated, whatever the backing file has there. Nothing else may be under way. */
-  async unmap(fromCluster: number, toCluster: number): Promise<void> {
+  /**
+   * Makes clusters unallocated, whatever the backing file has there. Nothing else may be under way. `reach` is told how far
+   * it is.
+   */
+  async unmap(
+    fromCluster: number,
+    toCluster: number,
+    reach?: (cluster: number) => void,
+  ): Promise<void> {
     const { clusterBytes } = this.#meta;
     const { perTable } = this.#mapping;
     await this.#eachTable(fromCluster * clusterBytes, toCluster * clusterBytes, async (cluster) => {
+      reach?.(cluster);
       if (cluster % perTable === 0 && cluster + perTable <= toCluster) {
         await this.#mapping.dropTable(cluster, (entry) => this.#writer.release(entry));
         return;
