@@ -36,14 +36,31 @@ export function isJsonName(text: string): boolean {
   return text.startsWith(JSON_PREFIX);
 }
 
+/** What may stand before a file's name. */
+const FILE_PREFIX = /^(?:file|host_device):/;
+/** What QEMU reaches images by, or tests itself with; and whatever else looks like a URL that is none of ours. */
+const OTHER_PROTOCOL =
+  /^((?:nbd|ssh|sftp|gluster|rbd|sheepdog|iscsi|iser|nfs|ftps?|tftp|v?fat|nvme|null-co|null-aio|blkdebug|blkverify)(?:\+[a-z]+)?(?=:)|(?!https?:)[a-z][a-z0-9+.-]*(?=:\/\/))/i;
+
+/** The protocol that a name starts with, of those that lead to no file and are not supported. */
+export function otherProtocol(file: string): string | undefined {
+  return OTHER_PROTOCOL.exec(file)?.[1];
+}
+
+/** A file's name without the protocol of files. As QEMU shows it: another colon that is in it would be taken for that of one. */
+function withoutPrefix(text: string): string {
+  const file = text.replace(FILE_PREFIX, '');
+  return file !== text && /^[^/]*:/.test(file) ? `./${file}` : file;
+}
+
 /** The file alone of a name. @throws {ImageError} as {@link parseImageName}. */
 export function fileOfName(text: string): string {
-  return isJsonName(text) ? parseImageName(text).file : text;
+  return isJsonName(text) ? parseImageName(text).file : withoutPrefix(text);
 }
 
 /** The path of the image that opens by this name: its file's, or for a part of one the part's own name. @throws {ImageError} */
 export function pathOfName(text: string): string {
-  if (!isJsonName(text)) return text;
+  if (!isJsonName(text)) return withoutPrefix(text);
   const name = parseImageName(text);
   return name.part === undefined ? name.file : imageNameText(name);
 }
@@ -75,7 +92,8 @@ export function parseImageName(
   text: string,
   resolve: (file: string) => string = (file) => file,
 ): ImageName {
-  if (!isJsonName(text)) return { file: resolve(text), format: undefined, backing: undefined };
+  if (!isJsonName(text))
+    return { file: resolve(withoutPrefix(text)), format: undefined, backing: undefined };
   const shown = text.length > 100 ? `${text.slice(0, 100)}…` : text;
   const bad = (why: string): ImageError => new ImageError('bad-option', `${shown}: ${why}`);
   if (text.length > MAX_JSON_CHARACTERS) throw bad('is too long for the name of an image');

@@ -1,5 +1,6 @@
 import {
   type DiskImage,
+  type FileOptions,
   type HostFile,
   ImageError,
   type ImageFormat,
@@ -13,6 +14,7 @@ import {
   type ImageName,
   imageNameText,
   isJsonName,
+  otherProtocol,
   parseImageName,
 } from './image-name.ts';
 import { PartFile } from './part-file.ts';
@@ -134,7 +136,7 @@ async function openLink(
   const chain = [...above, await host.identity(path)];
   checkChain(path, chain);
   const readOnly = options.readOnly ?? false;
-  let file = await host.openFile(path, {
+  let file = await openFileOf(path, host, {
     access: readOnly ? 'read' : 'write',
     lock: options.lock ?? !readOnly,
   });
@@ -154,6 +156,26 @@ async function openLink(
   await file.close();
   const why = readOnly ? `${format.name} images hold no snapshots` : 'a snapshot is only read';
   throw new ImageError('unsupported', `${path}: ${why}`, { path });
+}
+
+/** As the host opens it; what is there goes before what a protocol's name may mean. @throws {ImageError} `unsupported`, too. */
+export async function openFileOf(
+  path: string,
+  host: StorageHost,
+  options: FileOptions,
+): Promise<HostFile> {
+  try {
+    return await host.openFile(path, options);
+  } catch (error) {
+    const protocol = otherProtocol(path);
+    if (protocol === undefined || !(error instanceof ImageError && error.kind === 'not-found'))
+      throw error;
+    throw new ImageError(
+      'unsupported',
+      `${path}: the protocol '${protocol}' is not supported; download the image, or give its http(s) address`,
+      { path },
+    );
+  }
 }
 
 /** Its path is its `name`, so that nobody takes it for all of the file. @throws {ImageError} `unsupported` for writing, `out-of-range`. */

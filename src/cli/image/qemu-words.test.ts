@@ -2,7 +2,15 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { after, afterEach, beforeEach, describe, it } from 'node:test';
@@ -93,6 +101,24 @@ const SAME: readonly string[] = [
   'convert -l snapshot.id=2 -O raw snapshots.qcow2 new',
   'convert -l snapshot.name=1 -O raw snapshots.qcow2 new',
   'convert -l snapshot.id=2,snapshot.name=1 -O raw snapshots.qcow2 new',
+  'info file:disk.qcow2',
+  'info -f raw file:a:b',
+  'info -f raw ./a:b',
+  'info -f raw ./nbd:c',
+  'info --output=json -f raw folder/nbd:d',
+  'map -f raw file:a:b',
+  'map --output=json -f raw ./nbd:c',
+  'check file:tables.qcow2',
+  'compare file:disk.qcow2 disk.qcow2',
+  'create -f qcow2 file:new 1M',
+  'create -f qcow2 -b file:disk.qcow2 -F qcow2 file:new',
+  'convert -O qcow2 file:disk.qcow2 file:new',
+  'convert -n -O raw -f raw file:a:b full.raw',
+  'dd if=file:disk.qcow2 of=file:new bs=1M',
+  'commit file:json.qcow2',
+  'measure -O raw -f raw file:a:b',
+  'resize -f raw file:full.raw +1M',
+  'snapshot -l file:snapshots.qcow2',
 ];
 
 const REFUSED: readonly string[] = [
@@ -121,6 +147,17 @@ const REFUSED: readonly string[] = [
   'info json:{"driver":"file","offset":512,"filename":"part.raw"}',
   'info json:[]',
   'info json:{',
+  'info nbd:localhost:1',
+  'info nbd://localhost:1/x',
+  'info nbd+unix:///x?socket=none',
+  'info ssh://host.invalid/x',
+  'info gluster://host.invalid/v/x',
+  'info rbd:pool/x',
+  'check nbd:localhost:1',
+  'map file:none',
+  'create -f raw nbd:localhost:1 1M',
+  'convert -O raw disk.qcow2 ssh://host.invalid/x',
+  'dd if=disk.qcow2 of=nbd:localhost:1',
 ];
 
 describe('ring0 image and qemu-img', { skip: !hasQemu && 'there is no qemu-img' }, () => {
@@ -179,6 +216,9 @@ describe('ring0 image and qemu-img', { skip: !hasQemu && 'there is no qemu-img' 
     make('create', '-q', '-f', 'qcow2', '-o', 'preallocation=metadata', 'metadata.qcow2', '64M');
     qemu(template, 'qemu-io', '-c', 'write -q -P 3 65k 100k', 'metadata.qcow2');
     writeFileSync(path.join(template, 'part.raw'), noise(3 << 20, 1));
+    mkdirSync(path.join(template, 'folder'));
+    for (const name of ['a:b', 'nbd:c', 'folder/nbd:d'])
+      writeFileSync(path.join(template, name), noise(65536, 2));
     const part = 'json:{"driver":"raw","offset":512,"size":1048576,"file.filename":"part.raw"}';
     make('create', '-q', '-f', 'qcow2', '-b', part, '-F', 'raw', 'above-part.qcow2');
     const backing = 'json:{"driver":"qcow2","file":{"driver":"file","filename":"disk.qcow2"}}';
@@ -271,6 +311,31 @@ describe('ring0 image and qemu-img', { skip: !hasQemu && 'there is no qemu-img' 
       assert.match(stderr, /part\.raw.*\n$/);
       assert.deepEqual(readFileSync('part.raw'), bytes);
     });
+
+  for (const [words, remedy] of [
+    ['info nbd:host:10809', /nbd:host:10809: the protocol 'nbd' is not supported; download/],
+    ['check nbd+unix:///disk?socket=s', /the protocol 'nbd\+unix' is not supported; download/],
+    ['convert -O raw ssh://host/disk new', /the protocol 'ssh' is not supported; download/],
+    ['create -f raw rbd:pool/disk 1M', /the protocol 'rbd' is not supported; make a file/],
+    ['convert -O raw disk.qcow2 nbd:host:10809', /'nbd' is not supported; make a file/],
+    ['create -f qcow2 -b gluster://host/v/x -F raw new 1M', /'gluster' is not supported/],
+  ] as const)
+    it(`say that there is no such protocol: ${words}`, async () => {
+      const before = readdirSync('.');
+      const { status, stderr } = await ring0Image(...words.split(' '));
+      assert.equal(status, 1);
+      assert.match(stderr, remedy);
+      assert.deepEqual(readdirSync('.'), before);
+    });
+
+  it('open a file that is there whatever its name looks like', async () => {
+    writeFileSync('ssh:disk', noise(512, 1));
+    assert.match((await ring0Image('info', '-f', 'raw', 'ssh:disk')).stdout, /image: ssh:disk/);
+    assert.match(
+      (await ring0Image('info', '-f', 'raw', 'no:disk')).stderr,
+      /no:disk: no such file/,
+    );
+  });
 
   it('say why there are no secrets', async () => {
     const { status, stderr } = await ring0Image('info', '--object', 'secret,id=s', 'disk.qcow2');

@@ -6,7 +6,7 @@ import {
   type StorageHost,
 } from '../image.ts';
 import { parseImageName } from '../image-name.ts';
-import { fileOfDisk, formatNamed, probeFormat } from '../open.ts';
+import { fileOfDisk, formatNamed, openFileOf, probeFormat } from '../open.ts';
 
 /** What `checkImage` found; `result` is missing for formats that have nothing to check. */
 export interface Checked {
@@ -27,7 +27,7 @@ export async function checkImage(
   const name = parseImageName(named);
   const path = await fileOfDisk(name.file, host);
   const formatGiven = formatName ?? name.format;
-  const file = await host.openFile(path, { access: readOnly ? 'read' : 'write' });
+  const file = await openFileOf(path, host, { access: readOnly ? 'read' : 'write' });
   try {
     const format = await (formatGiven === undefined ? probeFormat(file) : formatNamed(formatGiven));
     if (format.check === undefined) return { format };

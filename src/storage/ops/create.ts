@@ -6,7 +6,7 @@ import {
   SECTOR_BYTES,
   type StorageHost,
 } from '../image.ts';
-import { isJsonName } from '../image-name.ts';
+import { fileOfName, isJsonName, otherProtocol } from '../image-name.ts';
 
 /**
  * Reads `name=value,name=value`; a comma within a value is written twice. Later values replace earlier ones; `size` is
@@ -114,7 +114,13 @@ export async function createImage(
       'bad-option',
       `${path}: names a file that is there; give a new one's name`,
     );
-  const file = await host.openFile(path, { access: 'create' });
+  const protocol = otherProtocol(path);
+  if (protocol !== undefined)
+    throw new ImageError(
+      'unsupported',
+      `${path}: the protocol '${protocol}' is not supported; make a file, and upload that`,
+    );
+  const file = await host.openFile(fileOfName(path), { access: 'create' });
   try {
     await format.create(file, request, host);
   } finally {
