@@ -75,12 +75,16 @@ async function isEarly(
 }
 
 describe('commitDisk', () => {
-  for (const format of ['vmdk', 'vdi', 'vpc']) {
+  for (const format of ['vmdk', 'vdi', 'vhdx', 'vpc']) {
     it(`leaves the top usable: ${format}`, async () => {
       const host = await make(new MemoryHost(), format);
       await writeTop(host, format);
       const expected = await bytesOf(host, `/top.${format}`, format);
+      const file = `/above.${format}`;
+      const options = { backing_file: `top.${format}` };
+      await createImage(await formatNamed(format), host, file, SIZE_BYTES, options);
       await commitTop(host, format);
+      assert.deepEqual(await bytesOf(host, file, format), expected);
       assert.deepEqual(await bytesOf(host, `/base.${format}`, format), expected);
       assert.deepEqual(await bytesOf(host, `/top.${format}`, format), expected);
       // And again, as it was left.
@@ -95,7 +99,7 @@ describe('commitDisk', () => {
     });
   }
 
-  for (const format of ['vmdk', 'vdi'])
+  for (const format of ['vmdk', 'vdi', 'vhdx'])
     it(`leaves the top as it was, or refused, when the power fails: ${format}`, async () => {
       const host = await make(new RecordingHost(), format);
       await writeTop(host, format);

@@ -11,6 +11,7 @@ import {
 } from '../../image.ts';
 import { batOf } from './bat.ts';
 import * as v from './layout.ts';
+import { utf16 } from './metadata.ts';
 import { dataWriteOf } from './parent.ts';
 
 /** Items of a fixed place in the metadata region. */
@@ -219,10 +220,4 @@ async function locatorOf(file: HostFile, name: string, host: StorageHost): Promi
 
 function newFields(lengthBytes: number): Fields {
   return new Fields(new Uint8Array(lengthBytes), { path: '', littleEndian: true });
-}
-
-function utf16(text: string): Uint8Array {
-  const view = new DataView(new ArrayBuffer(text.length * 2));
-  for (let at = 0; at < text.length; at++) view.setUint16(at * 2, text.charCodeAt(at), true);
-  return new Uint8Array(view.buffer);
 }

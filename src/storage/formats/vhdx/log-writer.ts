@@ -24,11 +24,11 @@ export class LogWriter {
     this.#header = header;
   }
 
-  /** Says that the file, and what the guest sees, changes from now on (2.2.2). */
-  async start(): Promise<void> {
+  /** Says that the file and, unless told otherwise, what the guest sees changes from now on (2.2.2). */
+  async start(changesData = true): Promise<void> {
     await this.#setHeader({
       fileWrite: randomUuid(),
-      dataWrite: randomUuid(),
+      ...(changesData ? { dataWrite: randomUuid() } : {}),
       logGuid: randomUuid(),
     });
   }

@@ -13,7 +13,12 @@ export interface Metadata {
   readonly sectorBytes: number;
   /** Keys and values of the parent locator; undefined: no parent. */
   readonly parent: ReadonlyMap<string, string> | undefined;
+  /** Where in the file `parent_linkage` stands, the parent's state as a GUID in braces; undefined: there is none of that length. */
+  readonly linkageAt?: number | undefined;
 }
+
+/** Of a GUID in braces, in UTF-16. */
+const LINKAGE_BYTES = 38 * 2;
 
 interface Item {
   readonly id: string;
@@ -47,13 +52,15 @@ export async function readMetadata(file: HostFile, region: Region): Promise<Meta
   const size = await itemOf(v.ITEM_SIZE);
   const sector = await itemOf(v.ITEM_LOGICAL_SECTOR);
   const hasParent = (flags & v.HAS_PARENT) !== 0;
+  const locator = hasParent ? parseLocator(await itemOf(v.ITEM_PARENT)) : undefined;
   const metadata = {
     sizeBytes: size.u64(0),
     sizeAt: size.offsetBytes,
     blockBytes: parameters.u32(0),
     leavesAllocated: (flags & v.LEAVE_ALLOCATED) !== 0,
     sectorBytes: sector.u32(0),
-    parent: hasParent ? parseLocator(await itemOf(v.ITEM_PARENT)) : undefined,
+    parent: locator?.values,
+    linkageAt: locator?.linkageAt,
   };
   const { blockBytes, sectorBytes, sizeBytes } = metadata;
   if (blockBytes < v.MIB || blockBytes > 256 * v.MIB || (blockBytes & (blockBytes - 1)) !== 0)
@@ -100,7 +107,10 @@ function checkItem(fields: Fields, at: number, item: Item, region: Region): void
 }
 
 /** Keys and values in UTF-16 (2.6.2.6). */
-function parseLocator(fields: Fields): Map<string, string> {
+function parseLocator(fields: Fields): {
+  values: Map<string, string>;
+  linkageAt: number | undefined;
+} {
   if (fields.bytes.length < v.LOCATOR_ENTRIES)
     throw fields.bad('corrupt', 0, 'the parent locator is too short');
   const type = uuidText(fields.bytes.subarray(0, UUID_BYTES));
@@ -110,6 +120,7 @@ function parseLocator(fields: Fields): Map<string, string> {
   if (v.LOCATOR_ENTRIES + count * v.LOCATOR_ENTRY_BYTES > fields.bytes.length)
     throw fields.bad('corrupt', v.LOCATOR_COUNT, `${count} entries in the parent locator`);
   const values = new Map<string, string>();
+  let linkageAt: number | undefined;
   for (let index = 0; index < count; index++) {
     const at = v.LOCATOR_ENTRIES + index * v.LOCATOR_ENTRY_BYTES;
     const text = (offsetAt: number, lengthAt: number): string => {
@@ -119,7 +130,17 @@ function parseLocator(fields: Fields): Map<string, string> {
         throw fields.bad('corrupt', offsetAt, 'the parent locator ends within a text');
       return new TextDecoder('utf-16le').decode(fields.bytes.subarray(offset, offset + length));
     };
-    values.set(text(at, at + 8), text(at + 4, at + 10));
+    const key = text(at, at + 8);
+    values.set(key, text(at + 4, at + 10));
+    if (key === 'parent_linkage' && fields.u16(at + 10) === LINKAGE_BYTES)
+      linkageAt = fields.offsetBytes + fields.u32(at + 4);
   }
-  return values;
+  return { values, linkageAt };
+}
+
+/** As VHDX keeps its texts: little-endian. */
+export function utf16(text: string): Uint8Array {
+  const view = new DataView(new ArrayBuffer(text.length * 2));
+  for (let at = 0; at < text.length; at++) view.setUint16(at * 2, text.charCodeAt(at), true);
+  return new Uint8Array(view.buffer);
 }

@@ -3,12 +3,13 @@ import { type Blocks, compact } from '../../blocks/compact.ts';
 import { badAt } from '../../blocks/fields.ts';
 import { MetadataCache } from '../../blocks/metadata-cache.ts';
 import { Tail } from '../../blocks/tail.ts';
+import { uuidText } from '../../blocks/uuid.ts';
 import { type HostFile, ImageError, type ImageInfo } from '../../image.ts';
 import { type Bat, batOf, bitmapEntryAt, entryAt, fits } from './bat.ts';
 import type { Header, Region } from './header.ts';
 import * as v from './layout.ts';
 import { LogWriter } from './log-writer.ts';
-import type { Metadata } from './metadata.ts';
+import { type Metadata, utf16 } from './metadata.ts';
 
 export interface VhdxParts {
   readonly file: HostFile;
@@ -19,6 +20,8 @@ export interface VhdxParts {
   readonly metadata: Metadata;
   readonly fileBytes: number;
   readonly info: ImageInfo;
+  /** Which state the parent is in now. */
+  readonly parentState: (() => Promise<Uint8Array | undefined>) | undefined;
 }
 
 /** The BAT has an entry for each block: its state and where it lies. All metadata is written through the log. */
@@ -154,6 +157,14 @@ export class VhdxMap implements BlockMap {
 
   async beforeChange(): Promise<void> {
     await this.#log.start();
+  }
+
+  async adoptBacking(): Promise<void> {
+    const { metadata, parentState } = this.#parts;
+    const state = await parentState?.();
+    if (metadata.linkageAt === undefined || state === undefined) return;
+    await this.#log.start(false);
+    await this.#cache.replace(metadata.linkageAt, utf16(`{${uuidText(state)}}`));
   }
 
   commit(): Promise<void> {

@@ -9,7 +9,7 @@ import { readHeader, readRegions, regionOf } from './header.ts';
 import * as v from './layout.ts';
 import { applyReplay, readLog } from './log.ts';
 import { readMetadata } from './metadata.ts';
-import { findParent } from './parent.ts';
+import { dataWriteOf, findParent } from './parent.ts';
 import { VhdxMap } from './vhdx-map.ts';
 
 const FORMAT = 'vhdx';
@@ -46,8 +46,13 @@ async function openParts(original: HostFile, context: OpenContext): Promise<Disk
     clusterBytes: metadata.blockBytes,
     ...(backingName === undefined ? {} : { backingName, backingFormat: FORMAT }),
   };
+  const { host } = context;
+  const parentState =
+    backingName === undefined
+      ? undefined
+      : () => dataWriteOf(host.resolve(file.path, backingName), host);
   const parts = { file, readOnly, header, batRegion, metadataRegion, metadata, fileBytes, info };
-  const map = new VhdxMap(parts);
+  const map = new VhdxMap({ ...parts, parentState });
   return new MappedImage({ format: FORMAT, path: file.path, readOnly, backing, map });
 }
 
