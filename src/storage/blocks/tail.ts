@@ -59,7 +59,9 @@ export class Tail implements FreedRoom {
     this.#growing = true;
     const zeroed = hostOffsetBytes >= this.#writtenBytes;
     const place = { file: this.#file, hostOffsetBytes, zeroed, isNew: true };
-    return lengthBytes < LARGE_BYTES ? place : { ...place, reachEnd: this.#reacher(this.#endBytes) };
+    return lengthBytes < LARGE_BYTES
+      ? place
+      : { ...place, reachEnd: this.#reacher(this.#endBytes) };
   }
 
   /** A sector of zeros makes the file longer at once. XFS, where its length alone is changed, waits until its disk has all data. */

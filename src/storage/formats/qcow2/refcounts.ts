@@ -394,7 +394,9 @@ export class Refcounts {
     const isLittle = needed - this.#end * this.#clusterBytes <= LITTLE_BYTES;
     this.#littleGrowths = isLittle ? this.#littleGrowths + 1 : 0;
     const ahead =
-      this.#littleGrowths > FEW_GROWTHS ? Math.max(GROW_BYTES, Math.min(needed / 8, MOST_GROW_BYTES)) : 0;
+      this.#littleGrowths > FEW_GROWTHS
+        ? Math.max(GROW_BYTES, Math.min(needed / 8, MOST_GROW_BYTES))
+        : 0;
     const bytes = Math.ceil((needed + ahead) / this.#clusterBytes) * this.#clusterBytes;
     await this.#file.truncate(bytes);
     const size = await this.#file.size();

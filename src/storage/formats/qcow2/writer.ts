@@ -84,7 +84,11 @@ export class Writer {
   }
 
   /** Does what stands in the way, or a part of the write; resolves with the bytes that are done. */
-  async #step(plan: Plan, offset: number, from: Uint8Array): Promise<number> {
+  async #step(
+    plan: Exclude<Plan, { kind: 'write' }>,
+    offset: number,
+    from: Uint8Array,
+  ): Promise<number> {
     const cluster = Math.floor(offset / this.#clusterBytes);
     switch (plan.kind) {
       case 'move': {
@@ -102,7 +106,7 @@ export class Writer {
       case 'load':
         await this.#mapping.makeWritable(cluster);
         return 0;
-      default:
+      case 'space':
         await this.#meta.counts.prepare(plan.clusters);
         return 0;
     }
