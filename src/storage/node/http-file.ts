@@ -64,7 +64,9 @@ export class HttpFile implements HostFile {
     const last = Math.floor((offsetBytes + length - 1) / BLOCK_BYTES);
     this.#request(first, last);
     for (let block = first; block <= last; block++) {
-      const bytes = await this.#block(block);
+      const bytes = await this.#block(block).catch((error) => {
+        throw whenAsked(error, offsetBytes);
+      });
       const start = block * BLOCK_BYTES - offsetBytes;
       const from = Math.max(0, -start);
       into.set(bytes.subarray(from, from + length - Math.max(0, start)), Math.max(0, start));
@@ -283,6 +285,13 @@ async function bodyOf(response: Response, lengthBytes: number): Promise<Uint8Arr
   }
   if (size < lengthBytes) throw new Error('the connection ended early');
   return bytes;
+}
+
+/** About what was asked for: all that lies in the bytes that the server was asked for has failed at one place. */
+function whenAsked(error: unknown, offsetBytes: number): unknown {
+  if (!(error instanceof ImageError)) return error;
+  const { kind, message, at } = error;
+  return new ImageError(kind, message, { ...at, offsetBytes }, { cause: error });
 }
 
 function ioError(error: unknown, path: string, offsetBytes: number): ImageError {
