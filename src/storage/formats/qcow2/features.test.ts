@@ -272,6 +272,24 @@ it('keeps a raw data file a raw image', async () => {
   assert.deepEqual(await checkImage(host, '/d'), { corruptions: 0, leaks: 0, text: '' });
 });
 
+it('finds its data file beside it, or else from the working directory, as QEMU does', async () => {
+  const host = new MemoryHost();
+  const options = new Map([['data_file', 'folder/data']]);
+  await createImage(host, '/folder/disk', { sizeBytes: MIB, options });
+  const data = host.files.get('/folder/folder/data');
+  assert.ok(data !== undefined);
+  host.files.delete('/folder/folder/data');
+  await assert.rejects(
+    openImage('/folder/disk', host, { format: 'qcow2' }),
+    /^ImageError: \/folder\/folder\/data: no such file$/,
+  );
+  host.files.set('folder/data', data);
+  const disk = await openImage('/folder/disk', host, { format: 'qcow2' });
+  await disk.write(0, noise(65536, 1));
+  await disk.close();
+  assert.ok((await data.size()) >= 65536);
+});
+
 /** A device of a fixed size, with old data all over. */
 class Device extends MemoryFile {
   constructor(sizeBytes: number) {

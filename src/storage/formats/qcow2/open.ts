@@ -130,9 +130,16 @@ export async function readMetadata(
 
 async function openData(file: HostFile, header: Header, context: OpenContext): Promise<HostFile> {
   if (header.dataFile === undefined) return file;
-  const path = context.host.resolve(file.path, header.dataFile);
-  return await context.host.openFile(path, {
-    access: context.readOnly ? 'read' : 'write',
-    lock: !context.readOnly,
-  });
+  const { host, readOnly } = context;
+  const open = (path: string): Promise<HostFile> =>
+    host.openFile(path, { access: readOnly ? 'read' : 'write', lock: !readOnly });
+  try {
+    return await open(host.resolve(file.path, header.dataFile));
+  } catch (error) {
+    if (!(error instanceof ImageError) || error.kind !== 'not-found') throw error;
+    // QEMU goes from the working directory.
+    return await open(header.dataFile).catch(() => {
+      throw error;
+    });
+  }
 }
