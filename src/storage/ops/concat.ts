@@ -1,11 +1,13 @@
 import { type DiskImage, SECTOR_BYTES } from '../image.ts';
 import { settle } from '../settle.ts';
-import { type Status, statusAt } from './status.ts';
+import { type Status, statusAt, untoldBytes } from './status.ts';
 
 /** A part of a disk to read. */
 export interface SourceDisk {
   readonly sizeBytes: number;
   status(offsetBytes: number, lengthBytes: number): Promise<Status>;
+  /** Where `status` fails: what of it lies in one disk, and is told by nothing above the image that fails. Missing: all. */
+  untoldBytes?(offsetBytes: number, lengthBytes: number): Promise<number>;
   read(offsetBytes: number, into: Uint8Array): Promise<void>;
 }
 
@@ -25,6 +27,12 @@ export function concatenated(images: readonly DiskImage[]): SourceDisk {
         return { lengthBytes, kind: 'zero', depth: 0, decidedAt: 0, present: false };
       const length = Math.min(lengthBytes, part.endBytes - offsetBytes);
       return await statusAt(part.image, offsetBytes - part.startBytes, length);
+    },
+    untoldBytes: async (offsetBytes, lengthBytes) => {
+      const part = parts.find((one) => offsetBytes < one.endBytes);
+      if (part === undefined) return lengthBytes;
+      const length = Math.min(lengthBytes, part.endBytes - offsetBytes);
+      return await untoldBytes(part.image, offsetBytes - part.startBytes, length);
     },
     read: async (offsetBytes, into) => {
       const endBytes = offsetBytes + into.length;

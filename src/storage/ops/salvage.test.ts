@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { createImage, type Options, readAll } from '../formats/testing.ts';
-import { type FileOptions, type HostFile, ImageError } from '../image.ts';
+import { type DiskImage, type FileOptions, type HostFile, ImageError } from '../image.ts';
 import { formatNamed, openImage } from '../open.ts';
 import { MemoryFile, MemoryHost, noise } from '../testing.ts';
 import { concatenated } from './concat.ts';
@@ -138,15 +138,23 @@ async function wear(host: WornHost, { format, lostBytes }: Kind): Promise<void> 
 }
 
 /** A copy of the disk, what was lost of it, and how often the host was asked. */
-async function salvage(host: WornHost, format: string, sparseBytes = UNIT) {
+async function salvage(
+  host: WornHost,
+  format: string,
+  sparseBytes = UNIT,
+  paths: readonly [string, ...string[]] = ['/source'],
+) {
   const file = host.worn('/source');
-  const source = await openImage('/source', host, { format, readOnly: true });
+  const open = (path: string): Promise<DiskImage> =>
+    openImage(path, host, { format, readOnly: true });
+  const source = await open(paths[0]);
+  const whole = concatenated([source, ...(await Promise.all(paths.slice(1).map(open)))]);
   await host.openFile('/copy', { access: 'create' });
-  await (await host.openFile('/copy', { access: 'write' })).truncate(source.sizeBytes);
+  await (await host.openFile('/copy', { access: 'write' })).truncate(whole.sizeBytes);
   const target = await openImage('/copy', host, { format: 'raw' });
   file.reads.length = 0;
   const lost: Lost[] = [];
-  const disk = new SalvagedDisk(concatenated([source]), (one) => lost.push(one));
+  const disk = new SalvagedDisk(whole, (one) => lost.push(one));
   await copyDisk({ source: disk, target, sparseBytes, targetIsZero: true });
   return { source, target, lost, reads: file.reads.length };
 }
@@ -175,6 +183,30 @@ describe('SalvagedDisk', () => {
       }
       assert.ok(reads < 500, `${reads} reads of the host`);
     });
+
+  it('keeps what an overlay has where its backing image lost a table', async () => {
+    const host = new WornHost();
+    const [kind] = KINDS;
+    assert.ok(kind !== undefined);
+    await make(host, kind);
+    const options = { backing_file: 'source', backing_fmt: kind.format, cluster_size: UNIT };
+    const { format, sizeBytes } = kind;
+    await createImage(await formatNamed(format), host, '/top', sizeBytes, options);
+    const top = await openImage('/top', host, { format });
+    const at = kind.lostBytes - (kind.lostBytes % (2 * MIB)) + 5 * UNIT;
+    await top.write(at, noise(UNIT, 9));
+    await top.close();
+    await wear(host, kind);
+    const { target, lost } = await salvage(host, format, UNIT, ['/top', '/top']);
+    const bytes = new Uint8Array(UNIT);
+    for (const start of [0, sizeBytes]) {
+      await target.read(start + at, bytes);
+      assert.deepEqual(bytes, noise(UNIT, 9));
+      const run = { offsetBytes: start + at, lengthBytes: UNIT };
+      assert.ok(!lost.some((one) => meet(one, run)));
+    }
+    assert.equal(lost.length, 4);
+  });
 
   it('takes no long for a large disk whose tables are all lost', async () => {
     const host = new WornHost();

@@ -1,6 +1,6 @@
 import { ImageError, SECTOR_BYTES } from '../image.ts';
 import type { SourceDisk } from './concat.ts';
-import { readsAsZeros, type Status } from './status.ts';
+import { halfOf, readsAsZeros, type Status } from './status.ts';
 
 /** Where nothing tells what lies there, and no table is the reason, so much is taken for data at once. */
 const UNTOLD_BYTES = 1 << 20;
@@ -39,14 +39,14 @@ export class SalvagedDisk implements SourceDisk {
     if (gone !== undefined) return goneFor(Math.min(lengthBytes, endOf(gone) - offsetBytes));
     // What failed before fails again: half of it may not.
     const known = this.#failedBytes - offsetBytes;
-    for (let length = known > 0 && known <= lengthBytes ? half(known) : lengthBytes; ; ) {
+    for (let length = known > 0 && known <= lengthBytes ? halfOf(known) : lengthBytes; ; ) {
       this.#signal?.throwIfAborted();
       try {
         return await this.#source.status(offsetBytes, length);
       } catch (error) {
         this.#failedBytes = offsetBytes + length;
         if (length <= SECTOR_BYTES) return await this.#untold(offsetBytes, lengthBytes, error);
-        length = half(length);
+        length = halfOf(length);
       }
     }
   }
@@ -60,7 +60,7 @@ export class SalvagedDisk implements SourceDisk {
   }
 
   /** Of what nothing tells because of `error`: gone, as far as that is about one and the same place, where a table lies. */
-  async #untold(offsetBytes: number, mostBytes: number, error: unknown): Promise<Status> {
+  async #untold(offsetBytes: number, lengthBytes: number, error: unknown): Promise<Status> {
     const source = this.#source;
     const isSame = async (ask: () => Promise<unknown>): Promise<boolean> => {
       this.#signal?.throwIfAborted();
@@ -71,11 +71,13 @@ export class SalvagedDisk implements SourceDisk {
       return areInOnePlace(error, failure);
     };
     if (!(await isSame(() => source.read(offsetBytes, new Uint8Array(SECTOR_BYTES))))) {
-      const lengthBytes = Math.min(mostBytes, UNTOLD_BYTES);
-      return { lengthBytes, kind: 'data', depth: 0, decidedAt: 0, present: true };
+      const length = Math.min(lengthBytes, UNTOLD_BYTES);
+      return { lengthBytes: length, kind: 'data', depth: 0, decidedAt: 0, present: true };
     }
     const isGone = (within: number): Promise<boolean> =>
       isSame(() => source.status(offsetBytes + within, SECTOR_BYTES));
+    // Else data of an overlay may lie between two places that are gone.
+    const mostBytes = (await source.untoldBytes?.(offsetBytes, lengthBytes)) ?? lengthBytes;
     // Tables of an image tell of as much each.
     const last = this.#gone.at(-1)?.lengthBytes ?? SECTOR_BYTES;
     const isAsLast = last <= mostBytes && (await isGone(last - SECTOR_BYTES));
@@ -86,7 +88,7 @@ export class SalvagedDisk implements SourceDisk {
     }
     other = Math.min(other, mostBytes);
     while (other - same > SECTOR_BYTES) {
-      const middle = same + half(other - same);
+      const middle = same + halfOf(other - same);
       if (await isGone(middle)) same = middle;
       else other = middle;
     }
@@ -107,8 +109,8 @@ export class SalvagedDisk implements SourceDisk {
         await this.#source.read(offsetBytes + from, part);
       } catch {
         if (length > leastBytes) {
-          await read(from, half(length), leastBytes);
-          await read(from + half(length), length - half(length), leastBytes);
+          await read(from, halfOf(length), leastBytes);
+          await read(from + halfOf(length), length - halfOf(length), leastBytes);
           return;
         }
         part.fill(0);
@@ -148,11 +150,6 @@ function goneFor(lengthBytes: number): Status {
 
 function endOf({ offsetBytes, lengthBytes }: Lost): number {
   return offsetBytes + lengthBytes;
-}
-
-/** In whole sectors, and not nothing. */
-function half(lengthBytes: number): number {
-  return Math.ceil(lengthBytes / 2 / SECTOR_BYTES) * SECTOR_BYTES;
 }
 
 /** Whether both are about one place in one file. */

@@ -1,4 +1,4 @@
-import type { DiskImage } from '../image.ts';
+import { type DiskImage, type Extent, SECTOR_BYTES } from '../image.ts';
 
 /** How a run of the disk lies in a chain of images. */
 export interface Status {
@@ -66,6 +66,46 @@ export async function statusAt(
     length = Math.min(length, backing.sizeBytes - offsetBytes);
     image = backing;
   }
+}
+
+/**
+ * How much of a run whose status, as {@link statusAt} tells it, cannot be read the images say nothing of that lie above the one
+ * that fails.
+ */
+export async function untoldBytes(
+  top: DiskImage,
+  offsetBytes: number,
+  lengthBytes: number,
+): Promise<number> {
+  let length = lengthBytes;
+  // The last one fails, if all others can be read.
+  for (let image = top; image.backing !== undefined; image = image.backing) {
+    const extent = await firstExtent(image, offsetBytes, length);
+    if (extent === undefined) return length;
+    length = extent.lengthBytes;
+    if (extent.kind !== 'unallocated' || offsetBytes >= image.backing.sizeBytes) return length;
+    length = Math.min(length, image.backing.sizeBytes - offsetBytes);
+  }
+  return length;
+}
+
+/** Of less than `lengthBytes` where not all can be read; undefined: not even the first sector can. */
+async function firstExtent(
+  image: DiskImage,
+  offsetBytes: number,
+  lengthBytes: number,
+): Promise<Extent | undefined> {
+  for (let length = lengthBytes; ; length = halfOf(length))
+    try {
+      return await image.extent(offsetBytes, length);
+    } catch {
+      if (length <= SECTOR_BYTES) return undefined;
+    }
+}
+
+/** In whole sectors, and not nothing. */
+export function halfOf(lengthBytes: number): number {
+  return Math.ceil(lengthBytes / 2 / SECTOR_BYTES) * SECTOR_BYTES;
 }
 
 function continues(first: Status, next: Status): boolean {
