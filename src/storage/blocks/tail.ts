@@ -115,6 +115,8 @@ export class Tail implements FreedRoom {
   /** All that lies behind `endBytes` is room, and nothing before it is free. */
   cutTo(endBytes: number): void {
     this.#ready.length = 0;
+    // The file may keep it: a device does, and a host that fails to cut it off.
+    this.#writtenBytes = Math.max(this.#writtenBytes, this.#endBytes);
     this.#endBytes = endBytes;
   }
 

@@ -41,7 +41,9 @@ export class VpcMap implements BlockMap {
     this.#footer = footer;
     this.#header = header;
     this.#state = state;
-    this.tail = new Tail(file, state.fileBytes, state.endBytes);
+    // The old footer lies where the bitmap of the next block goes.
+    const isFooterLast = state.fileBytes <= state.endBytes + header.bitmapBytes;
+    this.tail = new Tail(file, isFooterLast ? state.endBytes : state.fileBytes, state.endBytes);
     this.#footerBytes = state.endBytes;
     const prepare = (): Promise<void> => this.#writeFooter();
     this.#cache = new MetadataCache(file, { pageBytes: 512, littleEndian: false, prepare });
@@ -110,10 +112,8 @@ export class VpcMap implements BlockMap {
     }
     const place = await this.tail.take(this.#slotBytes);
     const start = place.hostOffsetBytes;
-    // The old footer lies where the bitmap goes.
-    const zeroed = place.zeroed || start + bitmapBytes >= this.#state.fileBytes;
     // The footer comes behind it, and needs no other end.
-    const { file, isNew = false } = place;
+    const { file, zeroed, isNew = false } = place;
     return { file, hostOffsetBytes: start + bitmapBytes, zeroed, isNew };
   }
 
