@@ -8,8 +8,16 @@ const LEAST_NS = 10_000;
 const FIRST_NS = 50_000;
 /** Two looks so far apart: the host gave the processor to somebody else. */
 const PAUSE_NS = 300_000;
-/** Who polls then takes from others, perhaps from those it waits for. */
-const CLOSED_NS = 200_000_000;
+/** A thread that has been told of something looks within this, where there is a processor for it. */
+const WAKE_NS = 150_000;
+/** Who polls where processors are short takes from others, perhaps from those it waits for: these get so long to catch up. */
+const LATE_CLOSED_NS = 4_000_000;
+/** Others get twice as long each time they come back within `CALM_NS`: V8's compilers come and go, other programs stay. */
+const LEAST_CLOSED_NS = 2_000_000;
+const MOST_CLOSED_NS = 200_000_000;
+const CALM_NS = 20_000_000;
+/** Work that is late so many times in turn is no exception. */
+const MANY_LATE = 4;
 
 /**
  * How long a thread that has run out of work looks for more before it sleeps, when to be woken takes long: as long as work
@@ -18,9 +26,14 @@ const CLOSED_NS = 200_000_000;
 export class PollWindow {
   readonly #nowNs: () => number;
   #ns = 0;
+  #late = 0;
+  /** Since when `isAwaited`, where the last look has found nothing. */
+  #awaitedNs = Number.POSITIVE_INFINITY;
+  #closedNs = 0;
+  #pausedNs = 0;
   #closedUntilNs = 0;
 
-  constructor(nowNs: () => number) {
+  constructor(nowNs = hostNowNs) {
     this.#nowNs = nowNs;
   }
 
@@ -28,21 +41,52 @@ export class PollWindow {
     return this.#nowNs() < this.#closedUntilNs ? 0 : this.#ns;
   }
 
-  /** Looks until `untilNs` for what `isThere`; gives the time. */
-  look(isThere: () => boolean, untilNs: number): number {
+  /**
+   * Looks for what `isThere`, at most so long, and no longer when the host has no processor to spare. `isAwaited`: who
+   * would bring work has been told of something, and has not looked.
+   */
+  look(isThere: () => boolean, isAwaited: () => boolean, mostNs: number): void {
     let now = this.#nowNs();
-    while (now < untilNs && !isThere()) {
+    const untilNs = now + mostNs;
+    let awaitedNs = this.#awaitedNs;
+    while (!isThere()) {
+      if (now >= untilNs) {
+        this.#awaitedNs = awaitedNs;
+        return;
+      }
       Atomics.pause();
       const last = now;
       now = this.#nowNs();
-      if (now - last > PAUSE_NS) this.#closedUntilNs = now + CLOSED_NS;
+      if (!isAwaited()) awaitedNs = Number.POSITIVE_INFINITY;
+      else if (awaitedNs > now) awaitedNs = now;
+      if (now - last > PAUSE_NS) this.#paused(now);
+      else if (now - awaitedNs > WAKE_NS) this.#closedUntilNs = now + LATE_CLOSED_NS;
+      else continue;
+      break;
     }
-    return now;
+    this.#awaitedNs = Number.POSITIVE_INFINITY;
+  }
+
+  #paused(nowNs: number): void {
+    const isSoon = nowNs - this.#pausedNs < this.#closedNs + CALM_NS;
+    this.#pausedNs = nowNs;
+    this.#closedNs = isSoon ? Math.min(MOST_CLOSED_NS, this.#closedNs * 2) : LEAST_CLOSED_NS;
+    this.#closedUntilNs = nowNs + this.#closedNs;
   }
 
   /** Work came when the thread had had none for so long, asleep or not. */
   waited(ns: number): void {
-    if (ns > MOST_NS) this.#ns = this.#ns / 2 < LEAST_NS ? 0 : this.#ns / 2;
-    else if (ns > this.#ns) this.#ns = Math.min(MOST_NS, Math.max(FIRST_NS, this.#ns * 2));
+    this.#awaitedNs = Number.POSITIVE_INFINITY;
+    if (ns <= MOST_NS) {
+      this.#late = 0;
+      if (ns > this.#ns) this.#ns = Math.min(MOST_NS, Math.max(FIRST_NS, this.#ns * 2));
+    } else if (++this.#late >= MANY_LATE) {
+      this.#ns = this.#ns / 2 < LEAST_NS ? 0 : this.#ns / 2;
+    }
   }
+}
+
+/** Makes no objects, which a collector would stop the threads for that look. */
+export function hostNowNs(): number {
+  return performance.now() * 1e6;
 }

@@ -42,6 +42,8 @@ export interface VcpuHost {
   beforeSleep(): void;
   /** The vCPU sleeps with interrupts disabled: only an NMI, INIT or a reset wakes it. */
   haltedForGood?(): void;
+  /** Devices on another thread have been told of something, and have not looked at it yet. */
+  awaitsDevices?(): boolean;
   /** Timers that are due, input from other threads. Once a slice. */
   poll(nowNs: number): void;
   /** Why the VM shall end or begin anew, once it shall. */

@@ -135,7 +135,7 @@ export class SoftwareVcpu {
   /** Of the last slice's instructions. */
   #left = 0;
   /** Of a halted vCPU, before it sleeps. */
-  readonly #window: PollWindow;
+  readonly #window = new PollWindow();
   readonly #sliceLength = new SliceLength();
   #blocksMade = 0;
   /** Statistics: counted here because they are counted at boundaries. */
@@ -147,7 +147,6 @@ export class SoftwareVcpu {
   constructor(parts: SoftwareParts, cpu: number, host: VcpuHost) {
     this.#cpu = cpu;
     this.#host = host;
-    this.#window = new PollWindow(() => host.nowNs());
     this.#pace = parts.pace;
     this.#words = new Int32Array(parts.memory.buffer);
     this.#view = new DataView(parts.memory.buffer);
@@ -480,8 +479,9 @@ export class SoftwareVcpu {
     if ((this.#get(S_EFLAGS) & EFLAGS_IF) === 0) this.#host.haltedForGood?.();
     const index = (this.#cpu + S_ATTENTION) >> 2;
     const isDue = (): boolean => Atomics.load(this.#words, index) !== 0;
-    const now = this.#window.look(isDue, Math.min(deadline, began + this.#window.ns));
-    const wait = Math.min((deadline - now) / 1e6, MAX_SLEEP_MS);
+    const isAwaited = (): boolean => this.#host.awaitsDevices?.() === true;
+    this.#window.look(isDue, isAwaited, Math.min(deadline - began, this.#window.ns));
+    const wait = Math.min((deadline - this.#host.nowNs()) / 1e6, MAX_SLEEP_MS);
     if (wait > 0) Atomics.wait(this.#words, index, 0, wait);
     const slept = this.#host.nowNs() - began;
     if (isDue()) this.#window.waited(slept);

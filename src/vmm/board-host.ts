@@ -430,6 +430,10 @@ export class BoardHost implements VcpuHost {
     });
   }
 
+  awaitsDevices(): boolean {
+    return this.#link.isAwaited;
+  }
+
   beforeSleep(): void {
     this.flush();
   }

@@ -9,7 +9,7 @@ import { FIRST_CARD_SLOT } from '#machines/pc.ts';
 import { makeFunction } from '#machines/pci-cards.ts';
 import { chipState } from './chip-state.ts';
 import { DeviceLink, type PlacedCard, SLOT_OFF, type SlotEvent } from './device-link.ts';
-import { DevicePoll } from './device-poll.ts';
+import { DevicePoll, type Polled } from './device-poll.ts';
 import { VmMemory } from './vm-memory.ts';
 
 /** Accesses served before other work of the thread has its turn. */
@@ -54,9 +54,9 @@ export class DeviceHost {
     const { memory, layout, ramBytes, cards, verify } = options;
     this.#options = options;
     this.#link = new DeviceLink(memory, layout);
-    this.#poll = new DevicePoll(this.#link, () => this.#serve());
     this.#words = new Int32Array(memory.buffer);
     this.#attentionAt = ((layout.cpus[0] ?? 0) + S_ATTENTION) >> 2;
+    this.#poll = new DevicePoll(this.#polled(), () => this.#serve());
     const vmMemory: GuestMemory = new VmMemory(memory, layout, ramBytes, (page) => {
       this.#link.pushStale(page);
       Atomics.or(this.#words, this.#attentionAt, ATTN_INVALIDATE);
@@ -72,6 +72,21 @@ export class DeviceHost {
     this.#sendMsi = (address, data) => void irqchip.sendMsi(address, data);
     this.#memory = verify ? this.#gated(vmMemory) : vmMemory;
     this.placed = cards.map((make) => this.#place(make));
+  }
+
+  #polled(): Polled {
+    const link = this.#link;
+    const words = this.#words;
+    const at = this.#attentionAt;
+    return {
+      get hasPosted() {
+        return link.hasPosted;
+      },
+      get isAwaited() {
+        return Atomics.load(words, at) !== 0;
+      },
+      sleep: () => link.sleep(),
+    };
   }
 
   /** A card for the first empty slot. @throws {RequestError} when there is none. */
@@ -183,6 +198,12 @@ export class DeviceHost {
 
   /** Serves what the vCPU has posted. */
   #serve(): void {
+    this.#link.setServing(true);
+    this.#serveSome();
+    this.#link.setServing(false);
+  }
+
+  #serveSome(): void {
     for (let count = 0; count < MOST_AT_ONCE; count++) {
       const access = this.#stopped ? undefined : this.#link.take();
       if (access === undefined) return;

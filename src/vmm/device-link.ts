@@ -22,6 +22,7 @@ const STALE_LOST = 8; // 1 when there were too many
 const GATE = 9; // of hw/memory-gate.ts
 const SLOT_EVENTS = 10; // told to the vCPU; wraps
 const PAUSED = 11; // 1 while the machine is to stand still
+const SERVING = 12; // 1 while the device thread serves what was posted
 const RING = 64;
 const RING_ENTRIES = 1024;
 const ENTRY_WORDS = 4; // what, offset, value
@@ -100,6 +101,11 @@ export class DeviceLink {
     return Atomics.exchange(words, AWAKE, 1) === 0;
   }
 
+  /** Something is posted, and the device thread does nothing yet. */
+  get isAwaited(): boolean {
+    return this.hasPosted && Atomics.load(this.#words, SERVING) === 0;
+  }
+
   /** The count of answers, to be taken before a read is posted. */
   get answered(): number {
     return Atomics.load(this.#words, ANSWERED);
@@ -156,6 +162,10 @@ export class DeviceLink {
   /** The vCPU has posted what has not been taken, and may wait for it. */
   get hasPosted(): boolean {
     return Atomics.load(this.#words, TAKEN) !== Atomics.load(this.#words, PUSHED);
+  }
+
+  setServing(isServing: boolean): void {
+    Atomics.store(this.#words, SERVING, isServing ? 1 : 0);
   }
 
   /** What comes after this is told by a new wake. */

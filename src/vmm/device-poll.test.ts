@@ -15,6 +15,7 @@ function rig(late = 0) {
       get hasPosted() {
         return link.posted > link.served;
       },
+      isAwaited: false,
       sleep: () => {
         link.sleeps++;
         if (late-- > 0) link.posted++;

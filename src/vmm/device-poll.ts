@@ -1,4 +1,4 @@
-import { PollWindow } from '#base/poll-window.ts';
+import { hostNowNs, PollWindow } from '#base/poll-window.ts';
 
 /** Other work of the thread waits at most so long. */
 const TURN_NS = 50_000;
@@ -6,6 +6,8 @@ const TURN_NS = 50_000;
 /** The end of the link to a vCPU that a poll looks at. */
 export interface Polled {
   readonly hasPosted: boolean;
+  /** The vCPU has been interrupted, and has not looked why. */
+  readonly isAwaited: boolean;
   /** What is posted after this is told by a wake. */
   sleep(): void;
 }
@@ -42,15 +44,19 @@ export class DevicePoll {
   }
 
   #turn(): void {
+    const link = this.#link;
+    const hasPosted = (): boolean => link.hasPosted;
+    const isAwaited = (): boolean => link.isAwaited;
     const endNs = this.#nowNs() + TURN_NS;
     while (!this.#isStopped) {
-      if (this.#link.hasPosted) {
+      if (link.hasPosted) {
         this.#serve();
         this.#idleSinceNs = this.#nowNs();
       }
-      const idleEndNs = this.#idleSinceNs + this.#window.ns;
-      const now = this.#window.look(() => this.#link.hasPosted, Math.min(endNs, idleEndNs));
-      if (now >= idleEndNs && this.#sleep()) return;
+      const untilNs = Math.min(endNs, this.#idleSinceNs + this.#window.ns);
+      this.#window.look(hasPosted, isAwaited, untilNs - this.#nowNs());
+      const now = this.#nowNs();
+      if (now >= this.#idleSinceNs + this.#window.ns && this.#sleep()) return;
       if (now >= endNs) {
         setImmediate(() => this.#turn());
         return;
@@ -65,8 +71,4 @@ export class DevicePoll {
     this.#isAsleep = !this.#link.hasPosted;
     return this.#isAsleep;
   }
-}
-
-function hostNowNs(): number {
-  return performance.now() * 1e6;
 }
