@@ -20,7 +20,8 @@ export function slice(
     const taken = Math.min(left, segment.lengthBytes - skipped);
     skip -= skipped;
     left -= taken;
-    if (taken > 0) part.push({ paddr: segment.paddr + skipped, lengthBytes: taken });
+    if (taken === segment.lengthBytes && taken > 0) part.push(segment);
+    else if (taken > 0) part.push({ paddr: segment.paddr + skipped, lengthBytes: taken });
   }
   return part;
 }

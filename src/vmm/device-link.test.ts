@@ -6,7 +6,7 @@ import { PAGE_CODE, PAGE_RAM } from '#ir/state.ts';
 import { DeviceLink } from './device-link.ts';
 import { VmMemory } from './vm-memory.ts';
 
-const RAM_BYTES = 2 << 20;
+const RAM_BYTES = 40 << 20;
 
 function rig() {
   const layout = layOut(1, RAM_BYTES, 0);
@@ -26,6 +26,19 @@ describe('the link to the device thread', () => {
     assert.equal(link.take(), undefined);
     link.sleep();
     assert.equal(link.post(write(4)), true);
+  });
+
+  it('tells what the device thread has been told of and does nothing about', () => {
+    const { link } = rig();
+    assert.equal(link.isAwaited, false);
+    link.post(write(8));
+    assert.equal(link.isAwaited, true);
+    link.setServing(true);
+    assert.equal(link.isAwaited, false);
+    link.setServing(false);
+    assert.equal(link.isAwaited, true);
+    link.take();
+    assert.equal(link.isAwaited, false);
   });
 
   it('answers reads of another thread, which waits when the ring is full', async () => {
@@ -98,6 +111,16 @@ describe('guest memory for devices', () => {
   for (const { name, at, length, isRam } of ranges)
     it(`${name} is ${isRam ? '' : 'not '}RAM`, () =>
       assert.equal(ram.bytes(at, length)?.length, isRam ? length : undefined));
+
+  it('gives whole pages where they lie, whichever it gave before', () => {
+    const start = ram.bytes(0, 1)?.byteOffset ?? 0;
+    for (const mib of [1, 17, 33, 17, 1, 1, 33]) {
+      const page = ram.bytes(mib << 20, 4096);
+      assert.deepEqual([page?.byteOffset, page?.length], [start + (mib << 20), 4096]);
+    }
+    assert.equal(ram.bytes((1 << 20) + 512, 4096)?.byteOffset, start + (1 << 20) + 512);
+    assert.equal(ram.bytes(1 << 20, 512)?.length, 512);
+  });
 
   it('tells of writes to pages with translated code', () => {
     map[0x11] = PAGE_RAM | PAGE_CODE;

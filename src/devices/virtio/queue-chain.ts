@@ -54,9 +54,7 @@ export interface Ring {
 export const bad = (why: string): BadChain => ({ type: 'bad', why });
 
 /** A descriptor, read once: the driver may change it at any time. */
-export interface Descriptor {
-  readonly paddr: number;
-  readonly lengthBytes: number;
+export interface Descriptor extends Segment {
   readonly flags: number;
   /** Number of the next descriptor; in packed rings the buffer's ID. */
   readonly link: number;
@@ -69,11 +67,11 @@ export class ChainBuilder {
   #count = 0;
 
   /** What is wrong with it, if anything. */
-  add({ paddr, lengthBytes, flags }: Descriptor): string | undefined {
+  add(descriptor: Descriptor): string | undefined {
     if (++this.#count > MOST_DESCRIPTORS) return 'too many descriptors in a chain';
-    if (flags & DESC_WRITE) this.writable.push({ paddr, lengthBytes });
+    if (descriptor.flags & DESC_WRITE) this.writable.push(descriptor);
     else if (this.writable.length > 0) return 'a readable buffer behind a writable one';
-    else this.readable.push({ paddr, lengthBytes });
+    else this.readable.push(descriptor);
     return undefined;
   }
 
