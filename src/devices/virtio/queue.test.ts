@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
+import type { Segment } from '#hw/guest-memory.ts';
 import { randomNumbers, TestMemory } from '#hw/testing.ts';
 import { F_EVENT_INDEX, F_INDIRECT, F_PACKED, VirtQueue } from './queue.ts';
 import { PackedDriver, SplitDriver } from './testing.ts';
@@ -10,6 +11,7 @@ const segment = (index: number, lengthBytes = 512) => ({
   paddr: DATA + index * 0x1000,
   lengthBytes,
 });
+const place = ({ paddr, lengthBytes }: Segment): Segment => ({ paddr, lengthBytes });
 const REQUEST = { readable: [segment(0, 16), segment(1)], writable: [segment(2, 1)] };
 
 function rig(isPacked: boolean, features = F_INDIRECT) {
@@ -39,8 +41,8 @@ for (const isPacked of [false, true])
           assert.equal(queue.pop(), undefined);
           for (const [i, chain] of chains.entries()) {
             assert.equal(chain?.id, ids[i]);
-            assert.deepEqual(chain?.readable, REQUEST.readable);
-            assert.deepEqual(chain?.writable, REQUEST.writable);
+            assert.deepEqual(chain?.readable.map(place), REQUEST.readable);
+            assert.deepEqual(chain?.writable.map(place), REQUEST.writable);
           }
           for (const chain of chains.reverse()) if (chain) queue.push(chain, 70_000 + turn);
           for (const id of ids.reverse())
