@@ -28,6 +28,15 @@ describe('a window of polling', () => {
     assert.equal(window.ns, 50_000);
   });
 
+  it('closes when time is up again and again before work comes, but for short times', () => {
+    const window = new PollWindow(() => 0);
+    window.waited(60_000);
+    for (let times = 0; times < 9; times++) window.waitedInVain(400_000);
+    assert.equal(window.ns, 50_000);
+    for (let times = 0; times < 6; times++) window.waitedInVain(4e6);
+    assert.equal(window.ns, 0);
+  });
+
   it('looks until there is something, or time is up', () => {
     let now = 0;
     const window = new PollWindow(() => now);
@@ -60,6 +69,21 @@ describe('a window of polling', () => {
     assert.equal(closedMs(), 200);
   });
 
+  it('is closed for a while by a pause at the very beginning', () => {
+    const { window, pass, closedMs } = rig(0);
+    window.look(pass(2e6), no, 50_000);
+    assert.equal(closedMs(), 2);
+  });
+
+  it('takes no heed of who was awaited before a sleep', () => {
+    const { window, pass } = rig();
+    window.look(pass(10_000), yes, 20_000);
+    pass(4e6)();
+    window.waitedInVain(4e6);
+    window.look(pass(10_000), yes, 20_000);
+    assert.equal(window.ns, 50_000);
+  });
+
   it('is closed for a moment when who is awaited does not look', () => {
     const { window, pass, closedMs, nowNs } = rig();
     window.look(pass(10_000), yes, 100_000);
@@ -79,8 +103,7 @@ const no = () => false;
 const yes = () => true;
 
 /** A window that is open, in time that passes as it is told. */
-function rig() {
-  let now = 1e9;
+function rig(now = 1e9) {
   const window = new PollWindow(() => now);
   window.waited(60_000);
   const pass = (ns: number) => () => {

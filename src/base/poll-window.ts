@@ -30,7 +30,7 @@ export class PollWindow {
   /** Since when `isAwaited`, where the last look has found nothing. */
   #awaitedNs = Number.POSITIVE_INFINITY;
   #closedNs = 0;
-  #pausedNs = 0;
+  #pausedNs = Number.NEGATIVE_INFINITY;
   #closedUntilNs = 0;
 
   constructor(nowNs = hostNowNs) {
@@ -77,12 +77,23 @@ export class PollWindow {
   /** Work came when the thread had had none for so long, asleep or not. */
   waited(ns: number): void {
     this.#awaitedNs = Number.POSITIVE_INFINITY;
-    if (ns <= MOST_NS) {
-      this.#late = 0;
-      if (ns > this.#ns) this.#ns = Math.min(MOST_NS, Math.max(FIRST_NS, this.#ns * 2));
-    } else if (++this.#late >= MANY_LATE) {
-      this.#ns = this.#ns / 2 < LEAST_NS ? 0 : this.#ns / 2;
+    if (ns > MOST_NS) {
+      this.#missed();
+      return;
     }
+    this.#late = 0;
+    if (ns > this.#ns) this.#ns = Math.min(MOST_NS, Math.max(FIRST_NS, this.#ns * 2));
+  }
+
+  /** The thread has slept, and goes on after so long without work having come: its own time was up. */
+  waitedInVain(ns: number): void {
+    this.#awaitedNs = Number.POSITIVE_INFINITY;
+    if (ns > MOST_NS) this.#missed();
+  }
+
+  #missed(): void {
+    if (++this.#late < MANY_LATE) return;
+    this.#ns = this.#ns / 2 < LEAST_NS ? 0 : this.#ns / 2;
   }
 }
 

@@ -485,6 +485,7 @@ export class SoftwareVcpu {
     if (wait > 0) Atomics.wait(this.#words, index, 0, wait);
     const slept = this.#host.nowNs() - began;
     if (isDue()) this.#window.waited(slept);
+    else this.#window.waitedInVain(slept);
     this.asleepNs += slept;
     if (slept >= CHILL_NS) this.#chill(CHILLED_INSNS);
   }

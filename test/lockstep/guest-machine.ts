@@ -75,6 +75,8 @@ export interface GuestOptions {
   readonly portWritten?: (machine: GuestMachine) => void;
   /** Nanoseconds that an interrupt lets a halted guest sleep; without it, guests do not halt. */
   readonly sleepNs?: number;
+  /** Asked before each sleep: nanoseconds until a timer ends it, without which an interrupt does. */
+  readonly timerNs?: () => number | undefined;
   /** Stands between the translator and the vCPU. */
   readonly translator?: (
     real: Translator,
@@ -143,6 +145,9 @@ export class GuestMachine {
   #ended = false;
   #boundaries = 0;
   #asleepNs = 0;
+  #timerNs: number | undefined;
+  /** How often the vCPU has looked for work before it slept, and found none. */
+  looks = 0;
 
   constructor(options: GuestOptions) {
     const layout = layOut(1, RAM_BYTES, 0);
@@ -302,9 +307,9 @@ export class GuestMachine {
         const { sleepNs } = this.#options;
         if (sleepNs === undefined)
           throw new Error('the guest has halted: an exception that it does not expect');
-        this.#asleepNs += sleepNs;
+        this.#asleepNs += this.#timerNs ?? sleepNs;
         this.irq = true;
-        this.attention();
+        if (this.#timerNs === undefined) this.attention();
       },
       hasInterrupt: () => this.irq,
       acknowledge: () => {
@@ -312,9 +317,15 @@ export class GuestMachine {
         return VECTOR_IRQ;
       },
       takeNmi: () => false,
-      nextDeadlineNs: () => Number.POSITIVE_INFINITY,
-      // Slices stay short.
-      nowNs: () => this.#asleepNs - this.#boundaries * 1e6,
+      awaitsDevices: () => {
+        this.looks++;
+        return false;
+      },
+      nextDeadlineNs: () => {
+        this.#timerNs = this.#options.timerNs?.();
+        return this.#nowNs() + (this.#timerNs ?? Number.POSITIVE_INFINITY);
+      },
+      nowNs: () => this.#nowNs(),
       poll: () => {
         if (--this.#boundaries < 0) this.end();
         this.#options.boundary?.(this);
@@ -327,6 +338,11 @@ export class GuestMachine {
         return pages;
       },
     };
+  }
+
+  /** Slices stay short. */
+  #nowNs(): number {
+    return this.#asleepNs - this.#boundaries * 1e6;
   }
 
   /** The guest is to stop at the next look around. */

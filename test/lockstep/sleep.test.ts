@@ -33,6 +33,43 @@ function interpretedPerWake(sleepNs: number, nops: number): number {
   return (instructions - (hotStats?.executed ?? 0)) / WAKES;
 }
 
+const SOON = 8;
+const TICKS = 40;
+const TICK_NS = 4e6;
+
+/** Looks before each sleep of a guest that first is interrupted soon each time, and then by a timer alone. */
+function looksOfSleeps(): number[] {
+  const before: number[] = [];
+  const machine = new GuestMachine({
+    verify: false,
+    sleepNs: 100_000,
+    timerNs: () => {
+      before.push(machine.looks);
+      return before.length > SOON ? TICK_NS : undefined;
+    },
+  });
+  machine.load(
+    assemble(`
+      on_irq: iretq
+      on_fault: hlt
+      start: mov $${SOON + TICKS}, %r15d
+      0: sti
+      hlt
+      next_turn`),
+  );
+  machine.run();
+  return before.map((looks, i) => (before[i + 1] ?? machine.looks) - looks);
+}
+
+describe('before a sleep', { skip: missingTools(), timeout: 120_000 }, () => {
+  it('a vCPU looks for work while work came soon of late, and no more when only time passes', () => {
+    const ticks = looksOfSleeps().slice(SOON);
+    assert.equal(ticks.length, TICKS);
+    assert.notEqual(ticks[0], 0);
+    assert.equal(ticks.at(-1), 0, String(ticks));
+  });
+});
+
 describe('behind a sleep', { skip: missingTools(), timeout: 120_000 }, () => {
   for (const nops of [30, 62, 100, 200]) {
     it(`of 10 ms loops of ${nops + 2} instructions are interpreted first`, () => {
