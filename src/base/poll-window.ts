@@ -97,7 +97,7 @@ export class PollWindow {
   }
 }
 
-/** Makes no objects, which a collector would stop the threads for that look. */
+/** Without a BigInt a look, for which a collector would stop the thread. */
 export function hostNowNs(): number {
   return performance.now() * 1e6;
 }

@@ -431,7 +431,7 @@ export class BoardHost implements VcpuHost {
   }
 
   awaitsDevices(): boolean {
-    return this.#link.isAwaited;
+    return this.#link.isUnserved;
   }
 
   beforeSleep(): void {

@@ -30,15 +30,15 @@ describe('the link to the device thread', () => {
 
   it('tells what the device thread has been told of and does nothing about', () => {
     const { link } = rig();
-    assert.equal(link.isAwaited, false);
+    assert.equal(link.isUnserved, false);
     link.post(write(8));
-    assert.equal(link.isAwaited, true);
+    assert.equal(link.isUnserved, true);
     link.setServing(true);
-    assert.equal(link.isAwaited, false);
+    assert.equal(link.isUnserved, false);
     link.setServing(false);
-    assert.equal(link.isAwaited, true);
+    assert.equal(link.isUnserved, true);
     link.take();
-    assert.equal(link.isAwaited, false);
+    assert.equal(link.isUnserved, false);
   });
 
   it('answers reads of another thread, which waits when the ring is full', async () => {

@@ -102,7 +102,7 @@ export class DeviceLink {
   }
 
   /** Something is posted, and the device thread does nothing yet. */
-  get isAwaited(): boolean {
+  get isUnserved(): boolean {
     return this.hasPosted && Atomics.load(this.#words, SERVING) === 0;
   }
 
