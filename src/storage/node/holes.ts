@@ -45,16 +45,15 @@ function runAt(
   offsetBytes: number,
   host: Libc | null,
 ): { readonly data: boolean; readonly end: number } {
+  const next = host?.lseek(fd, offsetBytes, SEEK_DATA) ?? -1;
+  if (next > offsetBytes) return { data: false, end: next };
+  const hole = host?.lseek(fd, offsetBytes, SEEK_HOLE) ?? -1;
+  if (next === offsetBytes && hole > offsetBytes) return { data: true, end: hole };
   // Not by the blocks that the file takes: some file systems in user space say 0 of all files.
   const { size } = fstatSync(fd);
-  const lastHole = { data: false, end: Number.POSITIVE_INFINITY };
-  if (offsetBytes >= size) return lastHole;
-  if (host === null) return { data: true, end: size };
-  const next = host.lseek(fd, offsetBytes, SEEK_DATA);
-  if (next > offsetBytes) return { data: false, end: next };
-  const hole = host.lseek(fd, offsetBytes, SEEK_HOLE);
-  // No data up to its end: the hole starts here. Where there is no such call, both fail.
-  if (next < 0 && hole === offsetBytes) return lastHole;
-  // Or somebody made a hole between both calls: what lies behind it is not known.
-  return { data: true, end: next < 0 || hole <= offsetBytes ? size : hole };
+  // Behind its end both fail. No data up to there: the hole starts here.
+  if (offsetBytes >= size || (next < 0 && hole === offsetBytes))
+    return { data: false, end: Number.POSITIVE_INFINITY };
+  // There is no such call; or somebody made a hole between both: what lies behind it is not known.
+  return { data: true, end: size };
 }

@@ -134,6 +134,25 @@ describe('copyDisk', () => {
       assert.deepEqual(await readAll(target), await readAll(disk));
     });
 
+  it('asks once for each run', async () => {
+    const units = 'd..d.ddd...d';
+    const disk = await diskOf(new MemoryHost(), '/source', units, 0);
+    const asked: number[] = [];
+    const status = async (at: number, mostBytes: number) => {
+      const from = at / UNIT;
+      asked.push(from);
+      const count = /^(d+|[.]+)/.exec(units.slice(from))?.[0].length ?? 0;
+      const kind = units[from] === 'd' ? 'data' : 'zero';
+      const lengthBytes = Math.min(count * UNIT, mostBytes);
+      return { kind, lengthBytes, depth: 0, decidedAt: 0, present: true } as const;
+    };
+    const target = await diskOf(new MemoryHost(), '/target', '', disk.sizeBytes);
+    const source = { ...concatenated([disk]), status };
+    await copyDisk({ source, target, sparseBytes: UNIT, targetIsZero: true });
+    assert.deepEqual(asked, [0, 1, 3, 4, 5, 8, 11]);
+    assert.deepEqual(await readAll(target), await readAll(disk));
+  });
+
   it('leaves zeros out that are all that lies in a place, with a larger -S too', async () => {
     const disk = await diskOf(new MemoryHost(), '/source', 'd.d', 0);
     const source = {

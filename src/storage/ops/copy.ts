@@ -81,6 +81,8 @@ class Copy {
   #startedBytes = 0;
   /** Resolves when all chunks before are written or, compressed, have started to be: room is taken in order. */
   #turn: Promise<void> = Promise.resolve();
+  /** What was found behind the last data. */
+  #known: { readonly at: number; readonly status: Status } | undefined;
 
   constructor(request: CopyRequest) {
     this.#request = request;
@@ -117,7 +119,7 @@ class Copy {
 
   /** Starts on what lies at `at`, cut at `lengthBytes`; resolves with how much that is. */
   async #step(at: number, lengthBytes: number): Promise<number> {
-    const status = await this.#request.source.status(at, lengthBytes);
+    const status = await this.#statusAt(at, lengthBytes);
     const skippable = this.#skippable(at, at + status.lengthBytes, status);
     if (skippable > 0) {
       await this.#skip(at, skippable, this.#isShared(status));
@@ -138,6 +140,16 @@ class Copy {
     return done - at;
   }
 
+  /** As the source tells it, which is asked once for what ends a chunk and begins the next. */
+  async #statusAt(at: number, lengthBytes: number): Promise<Status> {
+    const known = this.#known;
+    const skipped = at - (known?.at ?? at);
+    if (known === undefined || skipped < 0 || skipped >= known.status.lengthBytes)
+      return await this.#request.source.status(at, lengthBytes);
+    const { status } = known;
+    return { ...status, lengthBytes: Math.min(lengthBytes, status.lengthBytes - skipped) };
+  }
+
   /** How much of what lies from `at` to `end`, all of it alike, need not be read. */
   #skippable(at: number, end: number, status: Status): number {
     const { source, sparseBytes } = this.#request;
@@ -153,10 +165,13 @@ class Copy {
     // With a larger -S a place of zeros alone is found however few they are.
     const joins = this.#request.sparseBytes <= GRAIN_BYTES;
     while (joins && end - at < this.#pace.readBytes && end < most) {
-      const next = await this.#request.source.status(end, most - end);
+      const next = await this.#statusAt(end, most - end);
       // What lies in the last grain is taken in.
       const start = upTo(end, this.#grainOf(next));
-      if (this.#skippable(start, end + next.lengthBytes, next) > 0) return start - at;
+      if (this.#skippable(start, end + next.lengthBytes, next) > 0) {
+        this.#known = { at: end, status: next };
+        return start - at;
+      }
       end += next.lengthBytes;
     }
     return Math.min(upTo(end, this.#unitBytes), most) - at;
