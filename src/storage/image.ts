@@ -287,6 +287,8 @@ export interface ResizeOptions {
 export interface OpenContext {
   readonly host: StorageHost;
   readonly readOnly: boolean;
+  /** Whether a backing file will do that was written to since the image was made, where the format would tell. */
+  readonly anyBacking: boolean;
   /** Opens, read-only, the image that the file at `fromPath` names; loops and depth are checked. Undefined: asked not to. */
   openBacking(
     fromPath: string,

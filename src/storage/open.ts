@@ -65,6 +65,8 @@ export interface OpenImageOptions {
   readonly probe?: boolean;
   /** False: the backing file is not opened, and what is unallocated reads as zeros. */
   readonly withBacking?: boolean;
+  /** As in {@link OpenContext}; default: false. */
+  readonly anyBacking?: boolean;
   /** Opens the disk as it was at this snapshot; for reading only. */
   readonly snapshot?: SnapshotQuery;
   /** Whether to hold the writer's lock. Default: true unless read-only. */
@@ -241,6 +243,7 @@ function contextOf(
   return {
     host,
     readOnly: options.readOnly ?? false,
+    anyBacking: options.anyBacking ?? false,
     openBacking: async (fromPath, name, format) => {
       if (options.withBacking === false || instead === null) return undefined;
       const { probe } = options;

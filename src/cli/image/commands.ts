@@ -350,7 +350,10 @@ function addChains(image: Command, add: AddCommand, start: Start): void {
       .option(...IMAGE_OPTS)
       .requiredOption('-b, --backing <file>', 'the new one; empty: none')
       .option('-F, --backing-format <name>', "the new one's format")
-      .option('-u, --unsafe', 'change the name alone: both hold the same')
+      .option(
+        '-u, --unsafe',
+        'change the name alone: both hold the same; or accept a parent that was written to',
+      )
       .option(...CACHE)
       .option(...SOURCE_CACHE)
       .option(...PROGRESS)

@@ -38,6 +38,7 @@ export interface OpenFlags {
   readonly format?: string | undefined;
   readonly writable?: boolean;
   readonly withBacking?: boolean;
+  readonly anyBacking?: boolean;
   /** Of qemu-img's forms: an id or a name, or snapshot.id=ID, snapshot.name=NAME or both with a comma. */
   readonly snapshot?: string | undefined;
   readonly host?: StorageHost;
@@ -54,6 +55,7 @@ export async function openNamed(
     probe: true,
     ...(flags.format === undefined ? {} : { format: flags.format }),
     ...(flags.withBacking === undefined ? {} : { withBacking: flags.withBacking }),
+    ...(flags.anyBacking === undefined ? {} : { anyBacking: flags.anyBacking }),
     ...(flags.snapshot === undefined ? {} : { snapshot: snapshotQuery(flags.snapshot) }),
   };
   const { host = flags.writable === true ? flushedStorageHost : patientStorageHost } = flags;

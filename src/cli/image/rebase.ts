@@ -1,4 +1,5 @@
 import { RequestError } from '#base/errors.ts';
+import { nodeStorageHost } from '#storage/node/node-host.ts';
 import { copyWhatRebaseChanges } from '#storage/ops/rebase.ts';
 import { closeAll, type ImageContext, openNamed, STATUS_OK } from './context.ts';
 import { flushesOf } from './flags.ts';
@@ -32,12 +33,13 @@ export async function imageRebase(
     format: flags.format,
     writable: true,
     withBacking: flags.unsafe !== true,
+    anyBacking: flags.unsafe === true,
   });
+  if (image.setBacking === undefined) {
+    await image.close();
+    return await acceptBacking(file, image.format, flags, context);
+  }
   try {
-    if (image.setBacking === undefined)
-      throw new RequestError(
-        `${file}: ${image.format} images keep their backing file's name; convert it instead`,
-      );
     if (flags.unsafe !== true) {
       const newBacking = alone
         ? undefined
@@ -67,5 +69,31 @@ export async function imageRebase(
   } finally {
     await closeAll([image]);
   }
+  return STATUS_OK;
+}
+
+/** Of formats that keep the name, and which state the file was in: that of now will do. */
+async function acceptBacking(
+  file: string,
+  format: string,
+  flags: RebaseFlags,
+  context: ImageContext,
+): Promise<number> {
+  const keeps = new RequestError(
+    `${file}: ${format} images keep their backing file's name; convert it instead`,
+  );
+  if (flags.unsafe !== true || flags.backing === '') throw keeps;
+  const image = await openNamed(file, context, { format, writable: true, anyBacking: true });
+  try {
+    const { adoptBacking, backing } = image;
+    if (adoptBacking === undefined || backing === undefined) throw keeps;
+    const named = backingDisplayName(file, flags.backing);
+    const [there, given] = await Promise.all([backing.path, named].map(nodeStorageHost.identity));
+    if (there !== given) throw keeps;
+    await adoptBacking();
+  } finally {
+    await closeAll([image]);
+  }
+  await closeAll([await openNamed(file, context, { format })]);
   return STATUS_OK;
 }

@@ -1,4 +1,4 @@
-import type { StorageHost } from '../image.ts';
+import { ImageError, type StorageHost } from '../image.ts';
 
 /**
  * The names under which a parent may be found, of the paths that an image has for it: each as it is, then its last part,
@@ -27,4 +27,13 @@ function localPath(path: string): string {
 /** Whether it begins with a drive, a server or a volume. */
 function isOfWindows(name: string): boolean {
   return /^([a-z]:|\/\/)/i.test(name);
+}
+
+/** `told`: the parent's name, and what more the format says of it. */
+export function changedParent(path: string, told: string, offsetBytes?: number): ImageError {
+  return new ImageError(
+    'corrupt',
+    `${path}: its parent ${told} was changed after this image was made; go back to the parent as it was, or accept it as it is with rebase -u`,
+    { path, ...(offsetBytes === undefined ? {} : { offsetBytes }) },
+  );
 }

@@ -84,7 +84,12 @@ export async function checkImage(
   repair: 'none' | 'leaks' | 'all' = 'none',
 ): Promise<CheckResult> {
   const file = await host.openFile(path, { access: repair === 'none' ? 'read' : 'write' });
-  const context = { host, readOnly: repair === 'none', openBacking: async () => undefined };
+  const context = {
+    host,
+    readOnly: repair === 'none',
+    anyBacking: true,
+    openBacking: async () => undefined,
+  };
   try {
     const result = await format.check?.(file, { repair }, context);
     assert.ok(result !== undefined, `${format.name} has no check`);

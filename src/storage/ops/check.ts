@@ -31,7 +31,7 @@ export async function checkImage(
   try {
     const format = await (formatGiven === undefined ? probeFormat(file) : formatNamed(formatGiven));
     if (format.check === undefined) return { format };
-    const context = { host, readOnly, openBacking: async () => undefined };
+    const context = { host, readOnly, anyBacking: true, openBacking: async () => undefined };
     const first = await format.check(file, { repair }, context);
     if (first.corruptionsFixed === 0 && first.leaksFixed === 0) return { format, result: first };
     const result = await format.check(file, { repair: 'none' }, context);

@@ -71,7 +71,17 @@ async function isEarly(
   // No image takes the base for what it was when it is not.
   if (isRefused || !(await refused(host, `/sister.${format}`, format)))
     assert.deepEqual(await bytesOf(host, `/base.${format}`, format), bytes.base);
+  if (isRefused) {
+    await acceptBase(host, format);
+    assert.deepEqual(await bytesOf(host, `/top.${format}`, format), bytes.expected);
+  }
   return isRefused;
+}
+
+async function acceptBase(host: StorageHost, format: string): Promise<void> {
+  const top = await openImage(`/top.${format}`, host, { format, anyBacking: true });
+  await top.adoptBacking?.();
+  await top.close();
 }
 
 describe('commitDisk', () => {

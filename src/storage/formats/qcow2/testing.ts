@@ -61,7 +61,12 @@ export async function checkImage(
   repair: 'none' | 'leaks' | 'all' = 'none',
 ): Promise<{ corruptions: number; leaks: number; text: string }> {
   const file = await host.openFile(path, { access: repair === 'none' ? 'read' : 'write' });
-  const context = { host, readOnly: repair === 'none', openBacking: async () => undefined };
+  const context = {
+    host,
+    readOnly: repair === 'none',
+    anyBacking: true,
+    openBacking: async () => undefined,
+  };
   const result = await qcow2.check?.(file, { repair }, context);
   await file.close();
   assert.ok(result !== undefined);

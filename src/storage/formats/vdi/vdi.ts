@@ -1,15 +1,15 @@
 import { backingFileOption } from '../../blocks/backing-option.ts';
 import { MappedImage } from '../../blocks/mapped-image.ts';
+import { changedParent } from '../../blocks/parent-names.ts';
 import { sameBytes } from '../../blocks/uuid.ts';
-import {
-  type CreateRequest,
-  type DiskImage,
-  type HostFile,
-  ImageError,
-  type ImageFormat,
-  type ImageInfo,
-  type OpenContext,
-  type StorageHost,
+import type {
+  CreateRequest,
+  DiskImage,
+  HostFile,
+  ImageFormat,
+  ImageInfo,
+  OpenContext,
+  StorageHost,
 } from '../../image.ts';
 import { create, layoutOf } from './create.ts';
 import { type Header, readHeader } from './header.ts';
@@ -54,14 +54,11 @@ async function checkParent(
   file: HostFile,
   header: Header,
   name: string,
-  { host }: OpenContext,
+  { host, anyBacking }: OpenContext,
 ): Promise<void> {
+  if (anyBacking) return;
   if (sameBytes(await modificationOf(file.path, name, host), header.uuidParentModify)) return;
-  throw new ImageError(
-    'corrupt',
-    `${file.path}: its parent ${name} was changed after this image was made; go back to the parent as it was`,
-    { path: file.path, offsetBytes: v.H_UUID_PARENT_MODIFY },
-  );
+  throw changedParent(file.path, name, v.H_UUID_PARENT_MODIFY);
 }
 
 /** Which state the image is in that is called `name` in the one at `path`. */

@@ -1,6 +1,6 @@
-import { parentNames } from '../../blocks/parent-names.ts';
+import { changedParent, parentNames } from '../../blocks/parent-names.ts';
 import { uuidText } from '../../blocks/uuid.ts';
-import { type HostFile, ImageError, type StorageHost } from '../../image.ts';
+import { type HostFile, ImageError, type OpenContext, type StorageHost } from '../../image.ts';
 import { readHeader } from './header.ts';
 
 const PATH_KEYS = ['relative_path', 'absolute_win32_path', 'volume_path'];
@@ -12,7 +12,7 @@ const PATH_KEYS = ['relative_path', 'absolute_win32_path', 'volume_path'];
 export async function findParent(
   file: HostFile,
   locator: ReadonlyMap<string, string>,
-  host: StorageHost,
+  { host, anyBacking }: OpenContext,
 ): Promise<string> {
   const paths = PATH_KEYS.flatMap((key) => locator.get(key) ?? []);
   const linkages = ['parent_linkage', 'parent_linkage2'].flatMap((key) => locator.get(key) ?? []);
@@ -20,16 +20,12 @@ export async function findParent(
   for await (const name of parentNames(paths, file.path, host)) {
     const guid = await dataWriteOf(host.resolve(file.path, name), host);
     if (guid === undefined) continue;
-    if (linkages.some((text) => text.toLowerCase() === `{${uuidText(guid)}}`)) return name;
+    if (anyBacking || linkages.some((text) => text.toLowerCase() === `{${uuidText(guid)}}`))
+      return name;
     isStale = true;
   }
   const told = paths.map((path) => `'${path}'`).join(', ');
-  if (isStale)
-    throw new ImageError(
-      'corrupt',
-      `${file.path}: its parent, ${told}, was changed after this image was made; go back to the parent as it was`,
-      { path: file.path },
-    );
+  if (isStale) throw changedParent(file.path, told);
   throw new ImageError(
     'not-found',
     `${file.path}: its parent, ${told}, is not there; put it beside the image`,

@@ -37,7 +37,7 @@ async function openParts(original: HostFile, context: OpenContext): Promise<Disk
   if (!isThere || !fits(batOf(metadata, batRegion.offset), batRegion))
     throw badAt('corrupt', file.path, batRegion.offset, 'the BAT is too small for the disk');
   const { parent } = metadata;
-  const backingName = parent && (await findParent(file, parent, context.host));
+  const backingName = parent && (await findParent(file, parent, context));
   const backing =
     backingName === undefined
       ? undefined

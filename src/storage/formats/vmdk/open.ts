@@ -1,5 +1,6 @@
 import { badAt } from '../../blocks/fields.ts';
 import { MappedImage } from '../../blocks/mapped-image.ts';
+import { changedParent } from '../../blocks/parent-names.ts';
 import {
   type DiskImage,
   type HostFile,
@@ -121,16 +122,12 @@ function checkUnits(file: HostFile, extents: readonly Extent[]): void {
 async function parentOf(
   file: HostFile,
   { parentCid, parentName }: Descriptor,
-  { host }: OpenContext,
+  { host, anyBacking }: OpenContext,
 ): Promise<string | undefined> {
   if (parentCid === undefined || parentName === undefined) return undefined;
   const { name, cid } = await readIdentity(file, parentName, host);
-  if (cid.padStart(8, '0') === parentCid.padStart(8, '0')) return name;
-  throw new ImageError(
-    'corrupt',
-    `${file.path}: its parent ${name} was changed after this image was made (CID ${cid}, not ${parentCid}); go back to the parent as it was`,
-    { path: file.path },
-  );
+  if (anyBacking || cid.padStart(8, '0') === parentCid.padStart(8, '0')) return name;
+  throw changedParent(file.path, `${name}, of CID ${cid} and not ${parentCid},`);
 }
 
 function infoOf(
