@@ -1,4 +1,4 @@
-import type { DiskImage, ImageInfo, InfoValue, Snapshot } from '#storage/image.ts';
+import type { ImageInfo, InfoValue, Snapshot } from '#storage/image.ts';
 import { fileOfName } from '#storage/image-name.ts';
 import { statsOf } from '#storage/node/paths.ts';
 import { print } from '../host.ts';
@@ -27,7 +27,7 @@ export async function imageInfo(
 ): Promise<number> {
   const asList = flags.backingChain === true || files.length > 1;
   const disks: { file: string; sizeBytes: number }[] = [];
-  const parts: { json: InfoValue; text: string }[] = [];
+  const parts: Description[] = [];
   for (const file of files) {
     const image = await openNamed(file, context, {
       format: flags.format,
@@ -43,47 +43,51 @@ export async function imageInfo(
       await closeAll([image]);
     }
   }
-  const json = asList ? parts.map((part) => part.json) : parts[0]?.json;
-  const text =
-    flags.output === 'json'
-      ? `${JSON.stringify(json, undefined, 4)}\n`
-      : parts.map((part) => part.text).join('\n');
-  print(context.host, text);
+  if (flags.output === 'json') {
+    const all = parts.map(jsonOf);
+    print(context.host, `${JSON.stringify(asList ? all : all[0], undefined, 4)}\n`);
+  } else print(context.host, parts.map(textOf).join('\n'));
   await warnOfOverSubscription(context, disks);
   return STATUS_OK;
 }
 
-async function describe({ image, name }: NamedImage): Promise<{ json: InfoValue; text: string }> {
+interface Description {
+  readonly name: string;
+  readonly format: string;
+  readonly sizeBytes: number;
+  readonly actualBytes: number | undefined;
+  readonly info: ImageInfo;
+  /** The name that a user would use for the backing file. */
+  readonly fullBackingName: string | undefined;
+}
+
+async function describe({ image, name }: NamedImage): Promise<Description> {
   const info = await image.info();
   const blocks = statsOf(fileOfName(image.path))?.blocks;
-  const actualBytes = blocks === undefined ? undefined : blocks * 512;
-  const full =
-    info.backingName === undefined ? undefined : backingDisplayName(name, info.backingName);
   return {
-    json: jsonOf(image, name, info, actualBytes, full),
-    text: textOf(image, name, info, actualBytes, full),
+    name,
+    format: image.format,
+    sizeBytes: image.sizeBytes,
+    actualBytes: blocks === undefined ? undefined : blocks * 512,
+    info,
+    fullBackingName:
+      info.backingName === undefined ? undefined : backingDisplayName(name, info.backingName),
   };
 }
 
 /** In qemu-img's order, so that outputs can be compared. */
-function jsonOf(
-  image: DiskImage,
-  name: string,
-  info: ImageInfo,
-  actualBytes: number | undefined,
-  fullBackingName: string | undefined,
-): InfoValue {
+function jsonOf({ info, ...one }: Description): InfoValue {
   const { snapshots = [], specific } = info;
   return defined({
     'backing-filename-format': info.backingFormat,
     snapshots: snapshots.length === 0 ? undefined : snapshots.map(snapshotJson),
-    'virtual-size': image.sizeBytes,
-    filename: name,
+    'virtual-size': one.sizeBytes,
+    filename: one.name,
     'cluster-size': info.clusterBytes,
-    format: image.format,
-    'actual-size': actualBytes,
-    'format-specific': specific === undefined ? undefined : { type: image.format, data: specific },
-    'full-backing-filename': fullBackingName,
+    format: one.format,
+    'actual-size': one.actualBytes,
+    'format-specific': specific === undefined ? undefined : { type: one.format, data: specific },
+    'full-backing-filename': one.fullBackingName,
     'backing-filename': info.backingName,
     compressed: info.compressed === true ? true : undefined,
     encrypted: info.encrypted === true ? true : undefined,
@@ -111,17 +115,12 @@ function defined(value: { readonly [key: string]: InfoValue | undefined }): Info
   return kept;
 }
 
-function textOf(
-  image: DiskImage,
-  name: string,
-  info: ImageInfo,
-  actualBytes: number | undefined,
-  fullBackingName: string | undefined,
-): string {
+function textOf({ info, ...one }: Description): string {
+  const { actualBytes, fullBackingName } = one;
   const lines = [
-    `image: ${name}`,
-    `file format: ${image.format}`,
-    `virtual size: ${sizeText(image.sizeBytes)} (${image.sizeBytes} bytes)`,
+    `image: ${one.name}`,
+    `file format: ${one.format}`,
+    `virtual size: ${sizeText(one.sizeBytes)} (${one.sizeBytes} bytes)`,
     `disk size: ${actualBytes === undefined ? 'unavailable' : sizeText(actualBytes)}`,
   ];
   if (info.encrypted === true) lines.push('encrypted: yes');

@@ -1,3 +1,4 @@
+import { utf8Text } from '#base/utf8.ts';
 import { type HostFile, ImageError, type Snapshot } from '../../image.ts';
 import type { Header } from './header.ts';
 import * as q from './layout.ts';
@@ -114,7 +115,7 @@ function parseSnapshot(
   const end = idAt + idBytes + nameBytes;
   if (end > view.byteLength) return undefined;
   const text = (from: number, length: number): string =>
-    new TextDecoder().decode(table.subarray(at + from, at + from + length));
+    utf8Text(table.subarray(at + from, at + from + length));
   const number64 = (from: number): number =>
     view.getUint32(from) * q.TWO_32 + view.getUint32(from + 4);
   const snapshot = {
