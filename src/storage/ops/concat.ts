@@ -13,6 +13,21 @@ export interface SourceDisk {
 
 /** Disks one after the other. */
 export function concatenated(images: readonly DiskImage[]): SourceDisk {
+  const [first] = images;
+  return first !== undefined && images.length === 1 ? alone(first) : together(images);
+}
+
+/** What is one disk is asked as it is: between two pieces of a copy every call counts. */
+function alone(image: DiskImage): SourceDisk {
+  return {
+    sizeBytes: image.sizeBytes,
+    status: (offsetBytes, lengthBytes) => statusAt(image, offsetBytes, lengthBytes),
+    untoldBytes: (offsetBytes, lengthBytes) => untoldBytes(image, offsetBytes, lengthBytes),
+    read: (offsetBytes, into) => image.read(offsetBytes, into),
+  };
+}
+
+function together(images: readonly DiskImage[]): SourceDisk {
   const parts: { image: DiskImage; startBytes: number; endBytes: number }[] = [];
   let sizeBytes = 0;
   for (const image of images) {
