@@ -9,6 +9,10 @@ export const SYNC_FILE_RANGE_WRITE = 0x2;
 /** Of `madvise`: large pages, where the host has them. */
 export const MADV_HUGEPAGE = 14;
 
+/** Of `linkat`: paths from the working directory on; the file that a link leads to. */
+export const AT_FDCWD = -100;
+export const AT_SYMLINK_FOLLOW = 0x400;
+
 /** What of the host's C library Node has no call for. Results and arguments are those of Linux's manual pages; -1: it failed. */
 export interface Libc {
   lseek(fd: number, offset: number, whence: number): number;
@@ -19,6 +23,7 @@ export interface Libc {
   fallocate(fd: number, mode: number, offset: number, length: number): number;
   madvise(memory: Uint8Array, length: number, advice: number): number;
   sync_file_range(fd: number, offset: number, length: number, flags: number): number;
+  linkat(fromFolder: number, from: string, toFolder: number, to: string, flags: number): number;
   /** `fallocate` on a thread of libuv, for what may have much to do. */
   fallocateAside(fd: number, mode: number, offset: number, length: number): Promise<number>;
 }
@@ -63,6 +68,9 @@ function load(): Libc | null {
     madvise: library.func('int madvise(void *memory, size_t length, int advice)'),
     sync_file_range: library.func(
       'int sync_file_range(int fd, int64_t offset, int64_t length, unsigned int flags)',
+    ),
+    linkat: library.func(
+      'int linkat(int olddirfd, const char *oldpath, int newdirfd, const char *newpath, int flags)',
     ),
     fallocateAside: (...args) =>
       new Promise((resolve, reject) => {

@@ -1,5 +1,6 @@
-import { chmodSync, renameSync, rmSync } from 'node:fs';
+import { chmodSync } from 'node:fs';
 import path from 'node:path';
+import { libc } from '#base/node/libc.ts';
 import {
   type FileOptions,
   type HostFile,
@@ -7,20 +8,23 @@ import {
   type Replaced,
   type StorageHost,
 } from '../image.ts';
+import { type NewFile, newFileFor } from './new-file.ts';
 import { NodeFile, type NodeFileOptions } from './node-file.ts';
 import { realPath, statsOf } from './paths.ts';
-import { temporaryName } from './temporary-name.ts';
+
+/** Each holds a descriptor, and a disk of many parts may have thousands. */
+const MOST_UNNAMED = 64;
 
 interface Staged {
-  readonly temporary: string;
+  readonly file: NewFile;
   /** The file that will be replaced, held so that nobody writes to it meanwhile. */
   readonly old: NodeFile | undefined;
   readonly mode: number | undefined;
 }
 
 /**
- * Files that are made through it lie beside their place, under another name, until `commit` renames them; `abort`, and any
- * end of the process but a kill, removes them. Everybody else goes on to see what was there. Block devices are written in place.
+ * Files that are made through it have no name, or a hidden one, until `commit` puts them in their places; `abort`, and any end
+ * of the process, but for hidden ones a kill, removes them. Everybody else goes on to see what was there. Block devices are written in place.
  */
 export class StagingHost implements StorageHost {
   readonly codec: StorageHost['codec'];
@@ -48,7 +52,7 @@ export class StagingHost implements StorageHost {
       return await this.#create(name, place, options);
     const staged = this.#staged.get(place);
     if (staged === undefined) return await this.#host.openFile(name, options);
-    return await NodeFile.open(staged.temporary, this.#hidden(name, options));
+    return await NodeFile.open(staged.file.path, this.#hidden(name, options));
   }
 
   async replace(name: string, bytes: Uint8Array): Promise<Replaced> {
@@ -62,7 +66,7 @@ export class StagingHost implements StorageHost {
     const place = realPlace(name);
     const staged = this.#staged.get(place);
     if (staged === undefined) return await this.#host.remove(name);
-    rmSync(staged.temporary, { force: true });
+    staged.file.remove();
     await staged.old?.close();
     this.#staged.delete(place);
   }
@@ -85,9 +89,9 @@ export class StagingHost implements StorageHost {
 
   /** Puts the new files in their places. */
   async commit(): Promise<void> {
-    for (const [place, { temporary, old, mode }] of this.#staged) {
-      if (mode !== undefined) chmodSync(temporary, mode);
-      renameSync(temporary, place);
+    for (const [place, { file, old, mode }] of this.#staged) {
+      if (mode !== undefined) chmodSync(file.path, mode);
+      file.moveTo(place);
       this.#staged.delete(place);
       await old?.close();
     }
@@ -96,8 +100,8 @@ export class StagingHost implements StorageHost {
 
   /** Removes what was not committed. */
   async abort(): Promise<void> {
-    for (const { temporary, old } of this.#staged.values()) {
-      rmSync(temporary, { force: true });
+    for (const { file, old } of this.#staged.values()) {
+      file.remove();
       await old?.close();
     }
     this.#staged.clear();
@@ -107,7 +111,7 @@ export class StagingHost implements StorageHost {
   async #create(name: string, place: string, options: FileOptions): Promise<NodeFile> {
     const staged = this.#staged.get(place);
     if (staged !== undefined)
-      return await NodeFile.open(staged.temporary, this.#hidden(name, options));
+      return await NodeFile.open(staged.file.path, this.#hidden(name, options));
     if (name.endsWith('/'))
       throw new ImageError('bad-format', `${name}: names a folder; name a file`, { path: name });
     const info = statsOf(place);
@@ -115,16 +119,17 @@ export class StagingHost implements StorageHost {
       return await NodeFile.open(name, this.#with(name, options));
     const old =
       info === undefined ? undefined : await NodeFile.open(place, { access: 'write', name });
-    const temporary = temporaryName(place);
+    const file = newFileFor(place, this.#staged.size < MOST_UNNAMED ? libc() : null);
     try {
-      const file = await NodeFile.open(temporary, this.#hidden(name, { access: 'create-new' }));
+      const opened = await NodeFile.open(file.path, this.#hidden(name, { access: file.access }));
       this.#staged.set(place, {
-        temporary,
+        file,
         old,
         mode: info === undefined ? undefined : info.mode & 0o7777,
       });
-      return file;
+      return opened;
     } catch (error) {
+      file.remove();
       await old?.close();
       throw error;
     }
@@ -148,7 +153,7 @@ export class StagingHost implements StorageHost {
   }
 
   readonly #removeAll = (): void => {
-    for (const { temporary } of this.#staged.values()) rmSync(temporary, { force: true });
+    for (const { file } of this.#staged.values()) file.remove();
   };
 }
 
