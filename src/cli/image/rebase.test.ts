@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, describe, it } from 'node:test';
@@ -26,8 +26,15 @@ async function makeStale(format: string): Promise<{ parent: string; other: strin
   return { parent, other, top };
 }
 
-const unsafely = (format: string, backing: string, top: string): Promise<Outcome> =>
-  ring0Image('rebase', '-u', '-f', format, '-b', path.basename(backing), '-F', format, top);
+const unsafely = (backingFormat: string, backing: string, top: string): Promise<Outcome> =>
+  ring0Image('rebase', '-u', '-b', path.basename(backing), '-F', backingFormat, top);
+
+/** The name of `top` with another image in the place of its parent. */
+function standIn(top: string, other: string): string {
+  const driver = path.extname(top).slice(1);
+  const backing = { driver, 'file.filename': other };
+  return `json:${JSON.stringify({ driver, 'file.filename': top, backing })}`;
+}
 
 describe('ring0 image rebase -u', () => {
   for (const format of ['vmdk', 'vdi', 'vhdx'])
@@ -36,10 +43,28 @@ describe('ring0 image rebase -u', () => {
       const refused = await ring0Image('compare', parent, top);
       assert.match(refused.stderr, /was changed after .* accept it as it is with rebase -u/);
       assert.match((await unsafely(format, other, top)).stderr, /keep their backing file's name/);
+      assert.match((await unsafely('raw', parent, top)).stderr, /is \w+, not raw/);
+      assert.match((await unsafely(format, other, standIn(top, other))).stderr, /keep their/);
       assert.notEqual((await ring0Image('compare', parent, top)).status, 0);
       await ring0('rebase', '-u', '-b', path.basename(parent), '-F', format, top);
       await ring0('compare', parent, top);
     });
+
+  it('takes no other image for the parent while that is as it was: vhdx', async () => {
+    const { parent, other, top } = await makeStale('vhdx');
+    mkdirSync(at('below'));
+    const named = at('below/moved.vhdx');
+    renameSync(parent, named);
+    rmSync(top);
+    await ring0('create', '-q', '-f', 'vhdx', '-b', 'below/moved.vhdx', '-F', 'vhdx', top);
+    renameSync(named, at('moved.vhdx'));
+    renameSync(other, named);
+    const before = readFileSync(top);
+    const outcome = await ring0Image('rebase', '-u', '-b', 'below/moved.vhdx', '-F', 'vhdx', top);
+    assert.match(outcome.stderr, /keep their backing file's name/);
+    assert.deepEqual(readFileSync(top), before);
+    await ring0('compare', at('moved.vhdx'), top);
+  });
 
   it('cannot change the name where the format keeps that', async () => {
     const { parent, top } = await makeStale('vdi');

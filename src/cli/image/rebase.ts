@@ -1,5 +1,8 @@
 import { RequestError } from '#base/errors.ts';
+import type { DiskImage } from '#storage/image.ts';
+import { pathOfName } from '#storage/image-name.ts';
 import { nodeStorageHost } from '#storage/node/node-host.ts';
+import { formatNamed } from '#storage/open.ts';
 import { copyWhatRebaseChanges } from '#storage/ops/rebase.ts';
 import { closeAll, type ImageContext, openNamed, STATUS_OK } from './context.ts';
 import { flushesOf } from './flags.ts';
@@ -86,14 +89,26 @@ async function acceptBacking(
   const image = await openNamed(file, context, { format, writable: true, anyBacking: true });
   try {
     const { adoptBacking, backing } = image;
-    if (adoptBacking === undefined || backing === undefined) throw keeps;
-    const named = backingDisplayName(file, flags.backing);
-    const [there, given] = await Promise.all([backing.path, named].map(nodeStorageHost.identity));
-    if (there !== given) throw keeps;
+    const { backingName } = await image.info();
+    if (adoptBacking === undefined || backing === undefined || backingName === undefined)
+      throw keeps;
+    // The one that it names, too: in a json: name another may stand for it.
+    const own = nodeStorageHost.resolve(image.path, backingName);
+    const given = pathOfName(backingDisplayName(file, flags.backing));
+    const places = await Promise.all([own, backing.path, given].map(nodeStorageHost.identity));
+    if (new Set(places).size > 1) throw keeps;
+    await checkFormat(backing, flags);
     await adoptBacking();
   } finally {
     await closeAll([image]);
   }
   await closeAll([await openNamed(file, context, { format })]);
   return STATUS_OK;
+}
+
+/** @throws {RequestError} when the user takes it for another one. */
+async function checkFormat({ path, format }: DiskImage, flags: RebaseFlags): Promise<void> {
+  const { backingFormat = format } = flags;
+  if ((await formatNamed(backingFormat)).name !== format)
+    throw new RequestError(`${path}: is ${format}, not ${backingFormat}`, 'backing-format');
 }

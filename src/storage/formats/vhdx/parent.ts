@@ -16,16 +16,16 @@ export async function findParent(
 ): Promise<string> {
   const paths = PATH_KEYS.flatMap((key) => locator.get(key) ?? []);
   const linkages = ['parent_linkage', 'parent_linkage2'].flatMap((key) => locator.get(key) ?? []);
-  let isStale = false;
+  let stale: string | undefined;
   for await (const name of parentNames(paths, file.path, host)) {
     const guid = await dataWriteOf(host.resolve(file.path, name), host);
     if (guid === undefined) continue;
-    if (anyBacking || linkages.some((text) => text.toLowerCase() === `{${uuidText(guid)}}`))
-      return name;
-    isStale = true;
+    if (linkages.some((text) => text.toLowerCase() === `{${uuidText(guid)}}`)) return name;
+    stale ??= name;
   }
+  if (anyBacking && stale !== undefined) return stale;
   const told = paths.map((path) => `'${path}'`).join(', ');
-  if (isStale) throw changedParent(file.path, told);
+  if (stale !== undefined) throw changedParent(file.path, told);
   throw new ImageError(
     'not-found',
     `${file.path}: its parent, ${told}, is not there; put it beside the image`,
