@@ -16,6 +16,8 @@ export interface SnapshotRecord {
   readonly l1Entries: number;
   /** What the entry has beyond the fixed fields, as it was read. */
   readonly extra: Uint8Array;
+  /** As they were read: they need not be UTF-8. */
+  readonly raw?: { readonly id: Uint8Array; readonly name: Uint8Array };
 }
 
 /** The snapshot table: entries of variable length, read until `snapshotCount` are found. @throws {ImageError} `corrupt`. */
@@ -60,9 +62,9 @@ export function encodeSnapshots(records: readonly SnapshotRecord[]): Uint8Array 
   return bytes;
 }
 
-function encodeRecord({ snapshot, l1Offset, l1Entries, extra }: SnapshotRecord): Uint8Array {
-  const id = new TextEncoder().encode(snapshot.id);
-  const name = new TextEncoder().encode(snapshot.name);
+function encodeRecord({ snapshot, l1Offset, l1Entries, extra, raw }: SnapshotRecord): Uint8Array {
+  const id = raw?.id ?? new TextEncoder().encode(snapshot.id);
+  const name = raw?.name ?? new TextEncoder().encode(snapshot.name);
   const extraBytes = Math.max(EXTRA_BYTES, extra.length);
   const length = ENTRY_BYTES + extraBytes + id.length + name.length;
   const bytes = new Uint8Array(Math.ceil(length / 8) * 8);
@@ -114,13 +116,13 @@ function parseSnapshot(
   const idAt = ENTRY_BYTES + extraBytes;
   const end = idAt + idBytes + nameBytes;
   if (end > view.byteLength) return undefined;
-  const text = (from: number, length: number): string =>
-    utf8Text(table.subarray(at + from, at + from + length));
+  const id = table.slice(at + idAt, at + idAt + idBytes);
+  const name = table.slice(at + idAt + idBytes, at + end);
   const number64 = (from: number): number =>
     view.getUint32(from) * q.TWO_32 + view.getUint32(from + 4);
   const snapshot = {
-    id: text(idAt, idBytes),
-    name: text(idAt + idBytes, nameBytes),
+    id: utf8Text(id),
+    name: utf8Text(name),
     createdNs: BigInt(view.getUint32(16)) * NS_PER_S + BigInt(view.getUint32(20)),
     vmClockNs: view.getBigUint64(24),
     vmStateBytes: extraBytes >= 8 ? number64(40) : view.getUint32(32),
@@ -131,6 +133,12 @@ function parseSnapshot(
   const extra = table.slice(at + ENTRY_BYTES, at + idAt);
   return {
     bytes: Math.ceil(end / 8) * 8,
-    record: { snapshot, l1Offset: number64(0), l1Entries: view.getUint32(8), extra },
+    record: {
+      snapshot,
+      l1Offset: number64(0),
+      l1Entries: view.getUint32(8),
+      extra,
+      raw: { id, name },
+    },
   };
 }
