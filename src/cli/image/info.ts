@@ -1,6 +1,7 @@
 import type { ImageInfo, InfoValue, Snapshot } from '#storage/image.ts';
 import { fileOfName } from '#storage/image-name.ts';
 import { statsOf } from '#storage/node/paths.ts';
+import { oneLine } from '../error-line.ts';
 import { print } from '../host.ts';
 import {
   closeAll,
@@ -135,7 +136,7 @@ function textOf({ info, ...one }: Description): string {
     lines.push(...snapshotTable(info.snapshots));
   if (info.specific !== undefined)
     lines.push('Format specific information:', ...specificLines(info.specific, 1));
-  return `${lines.join('\n')}\n`;
+  return `${lines.map(oneLine).join('\n')}\n`;
 }
 
 function specificLines(value: InfoValue, depth: number): string[] {

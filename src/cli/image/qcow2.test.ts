@@ -71,6 +71,16 @@ leaking.writeUInt16BE(1, block + clusters * 2 + 2);
 writeFileSync(at('leaking.qcow2'), leaking);
 
 describe('ring0 image on qcow2', () => {
+  it('shows names of snapshots as text, which no terminal obeys', async () => {
+    await ring0('create', '-q', '-f', 'qcow2', at('named.qcow2'), '1M');
+    await ring0('snapshot', '-c', '\u001b[31mred', at('named.qcow2'));
+    for (const args of [['info'], ['info', '--output', 'json'], ['snapshot', '-l']]) {
+      const shown = await ring0(...args, at('named.qcow2'));
+      assert.match(shown, /\\u001b\[31mred/);
+      assert.ok(!shown.includes('\u001b'));
+    }
+  });
+
   it('creates an image on another one, of its size', async () => {
     const info = JSON.parse(await ring0('info', '--output', 'json', at('empty.qcow2')));
     assert.equal(info['virtual-size'], base.length);

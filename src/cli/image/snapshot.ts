@@ -1,4 +1,5 @@
 import { RequestError } from '#base/errors.ts';
+import { oneLine } from '../error-line.ts';
 import { print } from '../host.ts';
 import { closeAll, type ImageContext, openNamed, STATUS_OK } from './context.ts';
 import { snapshotTable } from './snapshot-table.ts';
@@ -26,7 +27,7 @@ export async function imageSnapshot(
     const { snapshots } = image;
     if (changes === 0) {
       const list = snapshots?.list() ?? (await image.info()).snapshots ?? [];
-      if (list.length > 0) print(context.host, `${snapshotTable(list).join('\n')}\n`);
+      if (list.length > 0) print(context.host, `${snapshotTable(list).map(oneLine).join('\n')}\n`);
       return STATUS_OK;
     }
     if (snapshots === undefined)

@@ -1,3 +1,4 @@
+import { utf8Text } from '#base/utf8.ts';
 import { type HostFile, ImageError } from '../../image.ts';
 import type { Header } from './header.ts';
 import * as q from './layout.ts';
@@ -33,6 +34,8 @@ export interface Region {
 /** An entry of the directory. */
 export interface BitmapEntry {
   readonly name: string;
+  /** As it was read: it need not be UTF-8. */
+  readonly rawName?: Uint8Array;
   /** Where in the host file its flags stand. */
   readonly flagsOffset: number;
   readonly flags: number;
@@ -77,8 +80,10 @@ export async function readBitmaps(
     const nameAt = at + ENTRY_BYTES + extraBytes;
     const nameEnd = nameAt + fields.getUint16(at + D_NAME_BYTES);
     if (nameEnd > bytes.length) throw corrupt('the directory ends within an entry');
+    const rawName = bytes.subarray(nameAt, nameEnd);
     entries.push({
-      name: new TextDecoder().decode(bytes.subarray(nameAt, nameEnd)),
+      name: utf8Text(rawName),
+      rawName,
       extra: bytes.slice(at + ENTRY_BYTES, nameAt),
       flagsOffset: directory.offsetBytes + at + D_FLAGS,
       flags: fields.getUint32(at + D_FLAGS),
@@ -93,7 +98,7 @@ export async function readBitmaps(
 /** The directory as it stands in the file. */
 export function encodeDirectory(entries: readonly BitmapEntry[]): Uint8Array {
   const parts = entries.map((entry) => {
-    const name = new TextEncoder().encode(entry.name);
+    const name = entry.rawName ?? new TextEncoder().encode(entry.name);
     const length = ENTRY_BYTES + entry.extra.length + name.length;
     const bytes = new Uint8Array(Math.ceil(length / 8) * 8);
     const view = viewOf(bytes);

@@ -116,8 +116,8 @@ function parseSnapshot(
   const idAt = ENTRY_BYTES + extraBytes;
   const end = idAt + idBytes + nameBytes;
   if (end > view.byteLength) return undefined;
-  const id = table.slice(at + idAt, at + idAt + idBytes);
-  const name = table.slice(at + idAt + idBytes, at + end);
+  const id = table.subarray(at + idAt, at + idAt + idBytes);
+  const name = table.subarray(at + idAt + idBytes, at + end);
   const number64 = (from: number): number =>
     view.getUint32(from) * q.TWO_32 + view.getUint32(from + 4);
   const snapshot = {
