@@ -5,12 +5,14 @@ import { crc32c } from './blocks/crc32c.ts';
 import * as dmg from './formats/dmg/layout.ts';
 import { makeDmg } from './formats/dmg/testing.ts';
 import { createImage, type Options, readAll } from './formats/testing.ts';
+import * as qcow2 from './formats/qcow2/layout.ts';
 import * as vdi from './formats/vdi/layout.ts';
 import * as vhdx from './formats/vhdx/layout.ts';
 import * as vpc from './formats/vpc/layout.ts';
 import { type Codec, ImageError } from './image.ts';
 import { formatNamed, openImage } from './open.ts';
-import { MemoryHost } from './testing.ts';
+import { statusAt } from './ops/status.ts';
+import { MemoryFile, MemoryHost } from './testing.ts';
 
 // Images from strangers that would cost their reader more than they are worth.
 
@@ -105,6 +107,49 @@ async function ring(name: string, length: number): Promise<MemoryHost> {
   await store(host, at(0), last);
   return host;
 }
+
+class CountedFile extends MemoryFile {
+  override readonly readOnly = true;
+  reads = 0;
+
+  override read(offsetBytes: number, into: Uint8Array): Promise<number> {
+    this.reads++;
+    return super.read(offsetBytes, into);
+  }
+}
+
+describe('qcow2 tables from strangers', () => {
+  it('that all lie past the end of the file are not looked for one by one', async () => {
+    const host = new MemoryHost();
+    const sizeBytes = 2 ** 40;
+    await createImage(await formatNamed('qcow2'), host, '/made', sizeBytes);
+    const bytes = await bytesOf(host, '/made');
+    const l1Offset = Number(bytes.readBigUInt64BE(qcow2.H_L1_OFFSET));
+    const tables = bytes.readUInt32BE(qcow2.H_L1_SIZE);
+    assert.equal(tables, 2048);
+    const image = Buffer.concat([bytes, Buffer.alloc(MIB)]);
+    for (let index = 0; index < tables; index++)
+      image.writeBigUInt64BE(2n ** 63n + 2n ** 40n + BigInt(index * 65536), l1Offset + index * 8);
+    const file = new CountedFile('/disk');
+    file.apply(0, image);
+    host.files.set('/disk', file);
+    const disk = await openImage('/disk', host, { format: 'qcow2', readOnly: true });
+    const before = file.reads;
+    let [at, asked] = [0, 0];
+    while (at < sizeBytes) {
+      const { kind, lengthBytes } = await statusAt(disk, at, sizeBytes - at);
+      assert.equal(kind, 'zero');
+      at += lengthBytes;
+      asked++;
+    }
+    assert.ok(file.reads - before <= 2, `${file.reads - before} reads`);
+    assert.ok(asked <= 4, `asked ${asked} times`);
+    const sector = new Uint8Array(512).fill(1);
+    await disk.read(sizeBytes / 2, sector);
+    assert.ok(sector.every((byte) => byte === 0));
+    await disk.close();
+  });
+});
 
 describe('chains of images from strangers', () => {
   it('over two formats are followed when they end', async () => {

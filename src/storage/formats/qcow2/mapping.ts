@@ -182,13 +182,14 @@ export class Mapping {
     if (old !== 0) this.#meta.freeLater(old / this.#clusterBytes, 1);
   }
 
-  /** The run from `offsetBytes` on within its subcluster, or within a whole range that has no L2 table. */
+  /** The run from `offsetBytes` on within its subcluster, or within a whole range without an entry in the file. */
   #piece(offsetBytes: number, lengthBytes: number): Run | undefined {
     const clusterBytes = this.#clusterBytes;
     const cluster = Math.floor(offsetBytes / clusterBytes);
     const place = this.entryOffset(cluster);
     const bare = { offsetBytes, compressedBytes: 0 };
-    if (place === 0) {
+    // A hostile L1 table may lead to a hundred thousand places past the end.
+    if (place === 0 || this.#meta.l2.isPastEnd(place)) {
       const bytes = clusterBytes * this.perTable;
       const length = Math.min(lengthBytes, bytes - (offsetBytes % bytes));
       return { ...bare, kind: 'unallocated', lengthBytes: length };

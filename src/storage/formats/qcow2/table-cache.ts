@@ -42,6 +42,8 @@ export class TableCache {
   readonly #loading = new Map<number, Promise<void>>();
   readonly #dirty = new Set<Slice>();
   #last: Slice | undefined;
+  /** Nothing lies from here on, as a read told. */
+  #endBytes = Number.MAX_SAFE_INTEGER;
 
   constructor(file: HostFile, clusterBytes: number, maxBytes: number) {
     this.#file = file;
@@ -57,6 +59,11 @@ export class TableCache {
 
   get isDirty(): boolean {
     return this.#dirty.size > 0;
+  }
+
+  /** Whether it is known that a table there is all zeros because the file ends before it. */
+  isPastEnd(offsetBytes: number): boolean {
+    return offsetBytes >= this.#endBytes;
   }
 
   /** The slice with the byte at `offsetBytes`, when it is there. */
@@ -203,7 +210,9 @@ export class TableCache {
 
   async #read(start: number): Promise<void> {
     const bytes = new Uint8Array(this.sliceBytes);
-    await this.#file.read(start, bytes);
+    const count = await this.#file.read(start, bytes);
+    // Another process that writes makes a table before it lets the L1 table, which was read before, lead there.
+    if (count === 0 && this.#file.readOnly) this.#endBytes = Math.min(this.#endBytes, start);
     // A table made there meanwhile is newer.
     if (!this.#slices.has(start)) this.#add(start, bytes);
   }
