@@ -1,5 +1,5 @@
 // npm run fuzz: damages what parsers read until one of them does not say so as it should. docs/howto/images.md
-import { parseArgs } from 'node:util';
+import { inspect, parseArgs } from 'node:util';
 import { APPLIANCE_TARGET } from './appliances.ts';
 import { DEVICE_TARGETS } from './devices.ts';
 import { TARGETS as IMAGE_TARGETS, type Target } from './images.ts';
@@ -62,7 +62,7 @@ async function fuzz({ targets, seed: first, seconds }: Request): Promise<number>
           refused: before.refused + refused,
         });
       } catch (error) {
-        const what = error instanceof Error ? (error.stack ?? error.message) : String(error);
+        const what = inspect(error);
         process.stderr.write(
           `${target.name}: seed ${seed} finds a mistake of ours: ${what}\n` +
             `again: npm run fuzz -- ${target.name} --seed ${seed} --seconds 1\n`,

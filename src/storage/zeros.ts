@@ -13,6 +13,19 @@ export async function fillZeros(
     await file.write(offsetBytes + done, zeros.subarray(0, lengthBytes - done));
 }
 
+/** Gives the host room back that nothing leads to; what it fails to take stays. Whether the range reads as zeros now. */
+export async function giveBack(
+  file: HostFile,
+  offsetBytes: number,
+  lengthBytes: number,
+): Promise<boolean> {
+  try {
+    return await file.punch(offsetBytes, lengthBytes);
+  } catch {
+    return false;
+  }
+}
+
 /** Whether all bytes are zero. */
 export function isZero(bytes: Uint8Array): boolean {
   const inWords = (bytes.byteOffset & 3) === 0 ? bytes.length & ~31 : 0;

@@ -204,8 +204,7 @@ export class MappedImage implements DiskImage {
     if (freed.length === 0) return;
     this.#requests.after(() => {
       const release = async (): Promise<void> => await tail?.release(freed);
-      // Room that the host cannot take back is lost until a check finds it.
-      this.#releasing = this.#releasing.then(release).catch(() => {});
+      this.#releasing = this.#releasing.then(release);
     });
   }
 

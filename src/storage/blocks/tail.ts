@@ -1,5 +1,5 @@
 import { type HostFile, SECTOR_BYTES } from '../image.ts';
-import { fillZeros } from '../zeros.ts';
+import { fillZeros, giveBack } from '../zeros.ts';
 import type { Freed, FreedRoom, Place } from './block-map.ts';
 
 /** For less, a sector of zeros takes as long as it may save. */
@@ -98,7 +98,7 @@ export class Tail implements FreedRoom {
       while (end < sorted.length && touches(sorted[end - 1], sorted[end])) end++;
       const run = sorted.slice(first, end);
       const lengthBytes = run.reduce((sum, one) => sum + one.lengthBytes, 0);
-      const zeroed = await this.#file.punch(run[0]?.hostOffsetBytes ?? 0, lengthBytes);
+      const zeroed = await giveBack(this.#file, run[0]?.hostOffsetBytes ?? 0, lengthBytes);
       for (const { hostOffsetBytes } of run)
         places.push({ file: this.#file, hostOffsetBytes, zeroed, isNew: true });
       first = end;

@@ -1,6 +1,6 @@
 import { Epochs } from '../../blocks/epochs.ts';
 import { type HostFile, ImageError } from '../../image.ts';
-import { isZero } from '../../zeros.ts';
+import { giveBack, isZero } from '../../zeros.ts';
 import type { Header } from './header.ts';
 import type { HeaderStore } from './header-store.ts';
 import * as q from './layout.ts';
@@ -309,7 +309,7 @@ export class Metadata {
     for (let first = cluster; first < end; ) {
       const last = await this.#endOfUnshared(first, end);
       const bytes = (last - first) * this.clusterBytes;
-      if (bytes >= PUNCH_BYTES) await this.file.punch(first * this.clusterBytes, bytes);
+      if (bytes >= PUNCH_BYTES) await giveBack(this.file, first * this.clusterBytes, bytes);
       first = last + 1;
     }
   }
