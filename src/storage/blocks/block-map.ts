@@ -58,6 +58,8 @@ export interface BlockMap {
   abandon?(place: Place): void;
   /** All of the unit is data now, and is in `place`. Durable after `commit`. */
   link?(unit: number, place: Place): Promise<void>;
+  /** As `link`, within the call. False: nothing is done, as a table that is wanted is not in memory. */
+  tryLink?(unit: number, place: Place): boolean;
   /** As `link`, of `count` units whose places lie one behind the other. */
   linkRun?(unit: number, count: number, place: Place): Promise<void>;
   /** Writes a whole unit in the format's own way, compressed; where this is, `allocate` and `link` are not called. */

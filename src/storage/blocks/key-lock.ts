@@ -2,6 +2,10 @@
 export class KeyLock {
   readonly #tails = new Map<number, Promise<unknown>>();
 
+  isTaken(key: number): boolean {
+    return this.#tails.has(key);
+  }
+
   /** All keys are taken at once: two that share some never wait for each other. */
   async run<T>(keys: readonly number[], action: () => Promise<T>): Promise<T> {
     const before = keys.flatMap((key) => this.#tails.get(key) ?? []);

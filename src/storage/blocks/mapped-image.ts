@@ -7,11 +7,13 @@ import {
   type ResizeOptions,
   type WriteZeroesOptions,
 } from '../image.ts';
+import { totalLength } from '../pieces.ts';
 import { begun, settle } from '../settle.ts';
 import { isZero } from '../zeros.ts';
 import type { BlockMap, Place, Run } from './block-map.ts';
 import { findFlat } from './flat-map.ts';
 import { KeyLock } from './key-lock.ts';
+import { abandon, PromptWriter } from './prompt-writer.ts';
 import { Requests } from './requests.ts';
 import { RunReader } from './run-reader.ts';
 import { adjoining, extentOf, isInPlace, writeSoon, zeroRun } from './runs.ts';
@@ -43,10 +45,13 @@ export class MappedImage implements DiskImage {
   readonly adoptBacking?: () => Promise<void>;
   readonly #map: BlockMap;
   readonly #runs: RunReader;
+  readonly #promptly: PromptWriter;
   readonly #locks = new KeyLock();
   readonly #requests = new Requests();
   #releasing: Promise<void> = Promise.resolve();
   #firstChange: Promise<void> | undefined;
+  /** The first change is over. */
+  #hasChanged = false;
 
   constructor(parts: MappedImageParts) {
     const { map } = parts;
@@ -57,6 +62,7 @@ export class MappedImage implements DiskImage {
     this.unitBytes = map.unitBytes;
     this.#map = map;
     this.#runs = new RunReader(map, parts.backing);
+    this.#promptly = new PromptWriter({ map, runs: this.#runs, locks: this.#locks });
     if (map.resize !== undefined)
       this.resize = (sizeBytes, options = {}) =>
         this.#requests.alone(() => this.#resize(sizeBytes, options));
@@ -97,6 +103,19 @@ export class MappedImage implements DiskImage {
       reads.push(begun(Promise.reject(error)));
     }
     await settle(reads);
+  }
+
+  tryRead(offsetBytes: number, into: readonly Uint8Array[]): boolean {
+    const length = totalLength(into);
+    checkRange(this, offsetBytes, length);
+    return this.#requests.isOpen && this.#runs.tryRead(offsetBytes, into, length);
+  }
+
+  tryWrite(offsetBytes: number, from: readonly Uint8Array[]): boolean {
+    const length = totalLength(from);
+    checkRange(this, offsetBytes, length);
+    if (!this.#hasChanged || !this.#requests.isOpen || length === 0) return false;
+    return this.#promptly.tryWrite(offsetBytes, from, length);
   }
 
   async write(offsetBytes: number, from: Uint8Array): Promise<void> {
@@ -265,6 +284,7 @@ export class MappedImage implements DiskImage {
     this.#firstChange ??= this.#map.beforeChange?.() ?? Promise.resolve();
     try {
       await this.#firstChange;
+      this.#hasChanged = true;
     } catch (error) {
       this.#firstChange = undefined;
       throw error;
@@ -386,7 +406,7 @@ export class MappedImage implements DiskImage {
     try {
       await write();
     } catch (error) {
-      for (const place of places.toReversed()) if (place.isNew === true) this.#map.abandon?.(place);
+      abandon(this.#map, places);
       throw error;
     }
   }

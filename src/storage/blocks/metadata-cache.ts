@@ -105,6 +105,16 @@ export class MetadataCache {
     );
   }
 
+  /** As `setU32`, within the call. False: nothing is done, as the page is not in memory or a commit is due. */
+  trySetU32(offsetBytes: number, value: number, stage: Stage): boolean {
+    const page = this.#tryChange(offsetBytes);
+    if (page === undefined) return false;
+    const at = offsetBytes % this.#options.pageBytes;
+    viewOf(page.bytes).setUint32(at, value, this.#options.littleEndian);
+    this.#markDirty(page, stage);
+    return true;
+  }
+
   async setU64(offsetBytes: number, value: number, stage: Stage): Promise<void> {
     const at = offsetBytes % this.#options.pageBytes;
     await this.#change(offsetBytes, stage, ({ bytes }) =>
@@ -260,6 +270,12 @@ export class MetadataCache {
     if (this.#pages.get(key) !== page) return await this.#change(offsetBytes, stage, change);
     change(page);
     this.#markDirty(page, stage);
+  }
+
+  #tryChange(offsetBytes: number): Page | undefined {
+    const { pageBytes } = this.#options;
+    if (this.#dirtyPages * pageBytes > MAX_DIRTY_BYTES) return undefined;
+    return this.#pages.get(offsetBytes - (offsetBytes % pageBytes));
   }
 
   #markDirty(page: Page, stage: Stage): void {

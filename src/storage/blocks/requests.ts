@@ -6,6 +6,11 @@ export class Requests {
   /** They wait for it. */
   #gate: Promise<void> | undefined;
 
+  /** Whether what is done within a call may be done now. */
+  get isOpen(): boolean {
+    return this.#gate === undefined;
+  }
+
   async run<T>(task: () => Promise<T>): Promise<T> {
     while (this.#gate !== undefined) await this.#gate;
     const epoch = this.#epochs.enter();

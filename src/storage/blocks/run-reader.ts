@@ -27,6 +27,40 @@ export class RunReader {
     return { ...first, lengthBytes: length };
   }
 
+  /** As `find`, where memory tells all of the range; undefined: it does not, or the range lies in several ways. */
+  tryFind(offsetBytes: number, lengthBytes: number): Run | undefined {
+    const first = this.#tryFirst(offsetBytes, lengthBytes);
+    if (first === undefined || first.compressed === true) return undefined;
+    for (let length = first.lengthBytes; length < lengthBytes; ) {
+      const next = this.#tryFirst(offsetBytes + length, lengthBytes - length);
+      if (next === undefined || !continues(first, length, next)) return undefined;
+      length += next.lengthBytes;
+    }
+    return first;
+  }
+
+  #tryFirst(offsetBytes: number, lengthBytes: number): Run | undefined {
+    const found = this.#map.find(offsetBytes, lengthBytes);
+    if (!(found instanceof Promise)) return found;
+    // Whoever asks next meets the error, too.
+    found.catch(() => {});
+    return undefined;
+  }
+
+  /** What {@link DiskImage.tryRead} does, of ranges that lie in one way. */
+  tryRead(offsetBytes: number, into: readonly Uint8Array[], lengthBytes: number): boolean {
+    const run = this.tryFind(offsetBytes, lengthBytes);
+    if (run === undefined) return false;
+    if (run.kind === 'data') return run.file?.tryRead?.(run.hostOffsetBytes ?? 0, into) ?? false;
+    if (run.kind === 'unallocated' && !this.readsAsZeros(run, offsetBytes)) {
+      const backing = this.#backing;
+      if (backing === undefined || offsetBytes + lengthBytes > backing.sizeBytes) return false;
+      return backing.tryRead?.(offsetBytes, into) ?? false;
+    }
+    for (const piece of into) piece.fill(0);
+    return true;
+  }
+
   async read(run: Run, offsetBytes: number, into: Uint8Array): Promise<void> {
     if (run.kind === 'zero') into.fill(0);
     else if (run.kind === 'unallocated') await this.#readBacking(offsetBytes, into);

@@ -81,6 +81,8 @@ class Copy {
   #startedBytes = 0;
   /** Resolves when all chunks before are written or, compressed, have started to be: room is taken in order. */
   #turn: Promise<void> = Promise.resolve();
+  /** Chunks that were found, and are to be started. */
+  readonly #planned: { readonly at: number; readonly length: number }[] = [];
   /** What was found behind the last data. */
   #known: { readonly at: number; readonly status: Status } | undefined;
 
@@ -109,6 +111,7 @@ class Copy {
       for (let at = 0; at < sizeBytes; ) {
         this.#request.signal?.throwIfAborted();
         at += await this.#step(at, Math.min(sizeBytes - at, MAX_STEP_BYTES));
+        if (this.#isPlanned || at >= sizeBytes) await this.#startPlanned();
       }
     } catch (error) {
       await this.#flight.drain();
@@ -128,16 +131,26 @@ class Copy {
     const end = at + (await this.#dataBytes(at, status.lengthBytes, lengthBytes));
     let done = at;
     do {
-      this.#request.signal?.throwIfAborted();
       const from = done;
       done = end - from > this.#pace.readBytes ? this.#chunkEnd(from) : end;
-      const length = done - from;
-      this.#startedBytes += length;
-      await this.#flight.add(() => this.#copyChunk(from, length));
-      await this.#keepRate();
-    } while (end - done > this.#pace.readBytes);
+      this.#planned.push({ at: from, length: done - from });
+    } while (end - done > this.#pace.readBytes && !this.#isPlanned);
     // The rest goes with what follows it.
     return done - at;
+  }
+
+  /** Whether enough chunks were found to start them. */
+  get #isPlanned(): boolean {
+    return this.#planned.length >= this.#pace.planned;
+  }
+
+  async #startPlanned(): Promise<void> {
+    for (const { at, length } of this.#planned.splice(0)) {
+      this.#request.signal?.throwIfAborted();
+      this.#startedBytes += length;
+      await this.#flight.add(() => this.#copyChunk(at, length));
+      await this.#keepRate();
+    }
   }
 
   /** As the source tells it, which is asked once for what ends a chunk and begins the next. */
@@ -189,11 +202,13 @@ class Copy {
 
   async #skip(at: number, lengthBytes: number, isShared: boolean): Promise<void> {
     if (isShared || this.#zerosAreThere()) this.#done(lengthBytes);
-    else
+    else {
+      await this.#startPlanned();
       await this.#flight.add(async () => {
         await this.#request.target.writeZeroes(at, lengthBytes, { mayUnmap: true });
         this.#done(lengthBytes);
       });
+    }
   }
 
   #zerosAreThere(): boolean {

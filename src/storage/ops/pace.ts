@@ -8,6 +8,8 @@ const MOST_READS = 6;
 /** What is read at once. */
 export const MOST_READ_BYTES = 4 << 20;
 const SLOW_READ_BYTES = 2 << 20;
+/** Found in turn: what is copied between two of them pushes the code that looks for them out of the processor's cache. */
+const MOST_PLANNED = 8;
 
 /**
  * How a copy reads: what the host has in its memory in two large pieces, of which one is read while the other is written, since each change of
@@ -33,6 +35,11 @@ export class Pace {
 
   get readBytes(): number {
     return this.isSlow ? SLOW_READ_BYTES : MOST_READ_BYTES;
+  }
+
+  /** Pieces to look for before they are read. To look may take a slow source as long as to read. */
+  get planned(): number {
+    return this.isSlow ? 1 : MOST_PLANNED;
   }
 
   learn(bytes: number, ms: number): void {

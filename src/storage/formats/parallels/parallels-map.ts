@@ -69,12 +69,18 @@ export class ParallelsMap implements BlockMap {
   }
 
   async link(unit: number, place: Place): Promise<void> {
-    const entry = place.hostOffsetBytes / this.#header.entryUnit;
-    if (entry > 0xffff_ffff)
-      throw new ImageError('no-space', `${this.#file.path}: its table leads no further`, {
-        path: this.#file.path,
-      });
-    await this.#cache.setU32(v.HEADER_BYTES + unit * 4, entry, 1);
+    await this.#cache.setU32(v.HEADER_BYTES + unit * 4, this.#entryOf(place), 1);
+  }
+
+  tryLink(unit: number, place: Place): boolean {
+    return this.#cache.trySetU32(v.HEADER_BYTES + unit * 4, this.#entryOf(place), 1);
+  }
+
+  #entryOf({ hostOffsetBytes }: Place): number {
+    const entry = hostOffsetBytes / this.#header.entryUnit;
+    if (entry <= 0xffff_ffff) return entry;
+    const { path } = this.#file;
+    throw new ImageError('no-space', `${path}: its table leads no further`, { path });
   }
 
   async free(unit: number): Promise<boolean> {

@@ -86,11 +86,17 @@ export class VdiMap implements BlockMap {
     return this.#header.dataOffset + index * (this.unitBytes + this.#header.blockExtra);
   }
 
-  async allocate(): Promise<Place> {
+  allocate(): Place | Promise<Place> {
+    const place = this.tail.take(this.#slotBytes);
+    return place instanceof Promise
+      ? place.then((late) => this.#counted(late))
+      : this.#counted(place);
+  }
+
+  #counted(place: Place): Place | Promise<Place> {
     const { blockExtra } = this.#header;
-    const place = await this.tail.take(this.#slotBytes);
-    await this.#count(place.hostOffsetBytes);
-    return { ...place, hostOffsetBytes: place.hostOffsetBytes + blockExtra };
+    const counted = { ...place, hostOffsetBytes: place.hostOffsetBytes + blockExtra };
+    return this.#count(place.hostOffsetBytes)?.then(() => counted) ?? counted;
   }
 
   get #slotBytes(): number {
@@ -102,10 +108,11 @@ export class VdiMap implements BlockMap {
   }
 
   /** Counts the block as allocated, before what leads to it: another program would give it out again. */
-  async #count(hostOffsetBytes: number): Promise<void> {
+  #count(hostOffsetBytes: number): Promise<void> | undefined {
     this.#allocated = Math.max(this.#allocated, this.#indexOf(hostOffsetBytes) + 1);
     // Also when it was counted before: what is counted may have failed to be written.
-    await this.#cache.setU32(v.H_ALLOCATED, this.#allocated, 0);
+    const isDone = this.#cache.trySetU32(v.H_ALLOCATED, this.#allocated, 0);
+    return isDone ? undefined : this.#cache.setU32(v.H_ALLOCATED, this.#allocated, 0);
   }
 
   abandon(place: Place): void {
@@ -114,6 +121,11 @@ export class VdiMap implements BlockMap {
 
   async link(unit: number, place: Place): Promise<void> {
     await this.#setBlock(unit, place.hostOffsetBytes - this.#header.blockExtra);
+  }
+
+  tryLink(unit: number, place: Place): boolean {
+    const index = this.#indexOf(place.hostOffsetBytes - this.#header.blockExtra);
+    return this.#cache.trySetU32(this.#header.mapOffset + unit * 4, index, 1);
   }
 
   async #setBlock(unit: number, hostOffsetBytes: number): Promise<void> {
