@@ -1,13 +1,17 @@
 // Makes build/image.bundle: what `ring0 image` runs, in one script, and what V8 makes of it. Its start then does without the
 // loader of ES modules, a hundred files and most of the compiler. Does nothing when that is there, of the sources as they are.
 import {
+  closeSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readFileSync,
   renameSync,
   rmSync,
   statSync,
+  truncateSync,
   writeFileSync,
+  writeSync,
 } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
@@ -115,7 +119,11 @@ async function codeOf(script: Script): Promise<Buffer> {
   };
   try {
     const { main } = runBundle(script);
-    writeFileSync(disk('raw'), new Uint8Array(4 << 20).fill(1, 1 << 20, 3 << 20));
+    // Data after data, holes, and zeros that are none: what comes second goes other ways than what comes first.
+    const data = new Uint8Array(3 << 20).fill(1, 0, 1 << 20).fill(1, 2 << 20);
+    writeFileSync(disk('raw'), '');
+    truncateSync(disk('raw'), 16 << 20);
+    for (const offsetBytes of [1 << 20, 8 << 20]) writeAt(disk('raw'), offsetBytes, data);
     let from = 'raw';
     for (const to of [...FORMATS, 'raw']) {
       await main(['image', 'convert', '-f', from, '-O', to, disk(from), disk(to)], host);
@@ -126,6 +134,12 @@ async function codeOf(script: Script): Promise<Buffer> {
     rmSync(folder, { recursive: true });
   }
   return script.createCachedData();
+}
+
+function writeAt(file: string, offsetBytes: number, bytes: Uint8Array): void {
+  const fd = openSync(file, 'r+');
+  writeSync(fd, bytes, 0, bytes.length, offsetBytes);
+  closeSync(fd);
 }
 
 function put(file: string, content: string | Uint8Array): void {
