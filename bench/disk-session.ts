@@ -20,8 +20,12 @@ const DISK_MIB = 256;
 
 const BUSES = ['virtio', 'nvme'] as const;
 type Bus = (typeof BUSES)[number];
-const FORMATS = ['raw', 'qcow2'] as const;
-type Format = (typeof FORMATS)[number];
+type Format = 'raw' | 'qcow2' | 'vdi';
+/** VDI stands for the formats beside qcow2, which share what serves requests. */
+const FORMATS: Readonly<Record<Bus, readonly Format[]>> = {
+  virtio: ['raw', 'qcow2', 'vdi'],
+  nvme: ['raw', 'qcow2'],
+};
 
 const DEVICES: Readonly<Record<Bus, string>> = { virtio: '/dev/vda', nvme: '/dev/nvme0n1' };
 
@@ -49,7 +53,7 @@ const LOADS: readonly Load[] = [
 /** A session each, so that `--only` can choose: one boot, then all the loads. */
 export function diskSessions(imageDir: string): Session[] {
   const dir = path.join(imageDir, 'disks');
-  return BUSES.flatMap((bus) => FORMATS.map((format) => diskSession({ bus, format, dir })));
+  return BUSES.flatMap((bus) => FORMATS[bus].map((format) => diskSession({ bus, format, dir })));
 }
 
 function diskSession(place: Place): Session {
