@@ -73,7 +73,7 @@ function allWork(): Work[] {
     conversion(DISK, 'raw', 'qcow2', '-zstd', ['-c', '-o', 'compression_type=zstd']),
   ];
   const small = [conversion(SMALL, 'raw', 'qcow2'), conversion(SMALL, 'qcow2', 'raw')];
-  const loads = (['raw', 'qcow2'] as const).flatMap((format) =>
+  const loads = (['raw', 'qcow2', 'vdi'] as const).flatMap((format) =>
     LOADS.map(
       ({ name, flags }): Work => ({
         name: `${format}-${name}`,
