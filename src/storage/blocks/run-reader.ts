@@ -1,3 +1,4 @@
+import { readPadded, tryReadPadded } from '../backing.ts';
 import type { DiskImage } from '../image.ts';
 import type { BlockMap, Run } from './block-map.ts';
 import { continues } from './runs.ts';
@@ -52,26 +53,16 @@ export class RunReader {
     const run = this.tryFind(offsetBytes, lengthBytes);
     if (run === undefined) return false;
     if (run.kind === 'data') return run.file?.tryRead?.(run.hostOffsetBytes ?? 0, into) ?? false;
-    if (run.kind === 'unallocated' && !this.readsAsZeros(run, offsetBytes)) {
-      const backing = this.#backing;
-      if (backing === undefined || offsetBytes + lengthBytes > backing.sizeBytes) return false;
-      return backing.tryRead?.(offsetBytes, into) ?? false;
-    }
-    for (const piece of into) piece.fill(0);
-    return true;
+    // Zeros are what no image has.
+    const behind = run.kind === 'zero' ? undefined : this.#backing;
+    return tryReadPadded(behind, offsetBytes, into, lengthBytes);
   }
 
   async read(run: Run, offsetBytes: number, into: Uint8Array): Promise<void> {
     if (run.kind === 'zero') into.fill(0);
-    else if (run.kind === 'unallocated') await this.#readBacking(offsetBytes, into);
+    else if (run.kind === 'unallocated') await readPadded(this.#backing, offsetBytes, into);
     else if (run.compressed === true) await this.#map.readCompressed?.(run, offsetBytes, into);
     else await run.file?.read(run.hostOffsetBytes ?? 0, into);
-  }
-
-  async #readBacking(offsetBytes: number, into: Uint8Array): Promise<void> {
-    const there = Math.max(0, Math.min(into.length, (this.#backing?.sizeBytes ?? 0) - offsetBytes));
-    into.fill(0, there);
-    if (there > 0) await this.#backing?.read(offsetBytes, into.subarray(0, there));
   }
 
   readsAsZeros(run: Run, offsetBytes: number): boolean {

@@ -1,8 +1,9 @@
+import { readPadded } from '../backing.ts';
 import { type DiskImage, SECTOR_BYTES } from '../image.ts';
 import { firstDifference } from './compare.ts';
 import type { OnProgress } from './copy.ts';
 import { Flight } from './flight.ts';
-import { readPadded, readsAsZeros, type Status, statusAt } from './status.ts';
+import { readsAsZeros, type Status, statusAt } from './status.ts';
 
 const CHUNK_BYTES = 1 << 20;
 const PARALLEL = 4;

@@ -142,14 +142,3 @@ export async function* runsOf(
   }
   if (run !== undefined) yield run;
 }
-
-/** Fills `into`; what lies past the image's end reads as zeros. */
-export async function readPadded(
-  image: DiskImage | undefined,
-  offsetBytes: number,
-  into: Uint8Array,
-): Promise<void> {
-  const there = Math.max(0, Math.min(into.length, (image?.sizeBytes ?? 0) - offsetBytes));
-  into.fill(0, there);
-  if (there > 0) await image?.read(offsetBytes, into.subarray(0, there));
-}

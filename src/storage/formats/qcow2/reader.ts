@@ -1,3 +1,4 @@
+import { readPadded, tryReadPadded } from '../../backing.ts';
 import { type Codec, type DiskImage, ImageError } from '../../image.ts';
 import { settle } from '../../settle.ts';
 import type { Mapping, Run } from './mapping.ts';
@@ -59,13 +60,9 @@ export class Reader {
     if (run === undefined || run.lengthBytes < lengthBytes || run.compressed === true) return false;
     if (run.kind === 'data')
       return this.#meta.data.tryRead?.(run.hostOffsetBytes ?? 0, into) ?? false;
-    if (run.kind === 'unallocated' && !this.isBare(offsetBytes)) {
-      const backing = this.#backing;
-      if (backing === undefined || offsetBytes + lengthBytes > backing.sizeBytes) return false;
-      return backing.tryRead?.(offsetBytes, into) ?? false;
-    }
-    for (const piece of into) piece.fill(0);
-    return true;
+    // Zeros are what no image has.
+    const behind = run.kind === 'unallocated' ? this.#backing : undefined;
+    return tryReadPadded(behind, offsetBytes, into, lengthBytes);
   }
 
   /** Forgets decompressed clusters: others may come to lie where they did. */
@@ -76,15 +73,9 @@ export class Reader {
   #readRun(run: Run, into: Uint8Array): Promise<unknown> {
     if (run.compressed === true) return this.#readCompressed(run, into);
     if (run.kind === 'data') return this.#meta.data.read(run.hostOffsetBytes ?? 0, into);
-    if (run.kind === 'unallocated') return this.#readBacking(run.offsetBytes, into);
+    if (run.kind === 'unallocated') return readPadded(this.#backing, run.offsetBytes, into);
     into.fill(0);
     return Promise.resolve();
-  }
-
-  async #readBacking(offsetBytes: number, into: Uint8Array): Promise<void> {
-    const there = Math.max(0, Math.min(into.length, (this.#backing?.sizeBytes ?? 0) - offsetBytes));
-    into.fill(0, there);
-    if (there > 0) await this.#backing?.read(offsetBytes, into.subarray(0, there));
   }
 
   async #readCompressed(run: Run, into: Uint8Array): Promise<void> {
